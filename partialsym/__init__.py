@@ -1,0 +1,55 @@
+"""Partial group equivariance: convolutional networks that learn which symmetries to keep, layer by layer."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "BatchNorm": "norm",
+    "Bernoulli": "densities",
+    "Cyclic": "groups",
+    "Density": "densities",
+    "Dihedral": "groups",
+    "DiracAlgebra": "densities",
+    "E2": "groups",
+    "Elements": "signal",
+    "Fourier": "kernels",
+    "GResNet": "models",
+    "Gabor": "kernels",
+    "GlobalPool": "pool",
+    "Group": "groups",
+    "GroupConv": "conv",
+    "GroupPool": "pool",
+    "HaarAlgebra": "densities",
+    "InstanceNorm": "norm",
+    "Kernel": "kernels",
+    "MAGNet": "kernels",
+    "MLP": "kernels",
+    "Mirror": "groups",
+    "SE2": "groups",
+    "SIREN": "kernels",
+    "Signal": "signal",
+    "SpatialPool": "pool",
+    "T2": "groups",
+    "Uniform": "densities",
+    "dirac": "densities",
+    "group": "groups",
+    "haar": "densities",
+    "learned": "densities",
+    "load_model": "store",
+    "monte_carlo": "inference",
+    "recalibrate": "inference",
+    "save_model": "store",
+    "set_temperature": "densities",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module 'partialsym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*_EXPORTS, "__version__"]

@@ -1,0 +1,143 @@
+"""A density on a group, on its Lie algebra times on its components: which part of the group a layer keeps."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.groups import Group
+from partialsym.signal import Elements
+
+Sampling = Literal["systematic", "iid"]
+
+
+class AlgebraDensity(nn.Module, ABC):
+    """A uniform density on the interval [−θπ, θπ] of the Lie algebra."""
+
+    @abstractmethod
+    def theta(self) -> Tensor:
+        """Half the width of the interval as a share of π, a scalar in [0, 1]."""
+
+
+class ComponentDensity(nn.Module, ABC):
+    """Which components of the group are in; the identity always is."""
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.kept = components
+
+    @abstractmethod
+    def draw(self) -> Tensor | None:
+        """Random weights [kept] in {0, 1}. None: all are in, always."""
+
+    @abstractmethod
+    def decide(self) -> Tensor | None:
+        """Deterministic weights [kept], 1 where P > ½. None: all are in, always."""
+
+    @abstractmethod
+    def probabilities(self) -> Tensor:
+        """P(component is in), [kept]."""
+
+
+class Density(nn.Module):
+    """p(h) = p(a)·p(c) for h = exp(a)·c (Romero & Lohit 2022, section 4), with its number of elements.
+
+    In train mode `sample` draws; in eval mode it is deterministic.
+
+    Args:
+        group: the group H.
+        samples: number of elements n; a multiple of the components kept, and equal to them without an algebra.
+        algebra: density on the algebra.
+        components: density on the components.
+        sampling: `systematic`, a_i = −1 + 2(i + u)/r with one u ~ U[0, 1) a draw, or `iid`.
+        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    Raises:
+        ValueError: samples do not fit the group; unknown sampling.
+    """
+
+    components: Tensor
+
+    def __init__(
+        self,
+        group: Group,
+        samples: int,
+        *,
+        algebra: AlgebraDensity,
+        components: ComponentDensity,
+        sampling: Sampling = "systematic",
+        proportional: bool = False,
+    ) -> None:
+        super().__init__()
+        check_samples(group, samples, components.kept, continuous=group.dim > 0 and float(algebra.theta().detach()) > 0)
+        if sampling not in ("systematic", "iid"):
+            raise ValueError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")
+        self.group, self.samples, self.sampling, self.proportional = group, samples, sampling, proportional
+        self.algebra, self.component = algebra, components
+        kept = group.components[: components.kept].to(torch.get_default_dtype())
+        self.register_buffer("components", kept, persistent=False)
+
+    @property
+    def rotations(self) -> int:
+        """Elements a component, r = samples / components."""
+        return self.samples // len(self.components)
+
+    def sample(self) -> Elements:
+        """Elements of the group: `draw` in train mode, `deterministic` in eval mode."""
+        return self.draw() if self.training else self.deterministic()
+
+    def draw(self) -> Elements:
+        """n random elements, from torch's global generator."""
+        return self._elements(self._drawn(), self.component.draw())
+
+    def deterministic(self) -> Elements:
+        """The midpoints of equal parts of the interval, for every component, those with P ≤ ½ at weight 0."""
+        return self._elements(self._midpoints(), self.component.decide())
+
+    def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
+        """position [components or 1, r] in [−1, 1] and weights [components] → Elements, component after component."""
+        with torch.autocast(self.components.device.type, enabled=False):
+            angles = (self.algebra.theta() * torch.pi * position)[..., None][..., : self.group.dim]
+            matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
+        if weights is not None:
+            weights = weights.repeat_interleave(position.shape[1])
+        return Elements(self.group, matrices, weights)
+
+    def _midpoints(self) -> Tensor:
+        r = self.rotations
+        if self.proportional:
+            r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))
+        return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
+
+    def _drawn(self) -> Tensor:
+        c, r = len(self.components), self.rotations
+        if self.group.dim == 0:  # nothing to draw: leave the generator alone
+            return self._midpoints()
+        if self.sampling == "iid":
+            return torch.rand_like(self.components[:, :1, 0].expand(c, r)) * 2 - 1
+        u = torch.rand_like(self.components[0, 0, 0])
+        return (torch.arange(r, device=u.device, dtype=u.dtype)[None] + u) * (2 / r) - 1
+
+    def support(self) -> dict[str, float]:
+        """What a person reads: `theta_deg` (the interval is ± that) and `P(c)` for each component other than e."""
+        read = {"theta_deg": 180.0 * float(self.algebra.theta().detach())} if self.group.dim else {}
+        kept = self.component.probabilities().tolist()
+        names = self.group.component_names
+        return read | {f"P({c})": p for c, p in zip(names[1:], (kept + [0.0] * len(names))[1:], strict=False)}
+
+    def extra_repr(self) -> str:
+        return f"{self.group}, samples={self.samples}, sampling={self.sampling!r}"
+
+
+def check_samples(group: Group, samples: int, components: int, continuous: bool) -> None:
+    """Raise ValueError where `samples` elements cannot be spread over the components kept of the group."""
+    if continuous and (samples < components or samples % components):
+        raise ValueError(
+            f"{group} has {components} component{'s' * (components > 1)}: the number of elements must be a positive "
+            f"multiple of {components}, got {samples}."
+        )
+    if not continuous and samples != components:
+        raise ValueError(
+            f"This density keeps {components} discrete elements of {group}: "
+            f"samples must be {components}, got {samples}."
+        )

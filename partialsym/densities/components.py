@@ -1,0 +1,78 @@
+"""Densities on the components of a group: all, the identity alone, and the learned Bernoulli."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.densities.base import ComponentDensity
+
+
+class AllComponents(ComponentDensity):
+    """Every component is in."""
+
+    def draw(self) -> None:
+        return None
+
+    def decide(self) -> None:
+        return None
+
+    def probabilities(self) -> Tensor:
+        return torch.ones(self.kept)
+
+
+class DiracComponents(AllComponents):
+    """The identity component alone."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+class Bernoulli(ComponentDensity):
+    """Each component but e is in with a learned probability σ(logit), by straight-through Gumbel-softmax.
+
+    A draw is w = 1[logit + ε > 0] with ε ~ Logistic; its gradient is that of the relaxed y = σ((logit + ε)/τ), so
+    ∂w/∂logit = y(1 − y)/τ (Maddison et al. 2017; Jang et al. 2017), for elements that were not drawn as well.
+
+    Args:
+        components: number of components of the group, e included; at least 2.
+        probability: starting probability, in (0, 1).
+        temperature: τ > 0 of the relaxation; set by the training's schedule, kept in the state dict.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, components: int, probability: float = 0.88, temperature: float = 0.5) -> None:
+        super().__init__(components)
+        if components < 2:
+            raise ValueError(f"components is {components}: there must be one other than the identity to learn about.")
+        if not 0 < probability < 1:
+            raise ValueError(f"probability is {probability}: must be in (0, 1).")
+        self.logits = nn.Parameter(torch.full((components - 1,), math.log(probability / (1 - probability))))
+        self.register_buffer("temperature", torch.ones(()))
+        self.set_temperature(temperature)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Set τ; raises ValueError unless it is positive."""
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}: must be positive.")
+        self.temperature.fill_(temperature)
+
+    def decide(self) -> Tensor:
+        return self._with_identity((self.logits > 0).to(self.logits))
+
+    def draw(self) -> Tensor:
+        tiny = torch.finfo(self.logits.dtype).tiny
+        u = torch.rand_like(self.logits).clamp(min=tiny, max=1 - torch.finfo(self.logits.dtype).eps)
+        noisy = self.logits + u.log() - torch.log1p(-u)
+        relaxed = torch.sigmoid(noisy / self.temperature)
+        return self._with_identity((noisy > 0).to(relaxed) + (relaxed - relaxed.detach()))
+
+    def probabilities(self) -> Tensor:
+        return self._with_identity(self.logits.sigmoid()).detach()
+
+    @staticmethod
+    def _with_identity(weights: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(weights[:1]), weights])

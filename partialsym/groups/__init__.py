@@ -1,0 +1,35 @@
+"""The symmetries: T(2), Mirror, SE(2), E(2), C_n and D_n."""
+
+import re
+
+from partialsym.groups.base import Group
+from partialsym.groups.cyclic import Cyclic
+from partialsym.groups.dihedral import Dihedral
+from partialsym.groups.e2 import E2
+from partialsym.groups.mirror import Mirror
+from partialsym.groups.se2 import SE2
+from partialsym.groups.t2 import T2
+
+GROUPS = {"T2": T2, "Mirror": Mirror, "SE2": SE2, "E2": E2}
+FAMILIES = {"C": Cyclic, "D": Dihedral}
+
+
+def group(name: str) -> Group:
+    """The group of that name.
+
+    Args:
+        name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>` or `D<n>`.
+    Raises:
+        ValueError: there is no group of that name.
+
+    >>> group("C4").components.shape
+    torch.Size([4, 2, 2])
+    """
+    if name in GROUPS:
+        return GROUPS[name]()
+    if match := re.fullmatch(r"([CD])([1-9]\d{0,3})", name):
+        return FAMILIES[match[1]](int(match[2]))
+    raise ValueError(f"Unknown group {name!r}: one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
+
+
+__all__ = ["E2", "FAMILIES", "GROUPS", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]

@@ -1,0 +1,156 @@
+"""Groups of linear maps of the plane: an element *is* its 2×2 matrix.
+
+Every group here is H in R² ⋊ H: a Lie-algebra part (dimension 0 or 1) times finitely many components,
+h = exp(a) @ components[i]. The plane has x to the right and y up, so exp(a) turns counter-clockwise.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+def rotation(angle: Tensor) -> Tensor:
+    """Rotation matrices [*n, 2, 2] by `angle` [*n] in radians, counter-clockwise."""
+    c, s = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
+
+
+def rotations(n: int) -> Tensor:
+    """The n rotations by multiples of 2π/n, [n, 2, 2], float64; exact on multiples of 90°."""
+    matrices = rotation(torch.arange(n, dtype=torch.float64) * (2 * math.pi / n))
+    return torch.where(matrices.abs() < 1e-15, 0.0, matrices)
+
+
+def mirrored(matrices: Tensor) -> Tensor:
+    """`matrices` [n, 2, 2], then each of them after a left-right mirroring: [2n, 2, 2]."""
+    mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=matrices.dtype)
+    return torch.cat([matrices, matrices @ mirror])
+
+
+class Group(ABC):
+    """A group H of linear maps of the plane, with elements h = exp(a) @ components[i].
+
+    Attributes:
+        name: the name used everywhere, on the command line too.
+        dim: dimension of the Lie algebra, 0 or 1.
+        components: [c, 2, 2] float64, the identity first.
+        embed_dim: number e of smooth coordinates a kernel sees of a relative element.
+    """
+
+    name: str
+    dim: int
+    components: Tensor
+    embed_dim: int
+
+    @abstractmethod
+    def exp(self, a: Tensor) -> Tensor:
+        """Exponential map: algebra coordinates [*n, dim] → matrices [*n, 2, 2]."""
+
+    @abstractmethod
+    def embed(self, h: Tensor) -> Tensor:
+        """Smooth coordinates [*n, e] of elements [*n, 2, 2]: what a kernel sees of h⁻¹h̃."""
+
+    def coordinates(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Inverse of (a, i) ↦ exp(a) @ components[i].
+
+        Args:
+            h: elements [*n, 2, 2].
+        Returns:
+            a [*n, dim] in (−π, π], continuous at the identity, and i [*n].
+        Raises:
+            ValueError: some h is not in the group.
+        """
+        a, i, distance = self._nearest(h)
+        if (distance > 1e-4).any():
+            worst = h.reshape(-1, 2, 2)[int(distance.reshape(-1).argmax())].tolist()
+            raise ValueError(f"{worst} is not an element of {self.name}.")
+        return a, i
+
+    def contains(self, h: Tensor) -> Tensor:
+        """Whether each of `h` [*n, 2, 2] is in the group: [*n] bool."""
+        return self._nearest(h)[2] <= 1e-4
+
+    def includes(self, other: "Group") -> bool:
+        """Whether `other` is a subgroup of this group."""
+        return other.dim <= self.dim and bool(self.contains(other.components).all())
+
+    def grid(self, rotations: int) -> Tensor:
+        """A Haar quadrature: for every component the midpoints of `rotations` equal parts of the algebra.
+
+        [n, 2, 2] float64; without an algebra it is the components, whatever `rotations` is.
+        """
+        r = rotations if self.dim else 1
+        a = math.pi * (torch.arange(r, dtype=torch.float64) * 2 + (1 - r)) / r
+        return (self.exp(a[:, None][:, : self.dim]) @ self.components[:, None]).flatten(0, 1)
+
+    @property
+    def component_names(self) -> list[str]:
+        """What a person calls the components: `e`, `m`, `90°`, `90°·m` (mirror left-right, then turn by 90°)."""
+        turns = torch.atan2(-self.components[:, 0, 1], self.components[:, 1, 1]) * (180 / math.pi) % 360
+        names = []
+        for turn, h in zip(turns.tolist(), self.components, strict=True):
+            degrees = "" if round(turn, 6) in (0.0, 360.0) else f"{turn:.4g}°"
+            names.append("·".join(filter(None, [degrees, "m" if torch.linalg.det(h) < 0 else ""])) or "e")
+        return names
+
+    def _nearest(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(a, i, distance): the element nearest to each h and how far it is (largest entry)."""
+        rest = h.unsqueeze(-3) @ self.inverse(self.components.to(h))  # [*n, c, 2, 2]: exp(a) if i is right
+        a = self._log(rest)
+        distance = (self.exp(a) - rest).abs().amax((-2, -1))
+        nearest, i = distance.min(-1)
+        return a.take_along_dim(i[..., None, None], -2).squeeze(-2), i, nearest
+
+    def _log(self, h: Tensor) -> Tensor:
+        """Algebra coordinates [*n, dim] of the exponential nearest to h [*n, 2, 2]."""
+        angle = torch.atan2(h[..., 1, 0] - h[..., 0, 1], h[..., 0, 0] + h[..., 1, 1])
+        angle = torch.where(angle <= -math.pi, math.pi, angle)
+        return angle[..., None][..., : self.dim]
+
+    @staticmethod
+    def compose(g: Tensor, h: Tensor) -> Tensor:
+        """g·h, broadcast over leading axes: [*n, 2, 2]."""
+        return g @ h
+
+    @staticmethod
+    def inverse(h: Tensor) -> Tensor:
+        """h⁻¹ of [*n, 2, 2], by the adjugate: exact where the entries are."""
+        a, b, c, d = h[..., 0, 0], h[..., 0, 1], h[..., 1, 0], h[..., 1, 1]
+        adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+        return adjugate / (a * d - b * c)[..., None, None]
+
+    @staticmethod
+    def act(h: Tensor, x: Tensor) -> Tensor:
+        """h·x: matrices [*n, 2, 2] on points [*n, 2] (x right, y up), broadcast over leading axes."""
+        return (h @ x[..., None]).squeeze(-1)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class FiniteGroup(Group):
+    """A group without an algebra: its components are all there is of it."""
+
+    dim = 0
+
+    def exp(self, a: Tensor) -> Tensor:
+        return torch.eye(2, dtype=a.dtype, device=a.device).expand(*a.shape[:-1], 2, 2)
+
+
+def embed_rotation(h: Tensor) -> Tensor:
+    """(cos δ, sin δ) [*n, 2] of the rotation in h = R(δ) or h = R(δ)·mirror: its second column is (−sin δ, cos δ)."""
+    return torch.stack([h[..., 1, 1], -h[..., 0, 1]], -1)
+
+
+def embed_mirror(h: Tensor) -> Tensor:
+    """+1 for rotations and −1 for mirrorings, [*n, 1]: the determinant, locally constant and so without gradient."""
+    h = h.detach()
+    return (h[..., 0, 0] * h[..., 1, 1] - h[..., 0, 1] * h[..., 1, 0])[..., None]

@@ -1,0 +1,21 @@
+"""D_n: translations, n rotations and n mirrorings."""
+
+import torch
+from torch import Tensor
+
+from partialsym.groups.base import FiniteGroup, embed_mirror, embed_rotation, mirrored, rotations
+
+
+class Dihedral(FiniteGroup):
+    """H = D_n, the 2n symmetries of the regular n-gon, n ≥ 1: the rotations of C_n, then each of them mirrored."""
+
+    embed_dim = 3
+
+    def __init__(self, n: int) -> None:
+        if n < 1:
+            raise ValueError(f"D_n needs n ≥ 1 rotations, got n = {n}.")
+        self.name = f"D{n}"
+        self.components = mirrored(rotations(n))
+
+    def embed(self, h: Tensor) -> Tensor:
+        return torch.cat([embed_rotation(h), embed_mirror(h)], -1)

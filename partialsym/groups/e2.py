@@ -1,0 +1,23 @@
+"""E(2): translations, rotations and mirrorings."""
+
+import torch
+from torch import Tensor
+
+from partialsym.groups.base import Group, embed_mirror, embed_rotation, mirrored, rotation
+
+
+class E2(Group):
+    """H = O(2), h = R(a) or R(a)·m with m = diag(−1, 1)."""
+
+    name = "E2"
+    dim = 1
+    embed_dim = 3
+
+    def __init__(self) -> None:
+        self.components = mirrored(torch.eye(2, dtype=torch.float64)[None])
+
+    def exp(self, a: Tensor) -> Tensor:
+        return rotation(a[..., 0])
+
+    def embed(self, h: Tensor) -> Tensor:
+        return torch.cat([embed_rotation(h), embed_mirror(h)], -1)

@@ -1,0 +1,19 @@
+"""Mirror: left-right mirroring."""
+
+import torch
+from torch import Tensor
+
+from partialsym.groups.base import FiniteGroup, embed_mirror, mirrored
+
+
+class Mirror(FiniteGroup):
+    """H = {e, m}, m = diag(−1, 1)."""
+
+    name = "Mirror"
+    embed_dim = 1
+
+    def __init__(self) -> None:
+        self.components = mirrored(torch.eye(2, dtype=torch.float64)[None])
+
+    def embed(self, h: Tensor) -> Tensor:
+        return embed_mirror(h)

@@ -1,0 +1,23 @@
+"""SE(2): translations and rotations."""
+
+import torch
+from torch import Tensor
+
+from partialsym.groups.base import Group, embed_rotation, rotation
+
+
+class SE2(Group):
+    """H = SO(2), h = R(a) with a in (−π, π]."""
+
+    name = "SE2"
+    dim = 1
+    embed_dim = 2
+
+    def __init__(self) -> None:
+        self.components = torch.eye(2, dtype=torch.float64)[None]
+
+    def exp(self, a: Tensor) -> Tensor:
+        return rotation(a[..., 0])
+
+    def embed(self, h: Tensor) -> Tensor:
+        return embed_rotation(h)

@@ -1,0 +1,19 @@
+"""T(2): translations alone."""
+
+import torch
+from torch import Tensor
+
+from partialsym.groups.base import FiniteGroup
+
+
+class T2(FiniteGroup):
+    """H = {e}. A network on it is a plain convolutional network."""
+
+    name = "T2"
+    embed_dim = 0
+
+    def __init__(self) -> None:
+        self.components = torch.eye(2, dtype=torch.float64)[None]
+
+    def embed(self, h: Tensor) -> Tensor:
+        return h.new_empty(*h.shape[:-2], 0)

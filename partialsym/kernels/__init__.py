@@ -1,0 +1,10 @@
+"""Continuous kernels: SIREN, MLP, Fourier, Gabor, MAGNet."""
+
+from partialsym.kernels.base import Kernel
+from partialsym.kernels.mfn import Fourier, Gabor, MAGNet
+from partialsym.kernels.mlp import MLP
+from partialsym.kernels.siren import SIREN
+
+KERNELS = {"SIREN": SIREN, "MLP": MLP, "Fourier": Fourier, "Gabor": Gabor, "MAGNet": MAGNet}
+
+__all__ = ["KERNELS", "MLP", "SIREN", "Fourier", "Gabor", "Kernel", "MAGNet"]

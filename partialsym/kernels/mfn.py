@@ -1,0 +1,91 @@
+"""Multiplicative filter networks: Fourier, Gabor and MAGNet."""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.kernels.base import Kernel
+
+
+class SineFilter(nn.Module):
+    """sin(Ωz + φ), Ω ~ N(0, σ²)."""
+
+    def __init__(self, dim: int, hidden: int, scale: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, hidden)
+        nn.init.normal_(self.linear.weight, std=scale)
+        nn.init.uniform_(self.linear.bias, -math.pi, math.pi)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z).sin()
+
+
+class GaborFilter(SineFilter):
+    """exp(−½ Σ_d (γ_d(z_d − μ_d))²)·sin(Ωz + φ): one γ a feature, or one a feature and coordinate (anisotropic).
+
+    γ² ~ Gamma(α, 1), μ ~ U[−1, 1], and the rows of Ω are scaled by the mean of their γ.
+    """
+
+    def __init__(self, dim: int, hidden: int, scale: float, alpha: float, anisotropic: bool) -> None:
+        super().__init__(dim, hidden, scale)
+        gamma = torch.distributions.Gamma(torch.tensor(alpha), 1.0).sample((hidden, dim if anisotropic else 1))
+        self.gamma = nn.Parameter(gamma.sqrt())
+        self.mu = nn.Parameter(torch.rand(hidden, dim) * 2 - 1)
+        with torch.no_grad():
+            self.linear.weight.mul_(self.gamma.mean(1, keepdim=True))
+
+    def forward(self, z: Tensor) -> Tensor:
+        distance = (self.gamma * (z.unsqueeze(-2) - self.mu)).square().sum(-1)
+        return torch.exp(-0.5 * distance) * super().forward(z)
+
+
+class MultiplicativeFilterNetwork(Kernel):
+    """φ_1 = g_1(z), φ_{l+1} = (W_l φ_l + b_l) ∘ g_{l+1}(z) (Fathony et al. 2021), g by subclass.
+
+    Args:
+        scale: standard deviation of the filters' frequencies, in radians over half the kernel; positive.
+        others: as for `Kernel`; `layers` − 1 filters.
+    """
+
+    def __init__(
+        self, dim: int, out_channels: int, in_channels: int, *, hidden: int = 32, layers: int = 3, scale: float = 3.0
+    ) -> None:
+        super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
+        if not scale > 0:
+            raise ValueError(f"scale is {scale}: must be positive.")
+        each = scale / math.sqrt(layers - 1)  # frequencies add up in the product of the filters
+        self.filters = nn.ModuleList([self._filter(dim, hidden, each, i) for i in range(layers - 1)])
+        self.hidden = nn.ModuleList([nn.Linear(hidden, hidden) for _ in range(layers - 2)])
+        nn.init.zeros_(self.linear.bias)
+
+    @abstractmethod
+    def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module: ...
+
+    def features(self, z: Tensor) -> Tensor:
+        phi = self.filters[0](z)
+        for layer, filter_ in zip(self.hidden, list(self.filters)[1:], strict=True):
+            phi = layer(phi) * filter_(z)
+        return phi
+
+
+class Fourier(MultiplicativeFilterNetwork):
+    """Multiplicative filter network of sines: g(z) = sin(Ωz + φ)."""
+
+    def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
+        return SineFilter(dim, hidden, scale)
+
+
+class Gabor(MultiplicativeFilterNetwork):
+    """Multiplicative filter network of isotropic Gabor filters."""
+
+    def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
+        return GaborFilter(dim, hidden, scale, alpha=6.0 / (depth + 1), anisotropic=False)
+
+
+class MAGNet(MultiplicativeFilterNetwork):
+    """Multiplicative anisotropic Gabor network (Romero et al. 2022, FlexConv): a width for every coordinate."""
+
+    def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
+        return GaborFilter(dim, hidden, scale, alpha=6.0 / (depth + 1), anisotropic=True)

@@ -1,0 +1,144 @@
+"""The group-equivariant ResNet of the paper, full or partial, for every group."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial as bind
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.conv import GroupConv
+from partialsym.densities import Density, Sampling, haar, learned
+from partialsym.groups import Group
+from partialsym.groups import group as group_named
+from partialsym.kernels import KERNELS
+from partialsym.norm import BatchNorm, InstanceNorm
+from partialsym.pool import GlobalPool, SpatialPool
+from partialsym.signal import Signal
+
+PLACES = ("lifting", "block1", "block2")
+
+
+class GResNet(nn.Module):
+    """Lifting, two residual blocks of widths w and 2w, a `valid` group convolution, max over group and space, linear.
+
+    With `partial` every group convolution after lifting learns its part of the group; shortcuts never do. On T(2) it
+    is a plain ResNet. (Romero & Lohit 2022, appendix.)
+
+    Args:
+        group: name of the base group, as in `partialsym.group`.
+        partial: learn the densities, or keep the whole group in every layer.
+        in_channels, classes: of the images and of the answer.
+        samples: elements of every layer.
+        width: w, channels after lifting.
+        kernel_size: of all convolutions but the pointwise shortcuts.
+        kernel: name of the kernel network; `hidden` its features (half as many in the shortcuts); `kernel_options`
+            its other arguments.
+        pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
+        dropout: inside the residual blocks.
+        sampling: `systematic` or `iid`.
+        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        group: str = "SE2",
+        *,
+        partial: bool = True,
+        in_channels: int = 1,
+        classes: int = 10,
+        samples: int = 8,
+        width: int = 32,
+        kernel_size: int = 7,
+        kernel: str = "SIREN",
+        hidden: int = 32,
+        kernel_options: Mapping[str, Any] | None = None,
+        pools: Sequence[str] = ("lifting", "block1"),
+        dropout: float = 0.0,
+        sampling: Sampling = "systematic",
+        proportional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        _check(
+            in_channels=in_channels,
+            classes=classes,
+            width=width,
+            hidden=hidden,
+            kernel=kernel,
+            pools=pools,
+            dropout=dropout,
+        )
+        self.in_channels, self.classes = in_channels, classes
+        h = group_named(group)
+
+        def density(learn: bool) -> Density:
+            if learn:
+                return learned(h, samples, sampling=sampling, proportional=proportional)
+            return haar(h, samples, sampling=sampling)
+
+        def conv(
+            into: int, out: int, *, domain: Group = h, learn: bool = partial, size: int = kernel_size, **rest: Any
+        ) -> GroupConv:
+            net = bind(KERNELS[kernel], hidden=hidden if size > 1 else max(1, hidden // 2), **(kernel_options or {}))
+            return GroupConv(into, out, domain=domain, codomain=density(learn), kernel_size=size, kernel=net, **rest)
+
+        def pool(place: str) -> nn.Module:
+            return SpatialPool(2) if place in pools else nn.Identity()
+
+        def block(into: int, out: int) -> ResidualBlock:
+            shortcut = conv(into, out, learn=False, size=1, bias=False)
+            return ResidualBlock(conv(into, out), conv(out, out), shortcut, dropout)
+
+        self.lifting = conv(in_channels, width, domain=group_named("T2"), learn=False)
+        self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
+        self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
+        self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
+        self.last, self.norm3 = conv(2 * width, 2 * width, padding="valid"), BatchNorm(2 * width)
+        self.pool = GlobalPool("max")
+        self.classifier = nn.Linear(2 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        return self.classifier(self.pool(self.features(images)))
+
+    def features(self, images: Tensor) -> Signal:
+        """The signal on the base group before global pooling, [batch, 2w, n, h, w]."""
+        f = self.pool0(self.norm0(self.lifting(Signal.image(images)))).map(F.relu)
+        f = self.pool1(self.norm1(self.block1(f))).map(F.relu)
+        f = self.pool2(self.norm2(self.block2(f))).map(F.relu)
+        return self.norm3(self.last(f)).map(F.relu)
+
+
+class ResidualBlock(nn.Module):
+    """conv → InstanceNorm → ReLU → dropout → conv → InstanceNorm → ReLU, plus a pointwise shortcut.
+
+    The shortcut maps to the elements that the last convolution drew.
+    """
+
+    def __init__(self, conv1: GroupConv, conv2: GroupConv, shortcut: GroupConv, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv1, InstanceNorm(conv1.out_channels)
+        self.conv2, self.norm2 = conv2, InstanceNorm(conv2.out_channels)
+        self.shortcut, self.dropout = shortcut, nn.Dropout(dropout)
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, out_channels, n_out, h, w]."""
+        inner = self.norm1(self.conv1(f)).map(F.relu).map(self.dropout)
+        out = self.norm2(self.conv2(inner)).map(F.relu)
+        shortcut = self.shortcut(f, at=out.elements)
+        return out.map(lambda values: values + shortcut.values)
+
+
+def _check(*, kernel: str, pools: Sequence[str], dropout: float, **at_least_one: int) -> None:
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: must be at least 1.")
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
+    if unknown := [place for place in pools if place not in PLACES]:
+        raise ValueError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}: must be in [0, 1).")

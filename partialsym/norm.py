@@ -1,0 +1,114 @@
+"""Normalisations whose statistics weigh the elements."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.signal import Signal
+
+
+def _moments(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], those axes kept at 1.
+
+    Each element's own moments come first, so that what an element of weight 0 holds never meets the others.
+    """
+    values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
+    p = (weights / weights.sum())[:, None, None]
+    mean = (p * mean_j).sum(2, keepdim=True)
+    return mean, (p * (var_j + (mean_j - mean).square())).sum(2, keepdim=True)
+
+
+class BatchNorm(nn.Module):
+    """(f − E[f]) / √(Var[f] + ε)·γ + β per channel, E over batch, space and the weighted elements.
+
+    Running statistics gathered under drawn elements are wrong for the deterministic ones of eval mode: call
+    `recalibrate` before evaluating.
+
+    Args:
+        channels: channels of the signal.
+        eps: ε.
+        momentum: of the running statistics; None for the cumulative mean.
+        affine: learn γ and β.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+        super().__init__()
+        self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
+
+    def reset_running_stats(self) -> None:
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches.zero_()
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        if f.values.shape[1] != self.channels:
+            raise ValueError(f"the input has {f.values.shape[1]} channels, but this BatchNorm takes {self.channels}.")
+        factor = self._factor() if self.training else 0.0
+        weights = f.elements.weights
+        if not self.training or weights is None:
+            return f.map(
+                lambda v: F.batch_norm(
+                    v, self.running_mean, self.running_var, self.weight, self.bias, self.training, factor, self.eps
+                )
+            )
+        mean, var = _moments(f.values, weights, (0, 3, 4))
+        self._track(mean.flatten(), var.flatten(), f.values[:, 0, 0].numel() * weights.detach().sum(), factor)
+        return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
+
+    def _factor(self) -> float | Tensor:
+        self.num_batches.add_(1)
+        return 1.0 / float(self.num_batches) if self.momentum is None else self.momentum
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor, count: Tensor, factor: float | Tensor) -> None:
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        self.running_mean.lerp_(mean.to(self.running_mean), factor)
+        self.running_var.lerp_(unbiased.to(self.running_var), factor)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
+
+
+class InstanceNorm(nn.Module):
+    """(f − E[f]) / √(Var[f] + ε) per image and channel, E over space and the weighted elements; no parameters."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        if f.values.shape[1] != self.channels:
+            raise ValueError(
+                f"the input has {f.values.shape[1]} channels, but this InstanceNorm takes {self.channels}."
+            )
+        if f.elements.weights is None:
+            return f.map(lambda v: F.instance_norm(v, eps=self.eps))
+        mean, var = _moments(f.values, f.elements.weights, (3, 4))
+        return f.map(lambda v: _normalise(v, mean, var, self.eps))
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, eps={self.eps}"
+
+
+def _normalise(
+    v: Tensor, mean: Tensor, var: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    scale = (var + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight[:, None, None, None]
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias[:, None, None, None]
+    return v * scale.to(v.dtype) + shift.to(v.dtype)

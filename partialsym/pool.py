@@ -1,0 +1,111 @@
+"""Pooling over space and over H, on weighted elements."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.groups import T2
+from partialsym.signal import Elements, Signal
+
+Mode = Literal["max", "mean"]
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("max", "mean"):
+        raise ValueError(f"mode is {mode!r}: must be 'max' or 'mean'.")
+
+
+class SpatialPool(nn.Module):
+    """Non-overlapping size×size windows of every element pooled by `max` or `mean`; odd remainders are cut off.
+
+    Exact equivariance needs even sizes: a cut-off row breaks it.
+    """
+
+    def __init__(self, size: int = 2, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        if size < 1:
+            raise ValueError(f"size is {size}: must be at least 1.")
+        self.size, self.mode = size, mode
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, h // size, w // size]."""
+        if min(f.values.shape[-2:]) < self.size:
+            height, width = f.values.shape[-2:]
+            raise ValueError(f"the input of {height}×{width} pixels is smaller than the window of {self.size}.")
+        pool = F.max_pool2d if self.mode == "max" else F.avg_pool2d
+        values = pool(f.values.flatten(1, 2), self.size)
+        return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
+
+
+class GroupPool(nn.Module):
+    """Pools over H: the weighted mean, or the maximum over the elements that were drawn. Gives a signal on T(2).
+
+    Towards the weight w_j the maximum's straight-through gradient is the discrete one,
+    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be.
+    """
+
+    def __init__(self, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        self.mode = mode
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, 1, h, w] on T(2)."""
+        identity = torch.eye(2, dtype=f.elements.matrices.dtype, device=f.elements.matrices.device)[None]
+        return Signal(_over_elements(f.values, f.elements, self.mode).unsqueeze(2), Elements(T2(), identity))
+
+
+class GlobalPool(nn.Module):
+    """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
+
+    def __init__(self, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        self.mode = mode
+
+    def forward(self, f: Signal) -> Tensor:
+        # Space first: the discrete gradient of the maximum is then that of the joint maximum.
+        values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
+        return _over_elements(values, f.elements, self.mode)
+
+
+def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
+    """Pool axis 2 of values [batch, channels, n, ...]."""
+    weights = elements.weights
+    if mode == "max":
+        return values.amax(2) if weights is None else _MaxOverDrawn.apply(values, weights)[0]
+    if weights is None:
+        return values.mean(2)
+    mean = (weights / weights.sum()).to(values.dtype)
+    return torch.einsum("bcn...,n->bc...", values, mean)
+
+
+class _MaxOverDrawn(torch.autograd.Function):
+    """max over axis 2 of the elements with weight > 0, with the discrete gradient towards the weights."""
+
+    @staticmethod
+    def forward(values: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        n = values.shape[2]
+        drawn = (weights > 0).view(-1, *[1] * (values.ndim - 3))
+        top, index = values.masked_fill(~drawn, -torch.inf).topk(min(2, n), dim=2)
+        return top.select(2, 0), index.narrow(2, 0, 1), top.narrow(2, -1, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs, *output)
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        values, weights, top, index, second = ctx.saved_tensors
+        grad, top = grad.unsqueeze(2), top.unsqueeze(2)
+        grad_values = torch.zeros_like(values).scatter_(2, index, grad)
+        # Without a second drawn element the only one is e, whose weight is a constant.
+        without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
+        is_top = torch.zeros_like(values, dtype=torch.bool).scatter_(2, index, True)
+        gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
+        axes = [axis for axis in range(values.ndim) if axis != 2]
+        return grad_values, (grad * gain).float().sum(axes).to(weights)

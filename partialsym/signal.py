@@ -1,0 +1,114 @@
+"""What flows between layers: values on R² × H, together with the elements of H they were sampled on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils import _pytree as pytree
+
+from partialsym.groups import T2, Group
+
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """n elements of a group, with the weight each has in every mean.
+
+    Attributes:
+        group: the group they belong to.
+        matrices: [n, 2, 2].
+        weights: [n], 0 for an element that was dropped and 1 otherwise; None where nothing can be dropped.
+    """
+
+    group: Group
+    matrices: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
+            return
+        if self.matrices.shape[1:] != (2, 2) or not len(self.matrices):
+            raise ValueError(f"matrices has shape {tuple(self.matrices.shape)}: must be [n, 2, 2] with n ≥ 1.")
+        if isinstance(self.weights, Tensor) and self.weights.shape != self.matrices.shape[:1]:
+            raise ValueError(f"weights has shape {tuple(self.weights.shape)}: must be [{len(self.matrices)}].")
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def mean_weights(self) -> Tensor | None:
+        """The weights scaled to sum to 1, [n]; None where all are alike."""
+        return None if self.weights is None else self.weights / self.weights.sum()
+
+    def transport(self, g: Tensor) -> "Elements":
+        """{g·h_i} for g [2, 2]: the elements as a transformed input sees them."""
+        return replace(self, matrices=g.to(self.matrices) @ self.matrices)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A feature map f : R² × H → R^C, known on pixels and on n elements.
+
+    Attributes:
+        values: [batch, channels, n, height, width].
+        elements: the n elements.
+    """
+
+    values: Tensor
+    elements: Elements
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Tensor):
+            return
+        if self.values.ndim != 5:
+            raise ValueError(
+                f"values has shape {tuple(self.values.shape)}: must be [batch, channels, n, height, width]; "
+                "an image batch becomes a Signal by `Signal.image(images)`."
+            )
+        if self.values.shape[2] != len(self.elements):
+            raise ValueError(f"values hold {self.values.shape[2]} elements, but {len(self.elements)} are given.")
+
+    @classmethod
+    def image(cls, images: Tensor) -> "Signal":
+        """Images [batch, channels, height, width] as a Signal on T(2), with the one element e."""
+        if images.ndim != 4:
+            raise ValueError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
+        return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, dtype=images.dtype, device=images.device)[None]))
+
+    @property
+    def group(self) -> Group:
+        return self.elements.group
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> "Signal":
+        """A pointwise function of the values (ReLU, dropout), on the same elements.
+
+        Raises:
+            TypeError: fn is a normalisation of torch: statistics over elements must be weighted.
+            ValueError: fn changed the shape.
+        """
+        if isinstance(fn, _NORMS):
+            raise TypeError(
+                f"{type(fn).__name__} ignores the weights of the elements: use partialsym's BatchNorm or InstanceNorm."
+            )
+        values = fn(self.values)
+        if values.shape != self.values.shape:
+            raise ValueError(
+                f"map takes pointwise functions; this one turned {tuple(self.values.shape)} into {tuple(values.shape)}."
+            )
+        return replace(self, values=values)
+
+
+pytree.register_pytree_node(
+    Elements,
+    lambda e: ([e.matrices, e.weights], e.group),
+    lambda children, group: Elements(group, *children),
+    serialized_type_name="partialsym.Elements",
+)
+pytree.register_pytree_node(
+    Signal,
+    lambda s: ([s.values, s.elements], None),
+    lambda children, _: Signal(*children),
+    serialized_type_name="partialsym.Signal",
+)
