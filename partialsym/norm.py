@@ -66,12 +66,12 @@ class BatchNorm(nn.Module):
         self._track(mean.flatten(), var.flatten(), f.values[:, 0, 0].numel() * weights.detach().sum(), factor)
         return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
 
-    def _factor(self) -> float | Tensor:
+    def _factor(self) -> float:
         self.num_batches.add_(1)
         return 1.0 / float(self.num_batches) if self.momentum is None else self.momentum
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, var: Tensor, count: Tensor, factor: float | Tensor) -> None:
+    def _track(self, mean: Tensor, var: Tensor, count: Tensor, factor: float) -> None:
         unbiased = var * (count / (count - 1).clamp(min=1))
         self.running_mean.lerp_(mean.to(self.running_mean), factor)
         self.running_var.lerp_(unbiased.to(self.running_var), factor)

@@ -113,10 +113,11 @@ class Density(nn.Module):
         c, r = len(self.components), self.rotations
         if self.group.dim == 0:  # nothing to draw: leave the generator alone
             return self._midpoints()
+        device, dtype = self.components.device, self.components.dtype
         if self.sampling == "iid":
-            return torch.rand_like(self.components[:, :1, 0].expand(c, r)) * 2 - 1
-        u = torch.rand_like(self.components[0, 0, 0])
-        return (torch.arange(r, device=u.device, dtype=u.dtype)[None] + u) * (2 / r) - 1
+            return torch.rand(c, r, device=device, dtype=dtype) * 2 - 1
+        u = torch.rand(1, 1, device=device, dtype=dtype)
+        return (torch.arange(r, device=device, dtype=dtype) + u) * (2 / r) - 1
 
     def support(self) -> dict[str, float]:
         """What a person reads: `theta_deg` (the interval is ± that) and `P(c)` for each component other than e."""

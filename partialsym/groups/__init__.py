@@ -1,6 +1,7 @@
 """The symmetries: T(2), Mirror, SE(2), E(2), C_n and D_n."""
 
 import re
+from collections.abc import Callable
 
 from partialsym.groups.base import Group
 from partialsym.groups.cyclic import Cyclic
@@ -10,8 +11,8 @@ from partialsym.groups.mirror import Mirror
 from partialsym.groups.se2 import SE2
 from partialsym.groups.t2 import T2
 
-GROUPS = {"T2": T2, "Mirror": Mirror, "SE2": SE2, "E2": E2}
-FAMILIES = {"C": Cyclic, "D": Dihedral}
+GROUPS: dict[str, Callable[[], Group]] = {"T2": T2, "Mirror": Mirror, "SE2": SE2, "E2": E2}
+FAMILIES: dict[str, Callable[[int], Group]] = {"C": Cyclic, "D": Dihedral}
 
 
 def group(name: str) -> Group:
