@@ -26,7 +26,7 @@ class GroupConv(nn.Module):
     Args:
         in_channels, out_channels: channels per element.
         domain: the group of the input signal: T(2), or one that includes the codomain's.
-        codomain: density the output elements are drawn from.
+        codomain: density the output elements are drawn from; or a group, if `at` always gives them.
         kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
         padding: `same` (zeros) or `valid`.
@@ -45,7 +45,7 @@ class GroupConv(nn.Module):
         out_channels: int,
         *,
         domain: Group,
-        codomain: Density,
+        codomain: Density | Group,
         kernel_size: int,
         kernel: Callable[[int, int, int], Kernel] = SIREN,
         padding: Literal["same", "valid"] = "same",
@@ -58,10 +58,12 @@ class GroupConv(nn.Module):
             )
         if padding not in ("same", "valid"):
             raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
-        if domain.name != "T2" and not domain.includes(codomain.group):
-            raise ValueError(f"domain {domain} does not include the codomain's group {codomain.group}.")
+        group = codomain.group if isinstance(codomain, Density) else codomain
+        if domain.name != "T2" and not domain.includes(group):
+            raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.domain, self.codomain, self.padding = domain, codomain, padding
+        self.domain, self.group, self.padding = domain, group, padding
+        self.codomain = codomain if isinstance(codomain, Density) else None
         self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         taps, inside = disc(kernel_size)
@@ -70,7 +72,7 @@ class GroupConv(nn.Module):
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("domain_grid", domain.grid(HAAR_ROTATIONS).to(dtype), persistent=False)
         with torch.no_grad():
-            square = self._mean_square(codomain.group.grid(HAAR_ROTATIONS).to(dtype))
+            square = self._mean_square(group.grid(HAAR_ROTATIONS).to(dtype))
         self.kernel.rescale(float(square / out_channels) ** -0.5)
 
     def forward(self, f: Signal, at: Elements | None = None) -> Signal:
@@ -82,10 +84,11 @@ class GroupConv(nn.Module):
         Returns:
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
-            ValueError: f or at is on another group, or f has the wrong channels, or is smaller than the kernel.
+            ValueError: f or at is on another group, f has the wrong channels or is smaller than the kernel, or
+                there is neither a density nor `at`.
         """
         self._check(f, at)
-        out = self.codomain.sample() if at is None else at
+        out = at if at is not None else self._density().sample()
         weight = self.filters(out, f.elements)
         bias = None if self.bias is None else self.bias.repeat_interleave(len(out))
         values = F.conv2d(f.values.flatten(1, 2), weight, bias, padding=self.padding)  # [batch, (channels n), h, w]
@@ -103,12 +106,16 @@ class GroupConv(nn.Module):
             return weight.unflatten(2, (self.kernel_size, self.kernel_size))
 
     def kernel_norm(self) -> Tensor:
-        """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements.
+        """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements (without a
+        density: on its Haar grid).
 
         ‖k‖₂² sums over channels and disc and is the mean over elements, so that it does not depend on their number;
         it is 1 per output channel at construction. No gradient flows to the density.
         """
-        matrices = self.codomain.deterministic().matrices.detach()
+        if self.codomain is None:
+            matrices = self.group.grid(HAAR_ROTATIONS).to(self.taps)
+        else:
+            matrices = self.codomain.deterministic().matrices.detach()
         norm = self._mean_square(matrices).sqrt()
         return norm if self.bias is None else norm + self.bias.norm()
 
@@ -126,11 +133,16 @@ class GroupConv(nn.Module):
         shape = (len(out), len(into), len(self.taps))
         return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)
 
+    def _density(self) -> Density:
+        if self.codomain is None:
+            raise ValueError(f"this layer has no density on {self.group}: give its output elements with `at=`.")
+        return self.codomain
+
     def _check(self, f: Signal, at: Elements | None) -> None:
         if f.group != self.domain:
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
-        if at is not None and at.group != self.codomain.group:
-            raise ValueError(f"at holds elements of {at.group}, but this layer's codomain is {self.codomain.group}.")
+        if at is not None and at.group != self.group:
+            raise ValueError(f"at holds elements of {at.group}, but this layer's codomain is {self.group}.")
         _, channels, _, height, width = f.values.shape
         if channels != self.in_channels:
             raise ValueError(f"the input has {channels} channels, but this layer takes {self.in_channels}.")
@@ -140,7 +152,7 @@ class GroupConv(nn.Module):
 
     def extra_repr(self) -> str:
         channels = f"{self.in_channels}, {self.out_channels}"
-        return f"{channels}, {self.domain} → {self.codomain.group}, kernel_size={self.kernel_size}"
+        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}"
 
 
 def disc(kernel_size: int) -> tuple[Tensor, Tensor]:

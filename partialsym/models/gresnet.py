@@ -74,29 +74,30 @@ class GResNet(nn.Module):
         self.in_channels, self.classes = in_channels, classes
         h = group_named(group)
 
-        def density(learn: bool) -> Density:
-            if learn:
+        def density() -> Density:
+            if partial:
                 return learned(h, samples, sampling=sampling, proportional=proportional)
             return haar(h, samples, sampling=sampling)
 
         def conv(
-            into: int, out: int, *, domain: Group = h, learn: bool = partial, size: int = kernel_size, **rest: Any
+            into: int, out: int, codomain: Density | Group, *, domain: Group = h, size: int = kernel_size, **rest: Any
         ) -> GroupConv:
             net = bind(KERNELS[kernel], hidden=hidden if size > 1 else max(1, hidden // 2), **(kernel_options or {}))
-            return GroupConv(into, out, domain=domain, codomain=density(learn), kernel_size=size, kernel=net, **rest)
+            return GroupConv(into, out, domain=domain, codomain=codomain, kernel_size=size, kernel=net, **rest)
 
         def pool(place: str) -> nn.Module:
             return SpatialPool(2) if place in pools else nn.Identity()
 
         def block(into: int, out: int) -> ResidualBlock:
-            shortcut = conv(into, out, learn=False, size=1, bias=False)
-            return ResidualBlock(conv(into, out), conv(out, out), shortcut, dropout)
+            shortcut = conv(into, out, h, size=1, bias=False)
+            return ResidualBlock(conv(into, out, density()), conv(out, out, density()), shortcut, dropout)
 
-        self.lifting = conv(in_channels, width, domain=group_named("T2"), learn=False)
+        whole = haar(h, samples, sampling=sampling)
+        self.lifting = conv(in_channels, width, whole, domain=group_named("T2"))
         self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
         self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
         self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
-        self.last, self.norm3 = conv(2 * width, 2 * width, padding="valid"), BatchNorm(2 * width)
+        self.last, self.norm3 = conv(2 * width, 2 * width, density(), padding="valid"), BatchNorm(2 * width)
         self.pool = GlobalPool("max")
         self.classifier = nn.Linear(2 * width, classes)
 

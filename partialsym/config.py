@@ -1,0 +1,224 @@
+"""What an experiment is: one typed, validated tree. Imports neither torch nor lightning."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
+KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
+DATASETS = ("digits-6-180", "digits-6-M", "MNIST", "MNIST6-180", "MNIST6-M")
+PLACES = ("lifting", "block1", "block2")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key, quotes the value and says what would be right."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images.
+
+    Args:
+        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180 or MNIST6-M.
+        root: directory that holds mnist.npz or the official idx files; else PARTIALSYM_DATA, else a download.
+        validation: share of the training originals held out for validation, in (0, 0.5].
+        split_seed: seed of that split; the same for every training seed, so that seeds differ in training alone.
+    """
+
+    name: str = "MNIST6-180"
+    root: str | None = None
+    validation: float = 0.1
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("data.name", self.name, DATASETS)
+        _check("data.validation", self.validation, 0 < self.validation <= 0.5, "in (0, 0.5]")
+        _check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: see partialsym.GResNet.
+
+    Args:
+        group: T2, Mirror, SE2, E2, C<n> or D<n>.
+        partial: learn which part of the group each layer keeps.
+        samples: group elements of every layer.
+        width: channels after lifting.
+        kernel_size: pixels, odd.
+        kernel: SIREN, MLP, Fourier, Gabor or MAGNet.
+        hidden: features of the kernel network.
+        kernel_options: other arguments of the kernel network, such as {omega0: 10}.
+        pools: where 2×2 maxima are taken, of lifting, block1, block2.
+        dropout: inside the residual blocks, in [0, 1).
+        sampling: systematic or iid.
+        proportional: evaluate on ceil(r·theta) rotations instead of r.
+    """
+
+    group: str = "SE2"
+    partial: bool = True
+    samples: int = 8
+    width: int = 10
+    kernel_size: int = 7
+    kernel: str = "SIREN"
+    hidden: int = 32
+    kernel_options: dict[str, float] = field(default_factory=dict)
+    pools: tuple[str, ...] = ("lifting", "block1")
+    dropout: float = 0.0
+    sampling: Literal["systematic", "iid"] = "systematic"
+    proportional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.group not in GROUPS and not re.fullmatch(r"[CD][1-9]\d{0,3}", self.group):
+            raise ConfigError(f"model.group is {self.group!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n>.")
+        _one_of("model.kernel", self.kernel, KERNELS)
+        for place in self.pools:
+            _one_of("model.pools", place, PLACES)
+        for name in ("samples", "width", "hidden"):
+            _check(f"model.{name}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
+        _check("model.kernel_size", self.kernel_size, odd, "odd and positive, so that the kernel has a centre")
+        _check("model.dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: images a step.
+        lr: learning rate of Adam; the peak of a schedule.
+        density_lr: learning rate of the densities (theta and logits); default lr.
+        schedule: constant, cosine (to 1e-3 of the peak, after a linear warm-up) or one-cycle.
+        warmup_epochs: of the cosine schedule; may be a fraction.
+        kernel_norm: weight of the sum of kernel norms over all convolutions.
+        monotonic: weight of sum(relu(theta[l+1] - theta[l])).
+        temperature: of the relaxed Bernoulli, first and last, linear in between.
+        precision: auto takes bf16-mixed where the processor has it in hardware, else 32. Evaluation is in float32.
+        recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
+        select: last takes the last epoch, best the one of the highest validation accuracy.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 1e-3
+    density_lr: float | None = None
+    schedule: Literal["constant", "cosine", "one-cycle"] = "cosine"
+    warmup_epochs: float = 0.0
+    kernel_norm: float = 0.0
+    monotonic: float = 0.0
+    temperature: tuple[float, float] = (0.5, 0.1)
+    precision: Literal["auto", "bf16-mixed", "32"] = "auto"
+    recalibration_images: int = 2000
+    select: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("recalibration_images", 1)):
+            value = getattr(self, name)
+            _check(f"training.{name}", value, value >= least, f"at least {least}")
+        for name in ("lr", "density_lr"):
+            value = getattr(self, name)
+            _check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")
+        for name in ("kernel_norm", "monotonic"):
+            value = getattr(self, name)
+            _check(f"training.{name}", value, 0 <= value < math.inf, "at least 0")
+        in_range = 0 <= self.warmup_epochs < self.epochs
+        _check("training.warmup_epochs", self.warmup_epochs, in_range, f"in [0, {self.epochs}), below epochs")
+        _check("training.temperature", self.temperature, min(self.temperature) > 0, "two positive numbers")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: data, model, training and seed.
+
+    Args:
+        name: of the run folder OUT/NAME/seed<seed>.
+        seed: of everything random.
+        data: the images.
+        model: the network.
+        training: how it is trained.
+    """
+
+    name: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        plain = re.fullmatch(r"[\w][\w.+-]*(/[\w][\w.+-]*)*", self.name) is not None
+        _check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
+        _check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dicts, lists and scalars: what config.yaml holds."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> "Experiment":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: unknown keys, wrong types, values out of range.
+        """
+        from jsonargparse import ArgumentParser
+
+        check_keys(cls, tree)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        try:
+            return cls(**vars(parser.instantiate(parser.parse_object(dict(tree)))))
+        except ConfigError:
+            raise
+        except Exception as error:  # jsonargparse raises several kinds
+            raise ConfigError(" ".join(str(error).split())) from None
+
+
+def keys_of(cls: type) -> Iterator[str]:
+    """The dotted keys of a config class."""
+    for f in fields(cls):
+        default = f.default_factory if f.default_factory is not dict else None
+        if is_dataclass(default):
+            yield from (f"{f.name}.{key}" for key in keys_of(default))
+        else:
+            yield f.name
+
+
+def check_keys(cls: type, tree: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise ConfigError at the first key of `tree` that the class does not have, naming the nearest valid one."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the config'} is {tree!r}: must be a mapping of keys to values.")
+    nested: dict[str, Any] = {f.name: f.default_factory for f in fields(cls) if is_dataclass(f.default_factory)}
+    for key, value in tree.items():
+        if key not in {f.name for f in fields(cls)}:
+            raise ConfigError(unknown_key(f"{prefix}{key}"))
+        if key in nested:
+            check_keys(nested[key], value, f"{prefix}{key}.")
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that does not exist."""
+    valid = list(keys_of(Experiment))
+    near = difflib.get_close_matches(key, valid, 1, 0.5) or [k for k in valid if k.endswith("." + key.split(".")[-1])]
+    return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
+    near = difflib.get_close_matches(value, valid, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    _check(key, value, value in valid, f"one of {', '.join(valid)}", hint)
+
+
+def _check(key: str, value: Any, good: bool, right: str, hint: str = "") -> None:
+    if not good:
+        raise ConfigError(f"{key} is {value!r}: must be {right}.{hint}")

@@ -1,0 +1,157 @@
+"""The training loop's parts, on Lightning: the module, its data loaders, its checkpoints."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from partialsym import penalty
+from partialsym.config import TrainingConfig
+from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
+from partialsym.files import replace_file
+from partialsym.inference import recalibrate
+from partialsym.measure import learned_subsets
+
+
+class Fit(lightning.LightningModule):
+    """Cross-entropy with the penalties of a TrainingConfig; keeps the temperature, the statistics and the history.
+
+    Args:
+        model: images → logits [batch, classes].
+        config: how to train.
+        recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
+        classes: number of classes.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], classes: int
+    ) -> None:
+        super().__init__()
+        self.model, self.config, self.recalibration = model, config, recalibration
+        self.history: list[dict[str, float]] = []
+        self.rng: dict[str, Any] | None = None
+        self.train_loss, self.train_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
+        self.validation_loss, self.validation_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
+        special = {id(p) for m in densities for p in m.parameters()}
+        groups = [
+            {"params": [p for p in self.model.parameters() if id(p) not in special], "lr": self.config.lr},
+            {
+                "params": [p for p in self.model.parameters() if id(p) in special],
+                "lr": self.config.density_lr or self.config.lr,
+            },
+        ]
+        optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = schedule(optimizer, self.config, steps)
+        return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=scheduler, interval="step")}
+
+    def on_train_epoch_start(self) -> None:
+        if self.rng is not None:
+            torch.set_rng_state(self.rng["cpu"])
+            if self.rng["cuda"] is not None:
+                torch.cuda.set_rng_state(self.rng["cuda"])
+            self.rng = None
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        first, last = self.config.temperature
+        done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches) - 1)
+        set_temperature(self.model, first + (last - first) * done)
+        images, labels = batch
+        scores = self.model(images)
+        loss = F.cross_entropy(scores, labels)
+        self.train_loss.update(loss.detach(), len(labels))
+        self.train_accuracy.update(scores.detach(), labels)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
+        if self.config.kernel_norm:
+            loss = loss + self.config.kernel_norm * penalty.kernel_norm(self.model)
+        if self.config.monotonic:
+            loss = loss + self.config.monotonic * penalty.monotonic(self.model)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        with torch.autocast(self.device.type, enabled=False):
+            recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        images, labels = batch
+        with torch.autocast(self.device.type, enabled=False):
+            scores = self.model(images)
+        self.validation_loss.update(F.cross_entropy(scores, labels), len(labels))
+        self.validation_accuracy.update(scores, labels)
+
+    def on_train_epoch_end(self) -> None:
+        row: dict[str, float] = {"epoch": self.current_epoch + 1, "step": self.global_step}
+        for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+            metric: Metric = getattr(self, name)
+            row[name] = float(metric.compute())
+            metric.reset()
+            self.log(name, row[name], prog_bar=name != "train_loss")
+        for subset in learned_subsets(self.model):
+            read = {f"{subset['layer']}.{k}": v for k, v in subset.items() if k not in ("layer", "group")}
+            row |= read
+            self.log_dict(read, prog_bar=len(read) <= 2)
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        checkpoint["partialsym"] = {"history": self.history, "cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.rng = checkpoint["partialsym"]
+        self.history = list(self.rng["history"])
+
+
+def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
+    """The learning-rate schedule over `steps` optimiser steps."""
+    if config.schedule == "one-cycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, peaks, total_steps=max(2, steps + 1), cycle_momentum=False)
+    warmup = steps * config.warmup_epochs / config.epochs
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if config.schedule == "constant":
+            return 1.0
+        done = min(1.0, (step - warmup) / max(1.0, steps - warmup))
+        return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * done)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def loaders(
+    train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], batch_size: int, seed: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Loaders over normalised images [N, C, H, W] and labels [N]; an epoch's order depends on (seed, epoch) alone."""
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        TensorDataset(*train), num_replicas=1, rank=0, shuffle=True, seed=seed
+    )
+    aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
+    fit = DataLoader(
+        TensorDataset(*train),
+        min(batch_size, len(train[1])),
+        sampler=sampler,
+        drop_last=True,
+        generator=aside,
+    )
+    return fit, DataLoader(TensorDataset(*validation), 256, generator=aside)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        replace_file(Path(path), lambda temporary: torch.save(checkpoint, temporary))

@@ -1,0 +1,23 @@
+"""Penalties a training may add to its loss. Each evaluates the model itself; none reads what a forward left behind."""
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.conv import GroupConv
+from partialsym.densities import Uniform
+
+
+def kernel_norm(model: nn.Module) -> Tensor:
+    """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
+    return torch.stack([m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]).sum()
+
+
+def monotonic(model: nn.Module) -> Tensor:
+    """Σ_l relu(θ_{l+1} − θ_l) over the learned intervals, in the order of the modules (Romero & Lohit 2022). A scalar.
+
+    0 for a model with fewer than two learned intervals.
+    """
+    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
+    if len(theta) < 2:
+        return torch.zeros(())
+    return torch.stack(theta).diff().relu().sum()

@@ -1,0 +1,109 @@
+"""A run on disk: one folder that holds config, metrics, result, model and checkpoints."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from partialsym.config import ConfigError, Experiment
+from partialsym.files import replace_text
+from partialsym.measure import Preprocessing
+from partialsym.store import load_model
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder OUT/NAME/seed<seed> of one experiment."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "result.json").is_file()
+
+    def config(self) -> Experiment:
+        """Raises FileNotFoundError where the folder is no run, ConfigError where its config does not hold."""
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
+        return Experiment.from_dict(read_yaml(path))
+
+    def result(self) -> dict[str, Any]:
+        """Raises FileNotFoundError where the run has not finished."""
+        if not self.finished:
+            raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
+        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+
+    def history(self) -> list[dict[str, float]]:
+        """One row an epoch, from metrics.csv."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def model(self) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+        """The trained model in eval mode, its preprocessing and the class names."""
+        model, about = load_model(self.folder / "model")
+        return model, Preprocessing(tuple(about["mean"]), tuple(about["std"])), tuple(about["classes"])
+
+    def begin(self, config: Experiment, resume: bool) -> None:
+        """Write config.yaml, or check that a resumed run has the same.
+
+        Raises:
+            ConfigError: the folder exists and is not to be resumed, or holds another config.
+        """
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                raise ConfigError(f"{self.folder} exists and is not a run folder: choose another name or --out.")
+            replace_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+            return
+        if not resume:
+            raise ConfigError(f"{self.folder} exists: resume it (--resume), or choose another name, seed or --out.")
+        before, now = flatten(self.config().to_dict()), flatten(config.to_dict())
+        changed = [key for key in now if before.get(key) != now[key] and key != "data.root"]
+        if changed:
+            key = changed[0]
+            raise ConfigError(f"{path} has {key} = {before.get(key)!r}, but this run has {now[key]!r}: cannot resume.")
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        replace_text(self.folder / "metrics.csv", text.getvalue())
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file; raises ConfigError where it holds anything else."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}, must be a mapping of keys to values.")
+    return tree
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones; `kernel_options` stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and key != "kernel_options":
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

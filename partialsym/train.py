@@ -1,0 +1,184 @@
+"""config → Run: one experiment from its data to its result."""
+
+import logging
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
+from partialsym.data import Dataset, load
+from partialsym.fitting import AtomicCheckpoints, Fit, loaders
+from partialsym.inference import evaluating
+from partialsym.measure import (
+    Preprocessing,
+    accuracy,
+    copy_gap,
+    learned_subsets,
+    logits,
+    response,
+    sampled_accuracies,
+)
+from partialsym.models import GResNet
+from partialsym.provenance import provenance
+from partialsym.run import Run
+from partialsym.store import save_model
+
+log = logging.getLogger(__name__)
+DRAWS = 4  # of the sampled accuracy in a result
+
+
+def train(config: Experiment, out: str | Path = "runs", *, resume: bool = False, progress: bool = True) -> Run:
+    """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
+
+    Args:
+        config: the experiment.
+        out: folder of all runs.
+        resume: go on with an interrupted run; a finished one is returned as it is.
+        progress: show a progress bar.
+    Raises:
+        ConfigError: the config cannot be run, or the folder exists already.
+        KeyboardInterrupt: stopped by the user; the last epoch's checkpoint is kept.
+    """
+    run = Run(Path(out) / config.name / f"seed{config.seed}")
+    build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
+    data = load_data(config.data)
+    preprocess = Preprocessing(data.mean, data.std)
+    lightning.seed_everything(config.seed, verbose=False)
+    model = build_model(config.model, data.channels, len(data.classes))
+    check_size(model, data)
+    run.begin(config, resume)
+    if resume and run.finished:
+        log.info("%s has finished already", run.folder)
+        return run
+    start = time.monotonic()
+    fit = _fit(config, run, model, data, preprocess, progress)
+    seconds = time.monotonic() - start
+    save_model(model, run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
+    run.write_result(_result(config, model, data, preprocess, fit, seconds))
+    return run
+
+
+def build_model(config: ModelConfig, channels: int, classes: int) -> GResNet:
+    """The network of a config; a setting it refuses becomes a ConfigError."""
+    try:
+        return GResNet(in_channels=channels, classes=classes, **{k: getattr(config, k) for k in vars(config)})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def load_data(config: DataConfig) -> Dataset:
+    return load(config.name, config.root, validation=config.validation, split_seed=config.split_seed)
+
+
+@torch.no_grad()
+def check_size(model: nn.Module, data: Dataset) -> None:
+    """Raise ConfigError where the images do not pass through the model."""
+    try:
+        with evaluating(model):
+            model(torch.zeros(1, data.channels, *data.size))
+    except ValueError as error:
+        raise ConfigError(f"{data.name} images of {data.size} pixels do not fit the model: {error}") from None
+
+
+def precision(setting: str) -> str:
+    """`auto` resolved: bf16-mixed where the processor has it in hardware."""
+    if setting != "auto":
+        return setting
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32"
+
+
+class _WriteHistory(Callback):
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        self.run.write_history(pl_module.history)
+
+
+def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess: Preprocessing, progress: bool) -> Fit:
+    """Train `model` in place, from the run's checkpoint if there is one; returns the loop's module."""
+    settings = config.training
+    images = preprocess(data.train.images)
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
+    calibration = images[chosen[: settings.recalibration_images]].split(settings.batch_size)
+    fit = Fit(model, settings, calibration, len(data.classes))
+    folder = run.checkpoint.parent
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    best = ModelCheckpoint(
+        folder, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
+    )
+    trainer = lightning.Trainer(
+        max_epochs=settings.epochs,
+        precision=precision(settings.precision),  # type: ignore[arg-type]
+        devices=1,
+        logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
+        callbacks=[_WriteHistory(run), last, *([best] if settings.select == "best" else []), *_bar(progress)],
+        plugins=[AtomicCheckpoints()],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    batches = loaders(
+        (images, data.train.labels),
+        (preprocess(data.validation.images), data.validation.labels),
+        settings.batch_size,
+        config.seed,
+    )
+    with warnings.catch_warnings():
+        # Lightning's advice on workers (the images are in memory) and on resuming into a folder that exists.
+        warnings.filterwarnings("ignore", message=r".*(num_workers|Checkpoint directory|LeafSpec).*")
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
+    if settings.select == "best":
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        fit.load_state_dict(state)
+    model.cpu().eval()
+    return fit
+
+
+def _bar(progress: bool) -> list[Callback]:
+    return [TQDMProgressBar(leave=True)] if progress else []
+
+
+def _result(
+    config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing, fit: Fit, seconds: float
+) -> dict[str, Any]:
+    """What result.json holds. The test split is looked at here, once, and chooses nothing."""
+    scores = {
+        name: logits(model, split.images, preprocess)
+        for name, split in (("validation", data.validation), ("test", data.test))
+    }
+    result: dict[str, Any] = {
+        "format": 1,
+        "config": config.to_dict(),
+        "accuracy": {
+            "validation": accuracy(scores["validation"], data.validation.labels),
+            "test": accuracy(scores["test"], data.test.labels),
+            "test_sampled": sampled_accuracies(model, data.test, preprocess, DRAWS, config.seed),
+        },
+        "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        "subsets": learned_subsets(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": len(fit.history),
+        "history": fit.history,
+        "seconds": round(seconds, 1),
+        "precision": precision(config.training.precision),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(),
+    }
+    if data.name.endswith(("-180", "-M")):
+        result["copy_gap"] = copy_gap(model, data.test, preprocess)
+    if data.name.endswith("-180"):
+        result["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
+    return result
