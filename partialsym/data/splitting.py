@@ -1,0 +1,71 @@
+"""Which images are held out: by original, so that nothing leaks between the sides."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from partialsym.data.base import Dataset, Split
+
+
+class Labelled(NamedTuple):
+    """Images [N, C, H, W] (uint8, or float in [0, 1]) before they are split; labels, originals int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+    originals: Tensor
+
+    def split(self, index: Tensor | slice = slice(None)) -> Split:
+        """The images at `index` as a Split; 8-bit pixels are divided by 255."""
+        images = self.images[index]
+        if images.dtype == torch.uint8:
+            images = images.to(torch.float32).div_(255)
+        return Split(images, self.labels[index], self.originals[index])
+
+
+def check_validation(validation: float, split_seed: int) -> None:
+    """Raise ValueError unless `validation` is in (0, 0.5] and `split_seed` an int >= 0."""
+    if not isinstance(validation, int | float) or not 0 < validation <= 0.5:
+        raise ValueError(f"validation is {validation!r}: it must be a fraction of the training set in (0, 0.5]")
+    if not isinstance(split_seed, int) or isinstance(split_seed, bool) or not 0 <= split_seed < 2**63:
+        raise ValueError(f"split_seed is {split_seed!r}: it must be an int >= 0")
+
+
+def split_by_original(originals: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices (kept, held out), each ascending: round(fraction * distinct originals) are held out.
+
+    `originals` int64 [N]; `fraction` in (0, 1); all images of an original fall on the same side. Raises
+    ValueError where a side would be empty.
+    """
+    distinct = originals.unique()
+    count = round(fraction * len(distinct))
+    if not 0 < count < len(distinct):
+        raise ValueError(f"fraction {fraction!r} of {len(distinct)} originals holds out {count}: a side is empty")
+    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
+    held = torch.isin(originals, distinct[order[:count]])
+    return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
+
+
+def assemble(
+    name: str,
+    classes: tuple[str, ...],
+    pool: Labelled,
+    test: Labelled,
+    *,
+    validation: float,
+    split_seed: int,
+    statistics: tuple[float, float] | None = None,
+) -> Dataset:
+    """A Dataset whose training and validation splits divide `pool`.
+
+    `statistics`: mean and std of grey images; by default those of the training split.
+    """
+    check_validation(validation, split_seed)
+    kept, held = split_by_original(pool.originals, validation, split_seed)
+    train = pool.split(kept)
+    if statistics is None:
+        std, mean = torch.std_mean(train.images.double(), dim=(0, 2, 3), correction=0)
+        means, stds = tuple(mean.tolist()), tuple(std.tolist())
+    else:
+        means, stds = (statistics[0],), (statistics[1],)
+    return Dataset(name, classes, train, pool.split(held), test.split(), means, stds)
