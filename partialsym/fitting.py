@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,11 +99,11 @@ class Fit(lightning.LightningModule):
             metric: Metric = getattr(self, name)
             row[name] = float(metric.compute())
             metric.reset()
-            self.log(name, row[name], prog_bar=name != "train_loss")
+            self.log(name, row[name])
         for subset in learned_subsets(self.model):
             read = {f"{subset['layer']}.{k}": v for k, v in subset.items() if k not in ("layer", "group")}
             row |= read
-            self.log_dict(read, prog_bar=len(read) <= 2)
+            self.log_dict(read)
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -148,6 +149,24 @@ def loaders(
         generator=aside,
     )
     return fit, DataLoader(TensorDataset(*validation), 256, generator=aside)
+
+
+class Bar(TQDMProgressBar):
+    """Loss, accuracies in percent and what the layers keep, from lifting to the last."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        assert isinstance(pl_module, Fit)
+        shown: dict[str, Any] = {"loss": f"{float(trainer.callback_metrics.get('loss', torch.nan)):.3f}"}
+        if pl_module.history:
+            last = pl_module.history[-1]
+            kinds = (("train", "train_accuracy"), ("val", "validation_accuracy"))
+            shown |= {name: f"{100 * last[key]:.1f}%" for name, key in kinds}
+        subsets = learned_subsets(pl_module.model)
+        if any("theta_deg" in subset for subset in subsets):
+            shown["θ"] = " ".join(f"{subset['theta_deg']:.0f}°" for subset in subsets)
+        if any("P(m)" in subset for subset in subsets):
+            shown["P(m)"] = " ".join(f"{subset['P(m)']:.2f}" for subset in subsets)
+        return shown
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

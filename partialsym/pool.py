@@ -108,4 +108,5 @@ class _MaxOverDrawn(torch.autograd.Function):
         is_top = torch.zeros_like(values, dtype=torch.bool).scatter_(2, index, True)
         gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
         axes = [axis for axis in range(values.ndim) if axis != 2]
-        return grad_values, (grad * gain).float().sum(axes).to(weights)
+        wide = torch.promote_types(values.dtype, torch.float32)
+        return grad_values, (grad * gain).sum(axes, dtype=wide).to(weights)

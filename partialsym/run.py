@@ -11,9 +11,19 @@ import yaml
 from torch import nn
 
 from partialsym.config import ConfigError, Experiment
-from partialsym.files import replace_text
+from partialsym.files import read_yaml, replace_text
 from partialsym.measure import Preprocessing
-from partialsym.store import load_model
+from partialsym.store import StoreError, load_model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model in eval mode with what surrounds it: preprocessing, class names, and image height and width."""
+
+    model: nn.Module
+    preprocess: Preprocessing
+    classes: tuple[str, ...]
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -51,30 +61,36 @@ class Run:
         with open(path, newline="", encoding="utf-8") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
-    def model(self) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
-        """The trained model in eval mode, its preprocessing and the class names."""
+    def model(self) -> Trained:
+        """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
         model, about = load_model(self.folder / "model")
-        return model, Preprocessing(tuple(about["mean"]), tuple(about["std"])), tuple(about["classes"])
+        try:
+            preprocess = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
+            height, width = about["size"]
+            return Trained(model, preprocess, tuple(about["classes"]), (height, width))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
 
-    def begin(self, config: Experiment, resume: bool) -> None:
-        """Write config.yaml, or check that a resumed run has the same.
-
-        Raises:
-            ConfigError: the folder exists and is not to be resumed, or holds another config.
-        """
+    def check(self, config: Experiment, resume: bool) -> None:
+        """Raise ConfigError where the folder exists and is not to be resumed, or holds another config."""
         path = self.folder / "config.yaml"
         if not path.exists():
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 raise ConfigError(f"{self.folder} exists and is not a run folder: choose another name or --out.")
-            replace_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
             return
         if not resume:
             raise ConfigError(f"{self.folder} exists: resume it (--resume), or choose another name, seed or --out.")
         before, now = flatten(self.config().to_dict()), flatten(config.to_dict())
-        changed = [key for key in now if before.get(key) != now[key] and key != "data.root"]
-        if changed:
-            key = changed[0]
-            raise ConfigError(f"{path} has {key} = {before.get(key)!r}, but this run has {now[key]!r}: cannot resume.")
+        for key in now:
+            if before.get(key) != now[key] and key != "data.root":
+                held, given = before.get(key), now[key]
+                raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
+
+    def begin(self, config: Experiment) -> None:
+        """Write config.yaml where there is none yet."""
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            replace_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         text = io.StringIO()
@@ -85,17 +101,6 @@ class Run:
 
     def write_result(self, result: dict[str, Any]) -> None:
         replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file; raises ConfigError where it holds anything else."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}, must be a mapping of keys to values.")
-    return tree
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,19 +3,20 @@
 import logging
 import time
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, load
-from partialsym.fitting import AtomicCheckpoints, Fit, loaders
+from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
 from partialsym.inference import evaluating
 from partialsym.measure import (
     Preprocessing,
@@ -35,12 +36,20 @@ log = logging.getLogger(__name__)
 DRAWS = 4  # of the sampled accuracy in a result
 
 
-def train(config: Experiment, out: str | Path = "runs", *, resume: bool = False, progress: bool = True) -> Run:
+def train(
+    config: Experiment,
+    out: str | Path = "runs",
+    *,
+    root: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
     """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
 
     Args:
         config: the experiment.
         out: folder of all runs.
+        root: where the data are, if not where the config says.
         resume: go on with an interrupted run; a finished one is returned as it is.
         progress: show a progress bar.
     Raises:
@@ -49,15 +58,16 @@ def train(config: Experiment, out: str | Path = "runs", *, resume: bool = False,
     """
     run = Run(Path(out) / config.name / f"seed{config.seed}")
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
-    data = load_data(config.data)
+    run.check(config, resume)
+    if run.finished:
+        log.info("%s has finished already", run.folder)
+        return run
+    data = load_data(config.data, root)
     preprocess = Preprocessing(data.mean, data.std)
     lightning.seed_everything(config.seed, verbose=False)
     model = build_model(config.model, data.channels, len(data.classes))
     check_size(model, data)
-    run.begin(config, resume)
-    if resume and run.finished:
-        log.info("%s has finished already", run.folder)
-        return run
+    run.begin(config)
     start = time.monotonic()
     fit = _fit(config, run, model, data, preprocess, progress)
     seconds = time.monotonic() - start
@@ -74,8 +84,9 @@ def build_model(config: ModelConfig, channels: int, classes: int) -> GResNet:
         raise ConfigError(f"model: {error}") from None
 
 
-def load_data(config: DataConfig) -> Dataset:
-    return load(config.name, config.root, validation=config.validation, split_seed=config.split_seed)
+def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
+    """The data set of a config, from `root` if given."""
+    return load(config.name, root or config.root, validation=config.validation, split_seed=config.split_seed)
 
 
 @torch.no_grad()
@@ -107,6 +118,7 @@ class _WriteHistory(Callback):
 
 def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess: Preprocessing, progress: bool) -> Fit:
     """Train `model` in place, from the run's checkpoint if there is one; returns the loop's module."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     settings = config.training
     images = preprocess(data.train.images)
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
@@ -122,7 +134,12 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
         precision=precision(settings.precision),  # type: ignore[arg-type]
         devices=1,
         logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
-        callbacks=[_WriteHistory(run), last, *([best] if settings.select == "best" else []), *_bar(progress)],
+        callbacks=[
+            _WriteHistory(run),
+            last,
+            *([best] if settings.select == "best" else []),
+            *([Bar()] if progress else []),
+        ],
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -138,17 +155,15 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
     with warnings.catch_warnings():
         # Lightning's advice on workers (the images are in memory) and on resuming into a folder that exists.
         warnings.filterwarnings("ignore", message=r".*(num_workers|Checkpoint directory|LeafSpec).*")
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
+        try:
+            trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
     if settings.select == "best":
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         fit.load_state_dict(state)
     model.cpu().eval()
     return fit
-
-
-def _bar(progress: bool) -> list[Callback]:
-    return [TQDMProgressBar(leave=True)] if progress else []
 
 
 def _result(
@@ -161,7 +176,7 @@ def _result(
     }
     result: dict[str, Any] = {
         "format": 1,
-        "config": config.to_dict(),
+        "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
         "accuracy": {
             "validation": accuracy(scores["validation"], data.validation.labels),
             "test": accuracy(scores["test"], data.test.labels),

@@ -53,7 +53,7 @@ class Density(nn.Module):
         sampling: `systematic`, a_i = −1 + 2(i + u)/r with one u ~ U[0, 1) a draw, or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
-        ValueError: samples do not fit the group; unknown sampling.
+        ValueError: samples or components do not fit the group; unknown sampling.
     """
 
     components: Tensor
@@ -69,6 +69,10 @@ class Density(nn.Module):
         proportional: bool = False,
     ) -> None:
         super().__init__()
+        if components.kept > len(group.components):
+            raise ValueError(
+                f"components is over {components.kept} components, but {group} has {len(group.components)}."
+            )
         check_samples(group, samples, components.kept, continuous=group.dim > 0 and float(algebra.theta().detach()) > 0)
         if sampling not in ("systematic", "iid"):
             raise ValueError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")

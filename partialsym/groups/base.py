@@ -63,7 +63,7 @@ class Group(ABC):
             ValueError: some h is not in the group.
         """
         a, i, distance = self._nearest(h)
-        if (distance > 1e-4).any():
+        if not (distance <= 1e-4).all():  # nan is no element either
             worst = h.reshape(-1, 2, 2)[int(distance.reshape(-1).argmax())].tolist()
             raise ValueError(f"{worst} is not an element of {self.name}.")
         return a, i

@@ -1,0 +1,167 @@
+"""The command line. Imports neither torch nor lightning, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from partialsym.config import ConfigError, Experiment, check_keys, keys_of, unknown_key
+from partialsym.files import read_yaml
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+STOPPED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 for an error of the user's, or 130 where it was stopped by Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return _dispatch([arg for arg in args if arg != "--debug"])
+    except KeyboardInterrupt:
+        return _complain("stopped; the last finished epoch is kept, `--resume` goes on from it.", STOPPED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        return _complain(_readable(error), 1)
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stderr.write(f"partialsym: {message}\n")
+    return status
+
+
+def _readable(error: Exception) -> str:
+    """One line, without errno; jsonargparse's `fit.name` is our `--name`."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: give --\1 or put it in the config", text)
+
+
+def _dispatch(args: list[str]) -> int:
+    try:
+        from jsonargparse import ArgumentError, ArgumentParser
+    except ImportError:
+        raise ImportError("the command line needs the extra `train`: pip install 'partialsym[train]'.") from None
+
+    parser = ArgumentParser(
+        prog="partialsym",
+        description="Convolutional networks that learn which symmetries to keep, layer by layer.",
+        epilog="Add --debug to any command to see where an error came from.",
+        exit_on_error=False,
+    )
+    commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
+    for name, (add_options, text) in COMMANDS.items():
+        sub = ArgumentParser(description=text, exit_on_error=False)
+        add_options(sub)
+        commands.add_subcommand(name, sub, help=text)
+    if not args:
+        parser.print_help()
+        return 0
+    if args[0] == "fit":
+        _check_keys(args[1:])
+    try:
+        parsed = parser.parse_args(args)
+        options = parser.instantiate(parsed)[parsed.command]
+    except ArgumentError as error:
+        raise ConfigError(str(error)) from None
+
+    from partialsym import commands as run  # imports torch: not before the arguments are known to be good
+
+    getattr(run, parsed.command)(options)
+    return 0
+
+
+def _check_keys(args: list[str]) -> None:
+    """Name the nearest valid key for a misspelt one, on the command line or in the file."""
+    valid = {*keys_of(Experiment), *FIT_OPTIONS}
+    for i, arg in enumerate(args):
+        option, _, value = arg.removeprefix("--").partition("=")
+        if arg.startswith("--") and option not in valid:
+            raise ConfigError(unknown_key(option))
+        if option == "config" and arg.startswith("--"):
+            file = Path(value or (args[i + 1] if i + 1 < len(args) else ""))
+            check_keys(Experiment, read_yaml(file))
+
+
+FIT_OPTIONS = ("config", "out", "resume", "progress", "help", "print_config", "data", "model", "training")
+
+
+def _fit(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
+    parser.add_class_arguments(Experiment)
+    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    _progress(parser)
+
+
+def _progress(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--progress", type=bool | None, default=None, help="show a progress bar; default: on a terminal"
+    )
+
+
+def _evaluate(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
+    parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="which images")
+    parser.add_argument("--draws", type=int, default=0, help="passes of Monte-Carlo inference, at least 2; 0 for none")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
+
+
+def _report(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", type=str, nargs="+", help="run folders; seeds of one experiment are put together")
+    parser.add_argument("--out", type=str, default="report", help="folder for index.html and the figures")
+
+
+def _predict(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
+    parser.add_argument("images", type=str, nargs="+", help="image files")
+
+
+def _reproduce(parser: ArgumentParser) -> None:
+    parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
+    parser.add_argument("--rows", type=str, default="*", help="shell pattern of the rows to run")
+    parser.add_argument("--seeds", type=str, default="0,1,2", help="comma-separated")
+    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; else PARTIALSYM_DATA")
+    parser.add_argument("--out", type=str, default="runs", help="folder of all runs; interrupted ones are resumed")
+    parser.add_argument("--publish", type=str | None, default=None, help="also copy the results to this folder")
+    _progress(parser)
+
+
+def _table(parser: ArgumentParser) -> None:
+    parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
+    parser.add_argument("--results", type=str, default="results", help="folder of the results")
+    parser.add_argument("--out", type=str | None, default=None, help="folder for table.md and the figures")
+
+
+def _demo(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=str, default="demo", help="folder for runs and figures")
+    parser.add_argument("--seed", type=int, default=0, help="of both networks")
+    _progress(parser)
+
+
+COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
+    "fit": (_fit, "Train one experiment and evaluate it on the test split."),
+    "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
+    "report": (_report, "One page on some runs: accuracies, learned subsets, curves."),
+    "predict": (_predict, "Class probabilities of image files."),
+    "reproduce": (_reproduce, "Run a table of the paper and print ours beside it."),
+    "table": (_table, "Print a table of the paper from results that are there."),
+    "demo": (_demo, "Train a G-CNN and a Partial G-CNN to tell a 6 from one turned by 180°, in a minute."),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

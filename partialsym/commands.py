@@ -1,0 +1,140 @@
+"""What each command does, once its arguments are known to be good."""
+
+import logging
+import shutil
+import statistics
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from partialsym.config import ConfigError, Experiment, keys_of
+from partialsym.files import replace_file, replace_text
+from partialsym.measure import accuracy, logits, sampled_accuracies
+from partialsym.run import Run
+from partialsym.table import Table, load_table, read_results, render
+from partialsym.train import load_data, train
+
+log = logging.getLogger(__name__)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _progress(options: Namespace) -> bool:
+    return sys.stderr.isatty() if options.progress is None else options.progress
+
+
+def fit(options: Namespace) -> None:
+    keys = dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))
+    config = Experiment(**{key: options[key] for key in keys})
+    run = train(config, options.out, resume=options.resume, progress=_progress(options))
+    result = run.result()
+    _say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")
+    _say_subsets(result)
+    _say(f"run: {run.folder}")
+
+
+def _say_subsets(result: dict[str, Any]) -> None:
+    for subset in result["subsets"]:
+        _say(f"  {subset['layer']:<14} {describe(subset)}")
+
+
+def describe(subset: dict[str, Any]) -> str:
+    """A learned subset in words: `±171°, P(m) 0.31`."""
+    parts = [f"±{subset['theta_deg']:.0f}°"] if "theta_deg" in subset else []
+    parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]
+    return ", ".join(parts) or "translations"
+
+
+def evaluate(options: Namespace) -> None:
+    if options.draws < 0 or options.draws == 1:
+        raise ConfigError(f"draws is {options.draws}: must be 0, or at least 2 for a spread.")
+    run = Run(Path(options.run))
+    config, trained = run.config(), run.model()
+    split = getattr(load_data(config.data, options.data.root), options.split)
+    deterministic = accuracy(logits(trained.model, split.images, trained.preprocess), split.labels)
+    _say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
+    if options.draws:
+        shares = sampled_accuracies(trained.model, split, trained.preprocess, options.draws, options.seed)
+        drawn = [100 * share for share in shares]
+        spread = statistics.stdev(drawn)
+        _say(f"{options.split} accuracy: {statistics.mean(drawn):.2f} ± {spread:.2f} % ({options.draws} draws)")
+
+
+def report(options: Namespace) -> None:
+    from partialsym.report import report as write
+
+    page = write([Run(Path(folder)) for folder in options.runs], Path(options.out))
+    _say(f"report: {page}")
+
+
+def predict(options: Namespace) -> None:
+    from partialsym.images import read_images
+
+    trained = Run(Path(options.run)).model()
+    images = read_images([Path(file) for file in options.images], trained.size, len(trained.preprocess.mean))
+    for file, p in zip(options.images, logits(trained.model, images, trained.preprocess).softmax(1), strict=True):
+        best = int(p.argmax())
+        _say(f"{file}\t{trained.classes[best]}\t{float(p[best]):.4f}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` → [0, 1, 2]."""
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds is {text!r}: must be distinct whole numbers ≥ 0, such as 0,1,2.")
+    return seeds
+
+
+def reproduce(options: Namespace) -> None:
+    table = load_table(options.table)
+    rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
+    out = Path(options.out)
+    for seed in seeds:
+        for row in rows:
+            config = table.experiment(row, seed)
+            log.info("%s, seed %d", row, seed)
+            run = train(config, out, resume=True, progress=_progress(options), root=options.data.root)
+            if options.publish:
+                target = Path(options.publish) / table.name / row / f"seed{seed}.json"
+                replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
+    _say(render(table, out / table.name, rows))
+
+
+def table(options: Namespace) -> None:
+    chosen = load_table(options.table)
+    folder = Path(options.results) / chosen.name
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} does not exist: `partialsym reproduce {chosen.name}` makes results.")
+    text = render(chosen, folder)
+    _say(text)
+    if options.out:
+        replace_text(Path(options.out) / "table.md", text + "\n")
+        _figures(chosen, folder, Path(options.out))
+
+
+def _figures(table: Table, folder: Path, out: Path) -> None:
+    from partialsym.figures import responses, save, subsets
+
+    results = {row: found for row in table.experiments if (found := read_results(folder, row))}
+    if partial := {row: found for row, found in results.items() if "/partial/" in row}:
+        save(subsets(partial), out / "subsets.png")
+        _say(f"learned subsets per layer: {out / 'subsets.png'}")
+    if turned := {row: found for row, found in results.items() if all("response" in result for result in found)}:
+        save(responses(turned), out / "responses.png")
+        _say(f"responses to images turned through 360°: {out / 'responses.png'}")
+
+
+def demo(options: Namespace) -> None:
+    from partialsym.demo import demo as run
+
+    for line in run(Path(options.out), options.seed, _progress(options)):
+        _say(line)

@@ -1,0 +1,47 @@
+"""What all figures share: colours, an empty figure, text, and writing to a file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from partialsym.files import replace_file
+
+T = TypeVar("T")
+INK, GREY, PALE = "#22282f", "#66707a", "#e3e6ea"
+BLUE, ORANGE, DEEP = "#0072b2", "#d55e00", "#0a1c2e"  # the first two are told apart by everyone
+FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+def blank(width: float, tall: float) -> Figure:
+    """An empty figure of `width` × `tall` inches that no global state knows of."""
+    figure = Figure(figsize=(width, tall), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    """Text as it is: a `$` in a name is no formula."""
+    figure.text(x, y, text, parse_math=False, **({"color": INK} | style))
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as .png (150 dpi), .svg or .pdf; at any moment the file is the old or the new one.
+
+    Raises:
+        ValueError: any other suffix.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path.name} cannot be written: the suffix must be one of {', '.join(FORMATS)}.")
+    kind, metadata = path.suffix[1:], FORMATS[path.suffix]
+    replace_file(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=metadata))
+    return path
+
+
+def some(rows: Mapping[str, Sequence[T]]) -> Mapping[str, Sequence[T]]:
+    if not rows or not all(rows.values()):
+        raise ValueError("There is nothing to draw: every name needs at least one run.")
+    return rows

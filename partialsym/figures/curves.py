@@ -1,0 +1,128 @@
+"""Training curves: loss, accuracy and what the layers keep, over epochs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from partialsym.figures.canvas import BLUE, GREY, INK, PALE, blank, some, write
+
+Histories = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
+DEPTHS = ("#0b2a4a", "#1f6f9f", "#2aa198", "#8fae3c", "#e0a21b", "#c8502d")  # first layer to last
+
+
+def training(histories: Histories) -> Figure:
+    """Loss, accuracy and what the layers keep, over epochs: a row a name, mean over seeds with its range.
+
+    Args:
+        histories: name → the rows of each seed's history, one an epoch.
+    Raises:
+        ValueError: nothing to draw.
+    """
+    names = list(some(histories))
+    keys = {key: None for seeds in histories.values() for rows in seeds for row in rows for key in row}
+    learned = {"theta_deg": "kept turns, ±θ in degrees", "P": "P(element is in)"}
+    shown = [kind for kind in learned if any(_kind(key) == kind for key in keys)]
+    layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
+    colors = {layer: _depth(i, len(layers)) for i, layer in enumerate(layers)}
+    columns = 2 + len(shown)
+    width, tall = 2.75 * columns + (1.25 if layers else 0.1), 2.35 * len(names) + 0.15
+    figure = blank(width, tall)
+    for i, name in enumerate(names):
+        bottom = tall - 2.35 * (i + 1) + 0.4
+        write(figure, 0.2 / width, (bottom + 1.72) / tall, name, size=9, weight="bold")
+        panels = [
+            figure.add_axes(((0.55 + 2.75 * k) / width, bottom / tall, 2.05 / width, 1.45 / tall))
+            for k in range(columns)
+        ]
+        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=False):
+            for split, color, style in (("train", GREY, "--"), ("validation", BLUE, "-")):
+                _curve(axes, histories[name], f"{split}_{quantity}", color, style=style, label=split)
+            if i == 0:
+                axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=6.5)
+            _frame(axes, quantity)
+        for axes, kind in zip(panels[2:], shown, strict=True):
+            _kept(axes, histories[name], {key: colors[_layer(key)] for key in keys if _kind(key) == kind})
+            _frame(axes, learned[kind])
+            axes.set_ylim((-6, 186) if kind == "theta_deg" else (-0.03, 1.03))
+            if kind == "theta_deg":
+                axes.set_yticks(range(0, 181, 45))
+        low = panels[1].get_ylim()[0]
+        panels[1].set_ylim(top=1 + 0.03 * (1 - low))
+    lines = [Line2D([], [], color=color, lw=1.6, label=layer) for layer, color in colors.items()]
+    if lines:
+        where = ((width - 1.3) / width, 1 - 0.42 / tall)
+        figure.legend(handles=lines, loc="upper left", bbox_to_anchor=where, frameon=False, fontsize=7)
+    return figure
+
+
+def _curve(
+    axes: Axes,
+    seeds: Sequence[Sequence[Mapping[str, float]]],
+    key: str,
+    color: str,
+    *,
+    style: str = "-",
+    label: str = "",
+) -> None:
+    """The mean of `key` over the seeds that reached each epoch, and the range they span."""
+    epochs = max(map(len, seeds), default=0)
+    values = np.full((len(seeds), epochs), np.nan)
+    for seed, rows in zip(values, seeds, strict=True):
+        seed[: len(rows)] = [row.get(key, math.nan) for row in rows]
+    there = ~np.isnan(values).all(0)
+    if not there.any():
+        return
+    at, values = np.arange(1, epochs + 1)[there], values[:, there]
+    mark = "o" if len(at) == 1 else ""
+    axes.plot(at, np.nanmean(values, 0), style, color=color, lw=1.4, marker=mark, ms=3.5, label=label or key)
+    if len(seeds) > 1:
+        axes.fill_between(at, np.nanmin(values, 0), np.nanmax(values, 0), color=color, alpha=0.15, lw=0)
+
+
+def _kept(axes: Axes, seeds: Sequence[Sequence[Mapping[str, float]]], colors: Mapping[str, str]) -> None:
+    """A line a column, or one for all where every layer keeps the same throughout."""
+    there = {key: color for key, color in colors.items() if any(key in row for rows in seeds for row in rows)}
+    if not there:
+        axes.set_visible(False)
+    elif len({row[key] for rows in seeds for row in rows for key in there if key in row}) == 1:
+        _curve(axes, seeds, next(iter(there)), GREY)
+        place: dict[str, Any] = {"ha": "center", "va": "top", "transform": axes.transAxes}
+        axes.text(0.5, 0.88, "the same in every layer", size=7, color=GREY, **place)
+    else:
+        for key, color in there.items():
+            _curve(axes, seeds, key, color)
+
+
+def _frame(axes: Axes, title: str) -> None:
+    axes.set_ylabel(title, fontsize=7.5, color=INK)
+    axes.yaxis.set_label_coords(-0.18, 0.5)
+    axes.set_xlabel("epoch", fontsize=7.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.tick_params(labelsize=7, colors=GREY, length=2.5)
+    axes.grid(color=PALE, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+
+
+def _kind(key: str) -> str | None:
+    """`theta_deg` or `P` for a column of what a layer keeps."""
+    return "theta_deg" if key.endswith(".theta_deg") else "P" if ".P(" in key else None
+
+
+def _layer(key: str) -> str:
+    """`block1.conv1` of `block1.conv1.P(m)`; a name such as P(22.5°) has a dot of its own."""
+    return key.removesuffix(".theta_deg").partition(".P(")[0]
+
+
+def _depth(i: int, count: int) -> str:
+    """The colour of layer i of `count`."""
+    at = i * (len(DEPTHS) - 1) / max(1, count - 1)
+    return to_hex(DEPTHS[round(at)])

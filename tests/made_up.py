@@ -1,0 +1,39 @@
+"""Results and histories as runs write them, with made-up numbers."""
+
+from partialsym.config import Experiment, ModelConfig
+from partialsym.groups import group
+
+LAYERS = ("lifting", "block1.conv1", "last")
+ANGLES = [float(a) for a in range(0, 360, 45)]
+
+
+def entries(name, theta=60.0, p=0.25):
+    h = group(name)
+    numbers = ({"theta_deg": theta} if h.dim else {}) | {f"P({c})": p for c in h.component_names[1:]}
+    return [{"layer": layer, "group": name, **numbers} for layer in LAYERS]
+
+
+def result(name="E2", *, seed=0, run="e2", theta=60.0, p=0.25, test=0.9, response=False):
+    config = Experiment(name=run, seed=seed, model=ModelConfig(group=name, samples=8)).to_dict()
+    curve = {"angles": ANGLES, "share": [a / 360 for a in ANGLES], "mean": [0.5] * len(ANGLES)}
+    return {
+        "config": config,
+        "accuracy": {"validation": 0.9, "test": test, "test_sampled": [0.7, 0.8]},
+        "images": {"train": 1000, "validation": 100, "test": 100},
+        "subsets": entries(name, theta, p),
+        "parameters": 12345,
+        "epochs": 2,
+        "seconds": 12.3,
+        "precision": "32",
+        "finished": "2026-01-01T00:00:00+00:00",
+        "versions": {"torch": "2.13.0", "lightning": None},
+        "machine": {"processor": "<b>cpu</b>", "threads": 2, "gpu": None, "system": "Linux"},
+        "git": {"commit": "abc123", "dirty": True},
+        **({"response": curve, "copy_gap": 0.125} if response else {}),
+    }
+
+
+def history(epochs=2):
+    losses = {"train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6, "validation_accuracy": 0.7}
+    learned = {f"{layer}.{key}": 90.0 - i for i, layer in enumerate(LAYERS) for key in ("theta_deg", "P(22.5°·m)")}
+    return [{"epoch": float(e + 1), "step": 7.0, **losses, **learned} for e in range(epochs)]

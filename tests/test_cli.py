@@ -1,0 +1,183 @@
+"""The command line on the embedded data: what it prints, writes and refuses."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from partialsym.cli import COMMANDS, STOPPED, main
+from partialsym.data import load
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+TINY = {
+    "name": "tiny",
+    "data": {"name": "digits-6-180"},
+    "model": {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "kernel": "SIREN"},
+    "training": {"epochs": 2, "batch_size": 64},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.StringIO())
+        assert main(["fit", "--config", str(config), "--out", str(folder)]) == 0
+    return folder / "tiny" / "seed0"
+
+
+def refused(capsys, *args):
+    """The one-line message of a command that fails."""
+    assert main([str(arg) for arg in args]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("partialsym: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_explains_itself_in_under_a_second(command):
+    best = 9.0
+    for _ in range(5):  # the machine is noisy
+        start = time.perf_counter()
+        args = [sys.executable, "-m", "partialsym.cli", *command, "--help"]
+        done = subprocess.run(args, capture_output=True, text=True)
+        best = min(best, time.perf_counter() - start)
+        if best < 1:
+            break
+    assert done.returncode == 0
+    assert "usage: partialsym" in done.stdout
+    assert best < 1
+
+
+def test_fit_prints_and_writes(run, config, tmp_path, capsys):
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--name", "other", "--model.partial", "false"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    result = json.loads((tmp_path / "other" / "seed0" / "result.json").read_text())
+    assert f"test accuracy: {100 * result['accuracy']['test']:.1f} %" in out
+    assert "block1.conv1   ±180°" in out
+    assert result["config"]["model"]["partial"] is False
+
+
+def test_evaluate(run, capsys):
+    assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads((run / "result.json").read_text())
+    assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
+    assert "± " in lines[1]
+    assert "3 draws" in lines[1]
+
+
+def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
+    from partialsym.measure import logits
+    from partialsym.run import Run
+
+    images = load("digits-6-180").test.images[:3]
+    files = []
+    for i, image in enumerate(images):
+        file = tmp_path / f"{i}.png"
+        Image.fromarray((image[0].numpy() * 255).round().astype(np.uint8)).save(file)
+        files.append(str(file))
+    assert main(["predict", str(run), *files]) == 0
+    trained = Run(run).model()
+    expected = logits(trained.model, images, trained.preprocess).softmax(1)
+    for line, file, p in zip(capsys.readouterr().out.splitlines(), files, expected, strict=True):
+        name, found, share = line.split("\t")
+        assert name == file
+        assert found in trained.classes
+        assert float(share) == pytest.approx(float(p.max()), abs=0.02)
+
+
+def test_report(run, tmp_path, capsys):
+    assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
+    assert (tmp_path / "page" / "index.html").is_file()
+    assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["fit", "--name", "x", "--modle.group", "E2"], "unknown key 'modle.group': did you mean 'model.group'"),
+        (["fit", "--name", "x", "--model.group", "E3"], "model.group is 'E3'"),
+        (["fit", "--name", "x", "--training.epochs", "ten"], "training.epochs.*ten"),
+        (["fit"], "give --name"),
+        (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
+        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
+        (["evaluate", "nowhere", "--split", "tset"], "tset"),
+        (["predict", "nowhere", "a.png"], "holds no model"),
+        (["report", "nowhere"], "nowhere"),
+        (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
+        (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
+        (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
+        (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
+        (["table", "mnist6", "--results", "nowhere"], "nowhere/mnist6 does not exist"),
+        (["fti"], "fti"),
+    ],
+)
+def test_a_mistake_gets_one_line(args, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, refused(capsys, *args))
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_in_files_get_one_line(config, run, capsys, tmp_path):
+    config.write_text("name: x\nmodel: {gruop: E2}\n")
+    assert "unknown key 'model.gruop': did you mean 'model.group'" in refused(capsys, "fit", "--config", config)
+    config.write_text("name: [x\n")
+    assert "is not YAML" in refused(capsys, "fit", "--config", config)
+    config.write_text("- x\n")
+    assert "must be a mapping" in refused(capsys, "fit", "--config", config)
+    config.write_text(yaml.safe_dump(TINY))
+    assert "exists: resume it" in refused(capsys, "fit", "--config", config, "--out", run.parent.parent)
+    (tmp_path / "text.png").write_text("no image")
+    assert "text.png cannot be read as an image" in refused(capsys, "predict", run, tmp_path / "text.png")
+    assert "missing.png does not exist" in refused(capsys, "predict", run, tmp_path / "missing.png")
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "nowhere", "--debug"])
+
+
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
+    args = [sys.executable, "-m", "partialsym.cli", "fit", "--config", str(config), "--out", str(tmp_path)]
+    args += ["--training.epochs", "60", "--training.schedule", "constant"]
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "tiny" / "seed0"
+    deadline = time.monotonic() + 120
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == STOPPED, err
+    assert "--resume" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert checkpoint.exists()
+    assert not (folder / "result.json").exists()
+    done = subprocess.run([*args, "--resume"], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "result.json").read_text())["epochs"] == 60

@@ -1,0 +1,95 @@
+"""The config: names, validation, round trips."""
+
+import pytest
+
+from partialsym import config as c
+from partialsym.data import SOURCES
+from partialsym.groups import GROUPS
+from partialsym.kernels import KERNELS
+from partialsym.models.gresnet import PLACES
+from partialsym.table import load_table, tables
+
+
+def test_names_are_the_keys_of_the_dicts():
+    assert set(c.GROUPS) == set(GROUPS)
+    assert set(c.KERNELS) == set(KERNELS)
+    assert set(c.DATASETS) == set(SOURCES)
+    assert c.PLACES == PLACES
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: c.DataConfig(name="MNIST6-108"), "data.name is 'MNIST6-108'.*Did you mean 'MNIST6-180'"),
+        (lambda: c.DataConfig(validation=0.7), r"data.validation is 0.7: must be in \(0, 0.5\]"),
+        (lambda: c.DataConfig(split_seed=-1), "data.split_seed is -1"),
+        (lambda: c.ModelConfig(group="SO3"), "model.group is 'SO3'.*SE2"),
+        (lambda: c.ModelConfig(group="C0"), "model.group is 'C0'"),
+        (lambda: c.ModelConfig(kernel="siren"), "model.kernel is 'siren'"),
+        (lambda: c.ModelConfig(kernel_size=6), "model.kernel_size is 6: must be odd"),
+        (lambda: c.ModelConfig(samples=0), "model.samples is 0: must be at least 1"),
+        (lambda: c.ModelConfig(pools=("blok1",)), "model.pools is 'blok1'.*'block1'"),
+        (lambda: c.ModelConfig(dropout=1.0), r"model.dropout is 1.0: must be in \[0, 1\)"),
+        (lambda: c.TrainingConfig(epochs=0), "training.epochs is 0"),
+        (lambda: c.TrainingConfig(batch_size=1), "training.batch_size is 1"),
+        (lambda: c.TrainingConfig(lr=-1e-3), "training.lr is -0.001: must be positive"),
+        (lambda: c.TrainingConfig(lr=float("nan")), "training.lr is nan"),
+        (lambda: c.TrainingConfig(density_lr=0.0), "training.density_lr is 0.0"),
+        (lambda: c.TrainingConfig(epochs=3, warmup_epochs=3), r"training.warmup_epochs is 3: must be in \[0, 3\)"),
+        (lambda: c.TrainingConfig(temperature=(0.5, 0.0)), r"training.temperature is \(0.5, 0.0\)"),
+        (lambda: c.TrainingConfig(kernel_norm=-1.0), "training.kernel_norm is -1.0"),
+        (lambda: c.Experiment("../up"), "name is '../up'"),
+        (lambda: c.Experiment("x", seed=-1), "seed is -1"),
+    ],
+)
+def test_a_bad_value_is_quoted(make, message):
+    with pytest.raises(c.ConfigError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"name": "x", "modle": {}}, "unknown key 'modle': did you mean 'model"),
+        ({"name": "x", "model": {"gruop": "E2"}}, "unknown key 'model.gruop': did you mean 'model.group'"),
+        ({"name": "x", "group": "E2"}, "unknown key 'group': did you mean 'model.group'"),
+        ({"name": "x", "model": 3}, "model is 3: must be a mapping"),
+        ({"name": "x", "training": {"epochs": "many"}}, "training.epochs.*many"),
+        ({"name": "x", "training": {"schedule": "linear"}}, "schedule.*linear"),
+        ({"name": "x", "model": {"kernel_size": 4}}, "model.kernel_size is 4"),
+        ({}, "name"),
+    ],
+)
+def test_a_bad_tree_is_refused(tree, message):
+    with pytest.raises(c.ConfigError, match=message):
+        c.Experiment.from_dict(tree)
+
+
+def test_round_trip():
+    config = c.Experiment(
+        "a/b",
+        seed=3,
+        data=c.DataConfig("digits-6-M", root="here"),
+        model=c.ModelConfig("D4", samples=8, pools=("block2",), kernel_options={"omega0": 30.0}),
+        training=c.TrainingConfig(density_lr=3e-2, temperature=(0.5, 1e-4), schedule="one-cycle"),
+    )
+    assert c.Experiment.from_dict(config.to_dict()) == config
+
+
+def test_every_table_is_made_of_valid_experiments():
+    assert "mnist6" in tables()
+    for name in tables():
+        table = load_table(name)
+        for row in table.experiments:
+            assert table.experiment(row, 1).seed == 1
+        assert set(table.paper) <= set(table.experiments)
+
+
+def test_compared_rows_of_mnist6_differ_in_partial_alone():
+    table = load_table("mnist6")
+    for row in table.experiments:
+        full = table.experiment(row.replace("/partial/", "/full/"), 0).to_dict()
+        partial = table.experiment(row.replace("/full/", "/partial/"), 0).to_dict()
+        assert (full["model"].pop("partial"), partial["model"].pop("partial")) == (False, True)
+        assert full.pop("name") != partial.pop("name")
+        assert full == partial

@@ -1,0 +1,116 @@
+"""Figures show the numbers they were given."""
+
+import numpy as np
+import pytest
+from made_up import ANGLES, LAYERS, history, result
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Circle, Wedge
+
+from partialsym.figures import responses, subsets, training
+from partialsym.figures.canvas import BLUE, ORANGE, save
+from partialsym.groups import group
+
+
+def patches(axes, kind, color):
+    return [p for p in axes.patches if isinstance(p, kind) and p.get_facecolor()[:3] == to_rgb(color)]
+
+
+@pytest.mark.parametrize("thetas", [[60.0], [30.0, 60.0, 120.0]], ids=["one", "three"])
+def test_sector_has_the_learned_angles(thetas):
+    figure = subsets({"se2": [result("SE2", theta=theta) for theta in thetas]})
+    mean = np.mean(thetas)
+    assert len(figure.axes) == len(LAYERS)
+    for axes in figure.axes:
+        (wedge,) = patches(axes, Wedge, BLUE)
+        assert (wedge.theta1, wedge.theta2) == (90 - mean, 90 + mean)
+        ends = [line.get_xydata()[-1] for line in axes.lines if line.get_label() == "seed"]
+        drawn = sorted(np.degrees(np.arctan2(-x, y)) for x, y in ends)
+        np.testing.assert_allclose(drawn, sorted(s * t for t in thetas for s in (-1, 1)))
+        assert f"±{mean:.0f}°" in [text.get_text() for text in axes.texts]
+
+
+def test_whole_circle_is_whole_and_has_no_edge():
+    axes = subsets({"se2": [result("SE2", theta=180.0)]}).axes[0]
+    (wedge,) = patches(axes, Wedge, BLUE)
+    assert wedge.theta2 - wedge.theta1 == 360
+    assert not [line for line in axes.lines if line.get_label() == "seed"]
+
+
+def test_ring_is_as_thick_as_p():
+    def ring(p):
+        axes = subsets({"e2": [result("E2", p=p)]}).axes[0]
+        (wedge,) = patches(axes, Wedge, ORANGE)
+        assert (wedge.theta1, wedge.theta2) == (30, 150)
+        return wedge.width
+
+    assert ring(0.25) == pytest.approx(ring(1.0) / 4)
+    assert ring(0.0) == 0
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("name", ["Mirror", "C4", "C12", "D1", "D3", "D4"])
+def test_marks_are_filled_by_p(name, seeds):
+    axes = subsets({name: [result(name, p=0.25)] * seeds}).axes[0]
+    blue, orange = patches(axes, Circle, BLUE), patches(axes, Circle, ORANGE)
+    names = group(name).component_names
+    assert len(orange) == sum(n.endswith("m") for n in names)
+    assert len(blue) + len(orange) == len(names)
+    areas = sorted(mark.radius**2 for mark in blue + orange)
+    np.testing.assert_allclose(areas[:-1], areas[-1] / 4)
+
+
+def test_marks_stand_counter_clockwise_from_the_top():
+    axes = subsets({"c4": [result("C4")]}).axes[0]
+    x, y = np.array([mark.center for mark in patches(axes, Circle, BLUE)]).T
+    np.testing.assert_allclose(np.degrees(np.arctan2(-x, y)) % 360, [0, 90, 180, 270], atol=1e-9)
+
+
+def test_groups_without_numbers_and_groups_together():
+    assert "identity alone" in [text.get_text() for text in subsets({"t2": [result("T2")]}).axes[0].texts]
+    figure = subsets({name: [result(name)] for name in ("T2", "SE2", "E2", "D4")})
+    assert len(figure.axes) == 4 * len(LAYERS)
+
+
+def test_seeds_of_different_models_are_refused():
+    with pytest.raises(ValueError, match="different groups"):
+        subsets({"mixed": [result("SE2"), result("E2")]})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        subsets({})
+
+
+def test_response_is_closed_and_shows_the_mean_and_range():
+    seeds = [result(response=True), result(response=True)]
+    seeds[1]["response"] = seeds[1]["response"] | {"share": [1.0] * len(ANGLES)}
+    axes = responses({"a": seeds, "none": [result()]}).axes
+    assert len(axes) == 1
+    (share,) = [line for line in axes[0].lines if line.get_label() == "share"]
+    np.testing.assert_allclose(share.get_xdata(), np.deg2rad([*ANGLES, 360]))
+    expected = [(a / 360 + 1) / 2 for a in ANGLES]
+    np.testing.assert_allclose(share.get_ydata(), [*expected, expected[0]])
+    with pytest.raises(ValueError, match="No result has a response"):
+        responses({"none": [result()]})
+
+
+def test_training_curves_of_seeds_of_different_length():
+    figure = training({"a": [history(2), history(3)], "b": [history(1)]})
+    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "train"]
+    np.testing.assert_allclose(line.get_xydata(), [[1, 0.5], [2, 0.5], [3, 0.5]])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LAYERS)
+    assert [axes.get_ylabel() for axes in figure.axes[2:4]] == ["kept turns, ±θ in degrees", "P(element is in)"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_save_is_atomic(tmp_path, monkeypatch, suffix):
+    figure = subsets({"$a_{$": [result()]})
+    path = save(figure, tmp_path / "new" / f"a.{suffix}")
+    before = path.read_bytes()
+    monkeypatch.setattr(figure, "savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save(figure, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_save_refuses_other_suffixes(tmp_path):
+    with pytest.raises(ValueError, match=r"\.png, \.svg, \.pdf"):
+        save(subsets({"a": [result()]}), tmp_path / "a.jpg")

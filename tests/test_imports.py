@@ -1,0 +1,77 @@
+"""The direction of imports, and what may be imported where."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import partialsym
+
+ROOT = Path(partialsym.__file__).parent
+# A module may import from its own layer and from those before it.
+LAYERS = [
+    {"config"},
+    {"files", "groups"},
+    {"signal"},
+    {"densities", "kernels"},
+    {"conv", "norm", "pool"},
+    {"inference", "models", "penalty"},
+    {"store", "data", "images", "testing", "provenance"},
+    {"measure"},
+    {"run", "figures"},
+    {"fitting", "page"},
+    {"train", "report", "table"},
+    {"demo"},
+    {"commands"},
+    {"cli"},
+]
+
+
+def imported(file):
+    """Top-level modules of partialsym that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("partialsym"):
+            names = [node.module] if node.module != "partialsym" else [f"partialsym.{a.name}" for a in node.names]
+            yield from (name.split(".")[1] for name in names)
+
+
+def test_nothing_imports_upwards():
+    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    for file in ROOT.rglob("*.py"):
+        own = file.relative_to(ROOT).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for other in imported(file):
+            assert level[other] <= level[own], f"{file.relative_to(ROOT)} imports partialsym.{other}"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import partialsym", ["torch", "lightning", "jsonargparse"]),
+        ("import partialsym.cli", ["torch", "lightning", "numpy"]),
+        (
+            "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
+            ["lightning", "torchmetrics", "jsonargparse", "matplotlib", "PIL", "pooch", "sklearn", "tensorboard"],
+        ),
+    ],
+)
+def test_what_an_import_loads(code, absent):
+    check = f"import sys; {code}; sys.exit(' '.join(m for m in {absent!r} if m in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_file_is_long():
+    files = [*ROOT.rglob("*.py"), *ROOT.parent.glob("tests/*.py")]
+    assert len(files) > 30
+    assert {f.name: n for f in files if (n := f.read_text(encoding="utf-8").count("\n")) > 250} == {}
+
+
+def test_every_export_exists():
+    for name in dir(partialsym):
+        assert getattr(partialsym, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = partialsym.nothing

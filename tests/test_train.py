@@ -1,0 +1,227 @@
+"""Training end to end on the embedded digits: results, resuming, reproducibility, penalties."""
+
+import errno
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from partialsym import penalty
+from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig, TrainingConfig
+from partialsym.data import load
+from partialsym.densities import Bernoulli, Uniform
+from partialsym.fitting import Fit, schedule
+from partialsym.measure import accuracy, logits
+from partialsym.models import GResNet
+from partialsym.train import build_model, precision, train
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+TINY = Experiment(
+    "tiny",
+    data=DataConfig("digits-6-180"),
+    model=ModelConfig("E2", samples=4, width=2, hidden=4, kernel_size=3, pools=("lifting", "block1", "block2")),
+    training=TrainingConfig(epochs=3, batch_size=64, density_lr=1e-2, recalibration_images=64),
+)
+
+
+def run(tmp_path, config=TINY, **options):
+    return train(config, tmp_path, progress=False, **options)
+
+
+def weights(run):
+    return run.model().model.state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(monkeypatch, step):
+    """Let training die at the start of a step."""
+    inner = Fit.training_step
+
+    def training_step(self, batch, index):
+        if self.global_step == step:
+            raise Killed
+        return inner(self, batch, index)
+
+    monkeypatch.setattr(Fit, "training_step", training_step)
+
+
+def test_a_run_folder_holds_what_it_should(tmp_path):
+    done = run(tmp_path)
+    assert {f.name for f in done.folder.iterdir()} == {
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "model",
+        "result.json",
+        "tensorboard",
+    }
+    assert done.folder == tmp_path / "tiny" / "seed0"
+    assert done.config() == TINY
+    result, history = done.result(), done.history()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert result["history"] == history
+    assert [s["layer"] for s in result["subsets"]] == [
+        "lifting",
+        "block1.conv1",
+        "block1.conv2",
+        "block2.conv1",
+        "block2.conv2",
+        "last",
+    ]
+    assert history[-1]["last.theta_deg"] == result["subsets"][-1]["theta_deg"]
+    trained = done.model()
+    data = load("digits-6-180")
+    assert result["accuracy"]["test"] == accuracy(
+        logits(trained.model, data.test.images, trained.preprocess), data.test.labels
+    )
+    assert result["parameters"] == sum(p.numel() for p in trained.model.parameters())
+    assert trained.classes == data.classes
+    assert trained.size == (28, 28)
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["config"]["data"]["root"] is None
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
+    numbers = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        done = run(tmp_path, replace(TINY, name=name, seed=seed))
+        result = done.result()
+        for key in ("seconds", "finished", "config"):
+            result.pop(key)
+        numbers.append((result, weights(done)))
+    assert numbers[0][0] == numbers[1][0]
+    assert same(numbers[0][1], numbers[1][1])
+    assert numbers[0][0] != numbers[2][0]
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 8])
+def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, step):
+    whole = run(tmp_path, replace(TINY, name="whole"))
+    kill_at(monkeypatch, step)
+    config = replace(TINY, name="died")
+    with pytest.raises(Killed):
+        run(tmp_path, config)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"exists: resume it \(--resume\)"):
+        run(tmp_path, config)
+    resumed = run(tmp_path, config, resume=True)
+    assert same(weights(whole), weights(resumed))
+    assert whole.history() == resumed.history()
+    before = (resumed.folder / "result.json").read_text()
+    assert (run(tmp_path, config, resume=True).folder / "result.json").read_text() == before
+
+
+def test_another_config_cannot_resume(tmp_path):
+    run(tmp_path)
+    changed = replace(TINY, training=replace(TINY.training, lr=2e-3))
+    with pytest.raises(ConfigError, match=r"training.lr = 0.001, but this run has 0.002: cannot resume"):
+        run(tmp_path, changed, resume=True)
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
+    saves = 0
+    write = torch.save
+
+    def full(checkpoint, path):
+        nonlocal saves
+        saves += 1
+        if saves == 2:
+            path.write_bytes(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(checkpoint, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path)
+    monkeypatch.undo()
+    folder = tmp_path / "tiny" / "seed0" / "checkpoints"
+    assert [f.name for f in folder.iterdir()] == ["last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert run(tmp_path, resume=True).finished
+
+
+def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):
+    config = replace(TINY, training=replace(TINY.training, select="best", epochs=4))
+    done = run(tmp_path, config)
+    best = max(row["validation_accuracy"] for row in done.history())
+    assert done.result()["accuracy"]["validation"] == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": replace(TINY.model, samples=5)}, "model: E2 has 2 components.*multiple of 2, got 5"),
+        ({"model": replace(TINY.model, group="C4", samples=5)}, "model: .*samples must be 4, got 5"),
+        ({"model": replace(TINY.model, kernel_options={"omega": 1.0})}, "model: .*omega"),
+        ({"model": replace(TINY.model, kernel_size=9)}, r"\(28, 28\) pixels do not fit the model: .*9×9 kernel"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path, replace(TINY, **changes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_temperature_follows_its_schedule_and_is_kept(tmp_path):
+    done = run(tmp_path)
+    found = [m.temperature for m in done.model().model.modules() if isinstance(m, Bernoulli)]
+    assert len(found) == 5
+    torch.testing.assert_close(torch.stack(found), torch.full((5,), 0.1))
+
+
+def test_eval_and_train_accuracy_agree_after_recalibration(tmp_path):
+    """The statistics saved are those of the deterministic elements: accuracy in the result is that of training."""
+    settings = replace(TINY.training, epochs=10, batch_size=32, recalibration_images=244)
+    model = ModelConfig("SE2", samples=8, width=6, kernel_size=5, hidden=16)
+    result = run(tmp_path, replace(TINY, model=model, training=settings)).result()
+    last = result["history"][-1]
+    assert last["train_accuracy"] >= 0.95
+    assert result["accuracy"]["test"] >= last["train_accuracy"] - 0.05
+
+
+def test_precision():
+    assert precision("32") == "32"
+    assert precision("bf16-mixed") == "bf16-mixed"
+    assert precision("auto") in ("32", "bf16-mixed")
+
+
+@pytest.mark.parametrize(("kind", "peak"), [("constant", 0), ("cosine", 2), ("one-cycle", 6)])
+def test_schedules(kind, peak):
+    config = TrainingConfig(epochs=10, schedule=kind, warmup_epochs=1.0)
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.Adam([parameter], 1e-2)
+    plan, rates = schedule(optimizer, config, 20), []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        plan.step()
+    assert max(rates) == pytest.approx(1e-2, rel=0.05)
+    assert rates[0] < max(rates)
+    assert rates.index(max(rates)) == pytest.approx(max(peak, 2), abs=1)
+    assert rates[-1] < (2e-4 if kind != "constant" else 1.1e-2)
+
+
+def test_penalties():
+    model = build_model(replace(TINY.model, group="SE2"), 1, 2)
+    theta = [m for m in model.modules() if isinstance(m, Uniform)]
+    with torch.no_grad():
+        for m, value in zip(theta, (0.5, 0.7, 0.2, 0.3, 0.3), strict=True):
+            m.raw.fill_(value)
+    loss = penalty.monotonic(model)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.3)
+    assert [float(m.raw.grad) for m in theta] == [-1, 1, -1, 1, 0]
+    norm = penalty.kernel_norm(model)
+    norm.backward()
+    assert float(norm.detach()) > 0
+    assert all(m.raw.grad is None or abs(float(m.raw.grad)) <= 1 for m in theta)
+    assert float(penalty.monotonic(GResNet("T2", samples=1, width=2))) == 0
