@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from partialsym.config import ConfigError, Experiment, check_keys, keys_of, unknown_key
-from partialsym.files import read_yaml
+from partialsym.config import ConfigError, Experiment, check_keys, keys_of, read_yaml, unknown_key
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

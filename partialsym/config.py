@@ -5,7 +5,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
 KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
@@ -205,6 +208,17 @@ def unknown_key(key: str) -> str:
     valid = list(keys_of(Experiment))
     near = difflib.get_close_matches(key, valid, 1, 0.5) or [k for k in valid if k.endswith("." + key.split(".")[-1])]
     return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file; raises ConfigError where it holds anything else, OSError where there is none."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}, must be a mapping of keys to values.")
+    return tree
 
 
 def _plain(value: Any) -> Any:

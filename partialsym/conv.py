@@ -110,7 +110,7 @@ class GroupConv(nn.Module):
         density: on its Haar grid).
 
         ‖k‖₂² sums over channels and disc and is the mean over elements, so that it does not depend on their number;
-        it is 1 per output channel at construction. No gradient flows to the density.
+        it starts at 1 per output channel where the whole codomain is kept. No gradient flows to the density.
         """
         if self.codomain is None:
             matrices = self.group.grid(HAAR_ROTATIONS).to(self.taps)

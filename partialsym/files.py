@@ -1,15 +1,10 @@
-"""Files: written aside and renamed, so that nothing is lost; YAML read safely."""
+"""Writing without losing: aside first, then renamed."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import yaml
-
-from partialsym.config import ConfigError
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,14 +32,3 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, by `replace_file`."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file; raises ConfigError where it holds anything else, OSError where there is none."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}, must be a mapping of keys to values.")
-    return tree

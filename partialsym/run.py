@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from partialsym.config import ConfigError, Experiment
-from partialsym.files import read_yaml, replace_text
+from partialsym.config import ConfigError, Experiment, read_yaml
+from partialsym.files import replace_text
 from partialsym.measure import Preprocessing
 from partialsym.store import StoreError, load_model
 

@@ -12,8 +12,7 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"config"},
-    {"files", "groups"},
+    {"config", "files", "groups"},
     {"signal"},
     {"densities", "kernels"},
     {"conv", "norm", "pool"},
@@ -54,7 +53,17 @@ def test_nothing_imports_upwards():
         ("import partialsym.cli", ["torch", "lightning", "numpy"]),
         (
             "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
-            ["lightning", "torchmetrics", "jsonargparse", "matplotlib", "PIL", "pooch", "sklearn", "tensorboard"],
+            [
+                "lightning",
+                "torchmetrics",
+                "jsonargparse",
+                "matplotlib",
+                "PIL",
+                "pooch",
+                "sklearn",
+                "tensorboard",
+                "yaml",
+            ],
         ),
     ],
 )
