@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/partialsym demo --out demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,3 +1,8 @@
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: threads of torch would fight, in sub-processes too
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
