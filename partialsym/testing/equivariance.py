@@ -1,0 +1,160 @@
+"""A public checker of exact equivariance: the input is transformed, and the sampled elements go along with it."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.conv import GroupConv
+from partialsym.groups import Dihedral, Group
+from partialsym.signal import Elements, Signal
+
+Field = TypeVar("Field", Tensor, Signal)
+
+
+def grid_symmetries(group: Group | None = None) -> Tensor:
+    """The symmetries of the pixel grid that are in `group`: [k, 2, 2] float64, e first.
+
+    Without a group all 8: the 4 rotations, then each of them after a left-right mirroring.
+
+    >>> from partialsym import SE2
+    >>> len(grid_symmetries()), len(grid_symmetries(SE2()))
+    (8, 4)
+    """
+    every = Dihedral(4).components
+    return every if group is None else every[group.contains(every)]
+
+
+def transform(f: Field, g: Tensor) -> Field:
+    """L_g f with (L_g f)(x, h) = f(g⁻¹x, g⁻¹h): the values move on the pixel grid, the elements become g·h_i.
+
+    Args:
+        f: images [..., height, width], or a Signal; the element of a signal on T(2) stays e.
+        g: [2, 2], one of `grid_symmetries()` (x right, y up).
+    Raises:
+        ValueError: g is not a symmetry of the grid, or not in the signal's group.
+
+    >>> transform(torch.tensor([[1, 2], [3, 4]]), grid_symmetries()[1])  # a quarter turn, counter-clockwise
+    tensor([[2, 4],
+            [1, 3]])
+    """
+    if isinstance(f, Signal):
+        return Signal(transform(f.values, g), _transport(f.elements, g))
+    distance, index = (grid_symmetries() - g.detach().double().cpu()).abs().amax((1, 2)).min(0)
+    if distance > 1e-9:
+        raise ValueError(f"g is {g.tolist()}: must be a symmetry of the pixel grid, one of grid_symmetries().")
+    mirroring, quarters = divmod(int(index), 4)
+    return torch.rot90(f.flip(-1) if mirroring else f, quarters, (-2, -1))
+
+
+def equivariance_error(module: nn.Module, x: Field, g: Tensor, *, transport: bool = True) -> float:
+    """Largest difference between `module(L_g x)` and `L_g module(x)`, over the largest magnitude of the latter.
+
+    Arguments and errors as for `assert_equivariant`, for one g [2, 2].
+    """
+    moved = transform(x, g)
+    _check_not_vacuous(x, moved, g)
+    with torch.no_grad():
+        with _recorded(module) as drawn:
+            before = module(x)
+        with _replayed(module, [_transport(elements, g) for elements in drawn] if transport else []):
+            after = module(moved)
+    if isinstance(before, Signal):
+        expected = transform(before, g)
+        order = _order(expected.elements, after.elements)
+        wanted, got = expected.values, after.values[:, :, order]
+    else:
+        wanted, got = before if before.ndim < 4 else transform(before, g), after
+    if wanted.shape != got.shape:
+        return math.inf
+    return float((wanted - got).abs().max() / wanted.abs().max().clamp(min=torch.finfo(wanted.dtype).tiny))
+
+
+def assert_equivariant(
+    module: nn.Module, x: Field, under: Group | Tensor, *, atol: float = 1e-12, transport: bool = True
+) -> None:
+    """Assert that `module(L_g x)` is `L_g module(x)` for symmetries g of the pixel grid.
+
+    Every GroupConv in the module draws once, on x; for L_g x it is given those elements times g. What remains is no
+    Monte-Carlo error: it is 0 in exact arithmetic for any elements. So run it in float64.
+
+    Args:
+        module: takes what x is, and gives a Signal, images [batch, channels, height, width], or values
+            [batch, channels] that must not change at all.
+        x: images or a Signal, without symmetry of their own (random values).
+        under: a group, for all its grid symmetries, or matrices [2, 2] or [k, 2, 2].
+        atol: bound on the largest difference, as a share of the largest output.
+        transport: False leaves the elements to the layers: the network itself, in eval mode, is then what is checked.
+    Raises:
+        AssertionError: the difference is larger, or the elements do not go over into each other.
+        ValueError: x has the symmetry itself; g is not one of the grid.
+    """
+    matrices = grid_symmetries(under) if isinstance(under, Group) else under.reshape(-1, 2, 2)
+    for g in matrices:
+        error = equivariance_error(module, x, g, transport=transport)
+        if not error <= atol:
+            raise AssertionError(f"not equivariant under {g.tolist()}: relative error {error:.3g} > {atol:.3g}.")
+
+
+def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
+    if torch.equal(g.double(), torch.eye(2, dtype=torch.float64)):
+        return
+    a, b = (f.values if isinstance(f, Signal) else f for f in (x, moved))
+    if a.shape == b.shape and torch.equal(a, b):
+        raise ValueError(f"x is unchanged by g = {g.tolist()}, which checks nothing: use random values.")
+
+
+def _transport(elements: Elements, g: Tensor) -> Elements:
+    """{g·h_i}; on T(2), which g acts on through positions alone, e."""
+    if elements.group.name == "T2":
+        return elements
+    if not elements.group.contains(g.double()):
+        raise ValueError(f"g is {g.tolist()}: must be in the signal's group {elements.group}.")
+    return elements.transport(g)
+
+
+def _order(wanted: Elements, got: Elements) -> Tensor:
+    """Where each wanted element is among those got."""
+    if len(wanted) != len(got):
+        raise AssertionError(f"{len(wanted)} elements became {len(got)}.")
+    distance = (wanted.matrices[:, None] - got.matrices).abs().amax((2, 3))
+    identity = torch.arange(len(wanted))
+    nearest = identity if float(distance.diagonal().max()) < 1e-6 else distance.argmin(1)
+    if float(distance[identity, nearest].max()) > 1e-6 or not torch.equal(nearest.sort().values, identity):
+        raise AssertionError("the elements do not go over into each other: no symmetry of the set.")
+    if wanted.weights is not None and got.weights is not None and not torch.equal(wanted.weights, got.weights[nearest]):
+        raise AssertionError("the weights of the elements do not go over into each other.")
+    return nearest
+
+
+@contextmanager
+def _recorded(module: nn.Module) -> Iterator[list[Elements]]:
+    """The output elements of every GroupConv, in the order of the calls."""
+    drawn: list[Elements] = []
+    convs = [m for m in module.modules() if isinstance(m, GroupConv)]
+    handles = [conv.register_forward_hook(lambda _m, _a, out: drawn.append(out.elements)) for conv in convs]
+    try:
+        yield drawn
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _replayed(module: nn.Module, elements: list[Elements]) -> Iterator[None]:
+    """The GroupConvs are given these output elements, in the order of the calls; none: they draw their own."""
+    rest = iter(elements)
+
+    def give(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args[:1], {**kwargs, "at": next(rest)}
+
+    convs = [m for m in module.modules() if elements and isinstance(m, GroupConv)]
+    handles = [conv.register_forward_pre_hook(give, with_kwargs=True) for conv in convs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

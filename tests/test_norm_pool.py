@@ -1,0 +1,167 @@
+"""Weighted normalisation and pooling against torch's, on elements taken out or repeated."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from helpers import perturbed, random_signal
+from torch.nn import functional as F
+
+from partialsym import BatchNorm, GlobalPool, GroupPool, InstanceNorm, SpatialPool
+
+pytestmark = pytest.mark.usefixtures("float64")
+CLOSE = {"rtol": 1e-12, "atol": 1e-13}
+WEIGHTS = [[1.0, 0, 1, 1, 0, 0, 1, 1], [1.0] + [0.0] * 7, [1.0] * 8, [2.0, 1, 1, 3, 0, 0, 1, 1]]
+MODES = ("max", "mean")
+
+
+def signal(weights=None, **options):
+    return random_signal("D4", weights=None if weights is None else torch.tensor(weights), **options)
+
+
+def expanded(f):
+    """The values with every element as often as its weight says."""
+    return f.values if f.elements.weights is None else f.values.repeat_interleave(f.elements.weights.long(), 2)
+
+
+def reference(norm, f):
+    """torch's BatchNorm of the elements taken out or repeated; then every element by its statistics."""
+    torch_norm = torch.nn.BatchNorm3d(3, momentum=norm.momentum)
+    torch_norm(expanded(f))
+    values = expanded(f)
+    var, mean = torch.var_mean(values, (0, 2, 3, 4), correction=0)
+    return F.batch_norm(f.values, mean, var, norm.weight, norm.bias, False, 0.0, norm.eps), torch_norm
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("weights", [None, *WEIGHTS])
+def test_batch_norm_is_torchs_on_the_elements_repeated(weights, affine):
+    norm, f = perturbed(BatchNorm(3, affine=affine)), signal(weights)
+    expected, torch_norm = reference(norm, f)
+    torch.testing.assert_close(norm(f).values, expected, **CLOSE)
+    torch.testing.assert_close(norm.running_mean, torch_norm.running_mean, **CLOSE)
+    torch.testing.assert_close(norm.running_var, torch_norm.running_var, **CLOSE)
+    assert len(list(norm.parameters())) == 2 * affine
+    assert norm.num_batches == 1
+
+
+def test_batch_norm_with_all_weights_1_is_f_batch_norm():
+    f, norm = signal([1.0] * 8), BatchNorm(3)
+    torch.testing.assert_close(norm(f).values, F.batch_norm(f.values, None, None, training=True), **CLOSE)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS[0]])
+@pytest.mark.parametrize("momentum", [0.1, 0.5, None])
+def test_running_statistics_follow_torchs(momentum, weights):
+    norm, torch_norm = BatchNorm(3, momentum=momentum), torch.nn.BatchNorm3d(3, momentum=momentum)
+    for i in range(4):
+        f = signal(weights)
+        f = replace(f, values=f.values * (i + 1) + i)
+        norm(f), torch_norm(expanded(f))
+    for own, other in (("running_mean", "running_mean"), ("running_var", "running_var")):
+        torch.testing.assert_close(getattr(norm, own), getattr(torch_norm, other), **CLOSE)
+    assert norm.num_batches == 4
+    f = signal(weights)
+    torch.testing.assert_close(norm.eval()(f).values, torch_norm.eval()(f.values), **CLOSE)
+    assert norm.num_batches == 4
+    norm.reset_running_stats()
+    assert (norm.running_mean.any(), (norm.running_var != 1).any(), norm.num_batches) == (False, False, 0)
+
+
+@pytest.mark.parametrize("weights", [None, *WEIGHTS])
+def test_instance_norm_is_torchs_on_the_elements_repeated(weights):
+    f = signal(weights)
+    var, mean = torch.var_mean(expanded(f), (2, 3, 4), correction=0, keepdim=True)
+    out = InstanceNorm(3)(f)
+    torch.testing.assert_close(out.values, (f.values - mean) / (var + 1e-5).sqrt(), **CLOSE)
+    assert out.elements is f.elements
+    if weights is None:
+        torch.testing.assert_close(out.values, F.instance_norm(f.values), **CLOSE)
+
+
+def test_instance_norm_has_no_parameters_and_sees_no_other_image():
+    norm, f = InstanceNorm(3), signal(WEIGHTS[0])
+    assert not list(norm.parameters())
+    alone = norm(replace(f, values=f.values[:1])).values
+    torch.testing.assert_close(norm(f).values[:1], alone, **CLOSE)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS[0][:4]])
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: BatchNorm(2), lambda: InstanceNorm(2), lambda: GroupPool("mean"), lambda: GlobalPool("mean")],
+    ids=["batch norm", "instance norm", "group mean", "global mean"],
+)
+def test_gradcheck(layer, weights):
+    """Towards values, weights and parameters: here the weights are real numbers."""
+    f = random_signal("C4", channels=2, size=2)
+    w = None if weights is None else torch.tensor([1.0, 0.3, 2.0, 0.7], requires_grad=True)
+    module = perturbed(layer())
+    if isinstance(module, BatchNorm):
+        module.momentum = 0.0
+
+    def run(values, w, *_):
+        out = module(replace(f, values=values, elements=replace(f.elements, weights=w)))
+        return out if isinstance(out, torch.Tensor) else out.values
+
+    assert torch.autograd.gradcheck(run, (f.values.requires_grad_(), w, *module.parameters()))
+
+
+@pytest.mark.parametrize("norm", [BatchNorm, partial(BatchNorm, affine=False), InstanceNorm])
+@pytest.mark.parametrize("weights", [None, *WEIGHTS])
+def test_half_precision_is_rounded_once(weights, norm):
+    """A mean of 100 at a deviation of 4: anything computed in bfloat16 loses two digits more."""
+    f = signal(weights)
+    f = replace(f, values=(100 + 4 * f.values).bfloat16())
+    exact = norm(3)(replace(f, values=f.values.double())).values
+    layer = norm(3).float()
+    out = layer(f).values
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), exact, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("size", "height", "width"), [(2, 6, 8), (2, 7, 9), (3, 7, 6), (1, 4, 5)])
+def test_spatial_pool(mode, size, height, width):
+    f = signal(WEIGHTS[0])
+    f = replace(f, values=torch.randn(2, 3, 8, height, width))
+    out = SpatialPool(size, mode)(f)
+    assert out.values.shape == (2, 3, 8, height // size, width // size)
+    assert out.elements is f.elements
+    h, w = height // size * size, width // size * size
+    windows = f.values[..., :h, :w].unflatten(-1, (-1, size)).unflatten(-3, (-1, size))
+    expected = windows.amax((-3, -1)) if mode == "max" else windows.mean((-3, -1))
+    torch.testing.assert_close(out.values, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("weights", [None, *WEIGHTS])
+@pytest.mark.parametrize("mode", MODES)
+def test_pools_over_the_group(mode, weights):
+    f = signal(weights)
+    values = expanded(f)
+    pooled = GroupPool(mode)(f)
+    assert pooled.values.shape == (2, 3, 1, 6, 6)
+    assert pooled.group.name == "T2"
+    assert torch.equal(pooled.elements.matrices, torch.eye(2)[None])
+    assert pooled.elements.weights is None
+    over_group = values.amax(2) if mode == "max" else values.mean(2)
+    over_all = values.amax((2, 3, 4)) if mode == "max" else values.mean((2, 3, 4))
+    torch.testing.assert_close(pooled.values[:, :, 0], over_group, **CLOSE)
+    torch.testing.assert_close(GlobalPool(mode)(f), over_all, **CLOSE)
+
+
+@pytest.mark.parametrize("pool", [SpatialPool, GroupPool, GlobalPool])
+def test_an_unknown_mode_is_quoted(pool):
+    with pytest.raises(ValueError, match="mode is 'median': must be 'max' or 'mean'"):
+        pool(mode="median")
+
+
+def test_errors_quote_what_was_given():
+    with pytest.raises(ValueError, match="size is 0: must be at least 1"):
+        SpatialPool(0)
+    with pytest.raises(ValueError, match="6×6 pixels is smaller than the window of 7"):
+        SpatialPool(7)(signal())
+    for norm in (BatchNorm(4), InstanceNorm(4)):
+        with pytest.raises(ValueError, match=r"the input has 3 channels, but this (Batch|Instance)Norm takes 4"):
+            norm(signal())
