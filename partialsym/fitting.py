@@ -1,6 +1,7 @@
 """The training loop's parts, on Lightning: the module, its data loaders, its checkpoints."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,14 @@ class Fit(lightning.LightningModule):
         self.model, self.config, self.recalibration = model, config, recalibration
         self.history: list[dict[str, float]] = []
         self.rng: dict[str, Any] | None = None
+        self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
         self.train_loss, self.train_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
         self.validation_loss, self.validation_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to now, over all resumptions."""
+        return self.earlier + time.monotonic() - self.started
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
@@ -108,11 +115,12 @@ class Fit(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        checkpoint["partialsym"] = {"history": self.history, "cpu": torch.get_rng_state(), "cuda": cuda}
+        state = {"history": self.history, "seconds": self.seconds, "cpu": torch.get_rng_state(), "cuda": cuda}
+        checkpoint["partialsym"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.rng = checkpoint["partialsym"]
-        self.history = list(self.rng["history"])
+        self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
 
 
 def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:

@@ -1,7 +1,6 @@
 """config → Run: one experiment from its data to its result."""
 
 import logging
-import time
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,9 +67,8 @@ def train(
     model = build_model(config.model, data.channels, len(data.classes))
     check_size(model, data)
     run.begin(config)
-    start = time.monotonic()
     fit = _fit(config, run, model, data, preprocess, progress)
-    seconds = time.monotonic() - start
+    seconds = fit.seconds
     save_model(model, run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
     run.write_result(_result(config, model, data, preprocess, fit, seconds))
     return run

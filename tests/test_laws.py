@@ -97,6 +97,15 @@ class Grouped(Density):
         return replace(e, matrices=e.matrices.flip(0))
 
 
+class Shared(Density):
+    """Independent within a component, but both have the same angles."""
+
+    sampling = property(lambda self: "iid", lambda self, value: None)
+
+    def _drawn(self):
+        return super()._drawn()[:1].expand(2, -1)
+
+
 class SameGradient(Density):
     """dh/dθ as from a grid built with `theta.item()`: the same for every element."""
 
@@ -143,6 +152,7 @@ FLAWED = {
     "positive angles": (Positive, partial(Uniform, 0.6), None, "not uniform"),
     "half the jitter": (Shifted, partial(Uniform, 0.6), None, "not uniform"),
     "components out of order": (Grouped, partial(Uniform, 0.6), None, "component after component"),
+    "components share their draw": (Shared, partial(Uniform, 0.6), None, "correlated"),
     "one gradient for all": (SameGradient, partial(Uniform, 0.6), None, "Gradient of θ"),
     "random in eval": (Restless, partial(Uniform, 0.6), None, "Eval mode draws"),
     "θ severed": (Density, partial(Severed, 0.6), None, "no gradient reaches it"),

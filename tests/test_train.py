@@ -116,6 +116,8 @@ def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, mo
     resumed = run(tmp_path, config, resume=True)
     assert same(weights(whole), weights(resumed))
     assert whole.history() == resumed.history()
+    checkpoint = torch.load(resumed.checkpoint, weights_only=True)["partialsym"]
+    assert resumed.result()["seconds"] == pytest.approx(checkpoint["seconds"], abs=1)
     before = (resumed.folder / "result.json").read_text()
     assert (run(tmp_path, config, resume=True).folder / "result.json").read_text() == before
 

@@ -125,12 +125,11 @@ def _check_angles(density: Density, angles: Tensor) -> None:
     distance = torch.maximum(law - ranks[:-1], ranks[1:] - law).amax(0)
     critical = math.sqrt(math.log(2e6) / 2 / draws)
     require(distance <= critical, f"Angles are not uniform: KS distance {distance.tolist()}, critical {critical:.4f}.")
-    if r > 1:
-        if density.sampling == "systematic":
-            require(same(angles.diff(dim=2), 2 * width / r, _tolerance(density)), "Angles are not equally spaced.")
-        else:
-            rho = torch.corrcoef(angles[:, 0, :2].T)[0, 1]
-            require(rho.abs() <= 5 / math.sqrt(draws), f"Angles of one draw are correlated: {rho:.3f}.")
+    if density.sampling == "systematic":
+        require(same(angles.diff(dim=2), 2 * width / r, _tolerance(density)), "Angles are not equally spaced.")
+    elif angles[0].numel() > 1:
+        rho = torch.corrcoef(angles.flatten(1).T).fill_diagonal_(0).abs().max()
+        require(rho <= 6 / math.sqrt(draws), f"Angles of one draw are correlated: {rho:.3f}.")
 
 
 def _check_frequencies(density: Density, drawn: list[Elements]) -> None:
