@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from partialsym import __version__
 from partialsym.config import ConfigError, Experiment, check_keys, keys_of, read_yaml, unknown_key
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return _dispatch([arg for arg in args if arg != "--debug"])
-    except KeyboardInterrupt:
-        return _complain("stopped; the last finished epoch is kept, `--resume` goes on from it.", STOPPED)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "stopped.", STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -58,7 +59,7 @@ def _dispatch(args: list[str]) -> int:
     parser = ArgumentParser(
         prog="partialsym",
         description="Convolutional networks that learn which symmetries to keep, layer by layer.",
-        epilog="Add --debug to any command to see where an error came from.",
+        epilog="Also: --version; and --debug, with any command, to see where an error came from.",
         exit_on_error=False,
     )
     commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
@@ -66,6 +67,9 @@ def _dispatch(args: list[str]) -> int:
         sub = ArgumentParser(description=text, exit_on_error=False)
         add_options(sub)
         commands.add_subcommand(name, sub, help=text)
+    if args == ["--version"]:
+        sys.stdout.write(f"partialsym {__version__}\n")
+        return 0
     if not args:
         parser.print_help()
         return 0
@@ -91,8 +95,9 @@ def _check_keys(args: list[str]) -> None:
         if arg.startswith("--") and option not in valid:
             raise ConfigError(unknown_key(option))
         if option == "config" and arg.startswith("--"):
-            file = Path(value or (args[i + 1] if i + 1 < len(args) else ""))
-            check_keys(Experiment, read_yaml(file))
+            if not value and i + 1 == len(args):
+                raise ConfigError("--config needs a file.")
+            check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
 
 
 FIT_OPTIONS = ("config", "out", "resume", "progress", "help", "print_config", "data", "model", "training")

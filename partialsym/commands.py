@@ -15,7 +15,7 @@ from partialsym.files import replace_file, replace_text
 from partialsym.measure import accuracy, logits, sampled_accuracies
 from partialsym.run import Run
 from partialsym.table import Table, load_table, read_results, render
-from partialsym.train import load_data, train
+from partialsym.train import load_data, run_folder, train
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +98,15 @@ def reproduce(options: Namespace) -> None:
     table = load_table(options.table)
     rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
     out = Path(options.out)
-    for seed in seeds:
-        for row in rows:
-            config = table.experiment(row, seed)
-            log.info("%s, seed %d", row, seed)
-            run = train(config, out, resume=True, progress=_progress(options), root=options.data.root)
-            if options.publish:
-                target = Path(options.publish) / table.name / row / f"seed{seed}.json"
-                replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
+    queue = [(row, table.experiment(row, seed)) for seed in seeds for row in rows]
+    for _, config in queue:
+        run_folder(config, out).check(config, resume=True)  # a conflict shows now, not hours later
+    for row, config in queue:
+        log.info("%s, seed %d", row, config.seed)
+        run = train(config, out, resume=True, progress=_progress(options), root=options.data.root)
+        if options.publish:
+            target = Path(options.publish) / table.name / row / f"seed{config.seed}.json"
+            replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
     _say(render(table, out / table.name, rows))
 
 

@@ -49,7 +49,7 @@ class ModelConfig:
     Args:
         group: T2, Mirror, SE2, E2, C<n> or D<n>.
         partial: learn which part of the group each layer keeps.
-        samples: group elements of every layer.
+        samples: group elements of every layer; default 8, or all of a finite group.
         width: channels after lifting.
         kernel_size: pixels, odd.
         kernel: SIREN, MLP, Fourier, Gabor or MAGNet.
@@ -63,12 +63,12 @@ class ModelConfig:
 
     group: str = "SE2"
     partial: bool = True
-    samples: int = 8
+    samples: int | None = None
     width: int = 10
     kernel_size: int = 7
     kernel: str = "SIREN"
     hidden: int = 32
-    kernel_options: dict[str, float] = field(default_factory=dict)
+    kernel_options: dict[str, int | float | str] = field(default_factory=dict)
     pools: tuple[str, ...] = ("lifting", "block1")
     dropout: float = 0.0
     sampling: Literal["systematic", "iid"] = "systematic"
@@ -76,12 +76,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS and not re.fullmatch(r"[CD][1-9]\d{0,3}", self.group):
-            raise ConfigError(f"model.group is {self.group!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n>.")
+            near = [name for name in GROUPS if name.lower() == self.group.lower()]
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            _check("model.group", self.group, False, f"one of {', '.join(GROUPS)}, C<n> or D<n>", hint)
         _one_of("model.kernel", self.kernel, KERNELS)
         for place in self.pools:
             _one_of("model.pools", place, PLACES)
         for name in ("samples", "width", "hidden"):
-            _check(f"model.{name}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            value = getattr(self, name)
+            _check(f"model.{name}", value, value is None or value >= 1, "at least 1")
         odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
         _check("model.kernel_size", self.kernel_size, odd, "odd and positive, so that the kernel has a centre")
         _check("model.dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
@@ -96,8 +99,8 @@ class TrainingConfig:
         batch_size: images a step.
         lr: learning rate of Adam; the peak of a schedule.
         density_lr: learning rate of the densities (theta and logits); default lr.
-        schedule: constant, cosine (to 1e-3 of the peak, after a linear warm-up) or one-cycle.
-        warmup_epochs: of the cosine schedule; may be a fraction.
+        schedule: constant, cosine (to 1e-3 of the peak) or one-cycle.
+        warmup_epochs: linear, before constant or cosine; may be a fraction.
         kernel_norm: weight of the sum of kernel norms over all convolutions.
         monotonic: weight of sum(relu(theta[l+1] - theta[l])).
         temperature: of the relaxed Bernoulli, first and last, linear in between.
@@ -130,8 +133,15 @@ class TrainingConfig:
             value = getattr(self, name)
             _check(f"training.{name}", value, 0 <= value < math.inf, "at least 0")
         in_range = 0 <= self.warmup_epochs < self.epochs
+        if self.schedule == "one-cycle" and self.warmup_epochs:
+            raise ConfigError(f"training.warmup_epochs is {self.warmup_epochs!r}: one-cycle has a warm-up of its own.")
         _check("training.warmup_epochs", self.warmup_epochs, in_range, f"in [0, {self.epochs}), below epochs")
-        _check("training.temperature", self.temperature, min(self.temperature) > 0, "two positive numbers")
+        _check(
+            "training.temperature",
+            self.temperature,
+            all(0 < t < math.inf for t in self.temperature),
+            "two positive numbers",
+        )
 
 
 @dataclass(frozen=True)
@@ -228,7 +238,7 @@ def _plain(value: Any) -> Any:
 
 
 def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
-    near = difflib.get_close_matches(value, valid, 1)
+    near = [v for v in valid if v.lower() == value.lower()] or difflib.get_close_matches(value, valid, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     _check(key, value, value in valid, f"one of {', '.join(valid)}", hint)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
-from partialsym.signal import Elements, Signal
+from partialsym.signal import Elements, Signal, check_group, check_signal
 
 HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
 
@@ -59,6 +59,8 @@ class GroupConv(nn.Module):
         if padding not in ("same", "valid"):
             raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
         group = codomain.group if isinstance(codomain, Density) else codomain
+        check_group("domain", domain)
+        check_group("codomain", group)
         if domain.name != "T2" and not domain.includes(group):
             raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
@@ -84,7 +86,8 @@ class GroupConv(nn.Module):
         Returns:
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
-            ValueError: f or at is on another group, f has the wrong channels or is smaller than the kernel, or
+            ValueError: f or at is on another group, f has the wrong channels, or is smaller than the kernel
+                of a lifting or `valid` layer, or
                 there is neither a density nor `at`.
         """
         self._check(f, at)
@@ -139,14 +142,13 @@ class GroupConv(nn.Module):
         return self.codomain
 
     def _check(self, f: Signal, at: Elements | None) -> None:
+        check_signal(f, self.in_channels)
         if f.group != self.domain:
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
         if at is not None and at.group != self.group:
             raise ValueError(f"at holds elements of {at.group}, but this layer's codomain is {self.group}.")
-        _, channels, _, height, width = f.values.shape
-        if channels != self.in_channels:
-            raise ValueError(f"the input has {channels} channels, but this layer takes {self.in_channels}.")
-        if self.padding == "valid" and min(height, width) < self.kernel_size:
+        height, width = f.values.shape[-2:]
+        if (self.padding == "valid" or self.domain.name == "T2") and min(height, width) < self.kernel_size:
             k = self.kernel_size
             raise ValueError(f"the input of {height}×{width} pixels is smaller than the {k}×{k} kernel.")
 

@@ -1,5 +1,6 @@
 """The training loop's parts, on Lightning: the module, its data loaders, its checkpoints."""
 
+import io
 import math
 import time
 from pathlib import Path
@@ -69,7 +70,7 @@ class Fit(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         if self.rng is not None:
             torch.set_rng_state(self.rng["cpu"])
-            if self.rng["cuda"] is not None:
+            if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"])
             self.rng = None
 
@@ -172,8 +173,9 @@ class Bar(TQDMProgressBar):
         subsets = learned_subsets(pl_module.model)
         if any("theta_deg" in subset for subset in subsets):
             shown["θ"] = " ".join(f"{subset['theta_deg']:.0f}°" for subset in subsets)
-        if any("P(m)" in subset for subset in subsets):
-            shown["P(m)"] = " ".join(f"{subset['P(m)']:.2f}" for subset in subsets)
+        least = [min((v for k, v in subset.items() if k.startswith("P(")), default=1.0) for subset in subsets]
+        if min(least) < 1:
+            shown["least P"] = " ".join(f"{p:.2f}" for p in least)
         return shown
 
 
@@ -181,4 +183,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        replace_file(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        data = io.BytesIO()  # a full disk is then an OSError, where torch raises a RuntimeError of its own
+        torch.save(checkpoint, data)
+        replace_file(Path(path), lambda temporary: temporary.write_bytes(data.getbuffer()))

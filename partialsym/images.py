@@ -29,10 +29,16 @@ def read_images(files: Sequence[Path], size: tuple[int, int], channels: int) -> 
     for file in files:
         try:
             with Image.open(file) as image:
-                converted = image.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
+                if image.mode == "F" or (image.mode.startswith("I") and channels != 1):
+                    raise ValueError(f"{file} has mode {image.mode}: must be 8 bits a channel, or 16-bit grey.")
+                wide = image.mode.startswith("I")  # 16-bit grey, which Pillow's own conversion would clip
+                mode = "F" if wide else "L" if channels == 1 else "RGB"
+                converted = image.convert(mode).resize((size[1], size[0]))
         except FileNotFoundError:
             raise FileNotFoundError(f"{file} does not exist.") from None
         except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{file} cannot be read as an image: {error}") from None
-        read.append(torch.from_numpy(np.array(converted, dtype=np.float32) / 255).view(*size, channels))
+        read.append(
+            torch.from_numpy(np.array(converted, dtype=np.float32) / (65535 if wide else 255)).view(*size, channels)
+        )
     return torch.stack(read).permute(0, 3, 1, 2).contiguous()

@@ -28,7 +28,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Recompute every BatchNorm's running statistics on the deterministic elements of eval mode.
 
     Call it before evaluating a model that was trained on drawn elements. Nothing is drawn, dropout is off, and all
-    modes are left as they were.
+    modes are left as they were. Batches weigh by their images, and the spread between them counts. Where the model
+    raises, the statistics are as they were.
 
     Args:
         model: any module that holds our BatchNorms and Densities.
@@ -36,26 +37,44 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Raises:
         ValueError: batches is empty.
     """
-    inputs = list(batches)
-    if not inputs:
-        raise ValueError("recalibrate needs at least one batch, got none.")
     norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     momenta = [norm.momentum for norm in norms]
+    before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    pooled = before
+    images = 0
     with evaluating(model, except_=BatchNorm):
         try:
             for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None
-            for batch in inputs:
+                norm.momentum = 1.0  # a batch's own statistics land in the running ones
+            for batch in batches:
                 model(batch)
+                images += len(batch)
+                share = len(batch) / images
+                pooled = [_pool(*moments, norm, share) for moments, norm in zip(pooled, norms, strict=True)]
+            if not images:
+                raise ValueError("recalibrate needs at least one batch, got none.")
+        except BaseException:
+            pooled = before
+            raise
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
+            for norm, momentum, (mean, var) in zip(norms, momenta, pooled, strict=True):
                 norm.momentum = momentum
+                norm.running_mean.copy_(mean)
+                norm.running_var.copy_(var)
+
+
+def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the images so far with those of one batch, which is `share` of them all."""
+    delta = norm.running_mean - mean
+    between = share * (1 - share) * delta.square()
+    return mean + share * delta, (1 - share) * var + share * norm.running_var + between
 
 
 @torch.no_grad()
 def monte_carlo(model: nn.Module, x: Tensor, draws: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Monte-Carlo inference: the model's outputs under drawn elements, everything else in eval mode.
+
+    BatchNorm's statistics stay those of the deterministic elements.
 
     Args:
         model: any module that holds Densities.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.signal import Signal
+from partialsym.signal import Signal, check_signal
 
 
 def _moments(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -38,6 +38,9 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
         super().__init__()
+        _check(channels, eps)
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is {momentum}: must be in [0, 1], or None.")
         self.channels, self.eps, self.momentum = channels, eps, momentum
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
@@ -52,8 +55,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
-        if f.values.shape[1] != self.channels:
-            raise ValueError(f"the input has {f.values.shape[1]} channels, but this BatchNorm takes {self.channels}.")
+        check_signal(f, self.channels)
         factor = self._factor() if self.training else 0.0
         weights = f.elements.weights
         if not self.training or weights is None:
@@ -85,14 +87,12 @@ class InstanceNorm(nn.Module):
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
+        _check(channels, eps)
         self.channels, self.eps = channels, eps
 
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
-        if f.values.shape[1] != self.channels:
-            raise ValueError(
-                f"the input has {f.values.shape[1]} channels, but this InstanceNorm takes {self.channels}."
-            )
+        check_signal(f, self.channels)
         if f.elements.weights is None:
             wide = torch.promote_types(f.values.dtype, torch.float32)  # γ = 1 in it: torch then takes the moments in it
             one, zero = f.values.new_ones(self.channels, dtype=wide), f.values.new_zeros(self.channels, dtype=wide)
@@ -102,6 +102,13 @@ class InstanceNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}"
+
+
+def _check(channels: int, eps: float) -> None:
+    if channels < 1:
+        raise ValueError(f"channels is {channels}: must be at least 1.")
+    if not eps > 0:
+        raise ValueError(f"eps is {eps}: must be positive.")
 
 
 def _normalise(

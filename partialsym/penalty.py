@@ -9,7 +9,8 @@ from partialsym.densities import Uniform
 
 def kernel_norm(model: nn.Module) -> Tensor:
     """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
-    return torch.stack([m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]).sum()
+    norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]
+    return torch.stack(norms).sum() if norms else torch.zeros(())
 
 
 def monotonic(model: nn.Module) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.groups import T2
-from partialsym.signal import Elements, Signal
+from partialsym.signal import Elements, Signal, check_signal
 
 Mode = Literal["max", "mean"]
 
@@ -32,6 +32,7 @@ class SpatialPool(nn.Module):
 
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → [batch, channels, n, h // size, w // size]."""
+        check_signal(f)
         if min(f.values.shape[-2:]) < self.size:
             height, width = f.values.shape[-2:]
             raise ValueError(f"the input of {height}×{width} pixels is smaller than the window of {self.size}.")
@@ -54,6 +55,7 @@ class GroupPool(nn.Module):
 
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → [batch, channels, 1, h, w] on T(2)."""
+        check_signal(f)
         identity = torch.eye(2, dtype=f.elements.matrices.dtype, device=f.elements.matrices.device)[None]
         return Signal(_over_elements(f.values, f.elements, self.mode).unsqueeze(2), Elements(T2(), identity))
 
@@ -67,6 +69,7 @@ class GlobalPool(nn.Module):
         self.mode = mode
 
     def forward(self, f: Signal) -> Tensor:
+        check_signal(f)
         # Space first: the discrete gradient of the maximum is then that of the joint maximum.
         values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
         return _over_elements(values, f.elements, self.mode)

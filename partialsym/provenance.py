@@ -13,7 +13,7 @@ import partialsym
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine and git commit (None outside a checkout; `dirty` where tracked files were changed)."""
+    """Versions, machine and git commit (None outside a checkout; `dirty` where files of the package differ from it)."""
     packages = ("torch", "lightning", "numpy", "einops")
     return {
         "versions": {
@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "system": platform.system(),
         },
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
+        "git": _commit(),
     }
 
 
@@ -45,6 +45,12 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> dict[str, Any]:
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed, perhaps inside another repository
+        return {"commit": None, "dirty": None}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "."))}
 
 
 def _git(*args: str) -> str | None:

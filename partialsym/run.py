@@ -51,7 +51,7 @@ class Run:
         """Raises FileNotFoundError where the run has not finished."""
         if not self.finished:
             raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
-        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+        return read_json(self.folder / "result.json")
 
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, from metrics.csv."""
@@ -101,6 +101,14 @@ class Run:
 
     def write_result(self, result: dict[str, Any]) -> None:
         replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A result file; raises ValueError naming it where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

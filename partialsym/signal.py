@@ -13,7 +13,7 @@ from partialsym.groups import T2, Group
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Elements:
     """n elements of a group, with the weight each has in every mean.
 
@@ -47,7 +47,7 @@ class Elements:
         return replace(self, matrices=g.to(self.matrices) @ self.matrices)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Signal:
     """A feature map f : R² × H → R^C, known on pixels and on n elements.
 
@@ -75,6 +75,8 @@ class Signal:
         """Images [batch, channels, height, width] as a Signal on T(2), with the one element e."""
         if images.ndim != 4:
             raise ValueError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
         return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, dtype=images.dtype, device=images.device)[None]))
 
     @property
@@ -98,6 +100,20 @@ class Signal:
                 f"map takes pointwise functions; this one turned {tuple(self.values.shape)} into {tuple(values.shape)}."
             )
         return replace(self, values=values)
+
+
+def check_signal(f: object, channels: int | None = None) -> None:
+    """Raise TypeError where f is no Signal, ValueError where it has other channels than a layer takes."""
+    if not isinstance(f, Signal):
+        raise TypeError(f"the input is a {type(f).__name__}: must be a Signal; images become one by `Signal.image`.")
+    if channels is not None and f.values.shape[1] != channels:
+        raise ValueError(f"the input has {f.values.shape[1]} channels, but this layer takes {channels}.")
+
+
+def check_group(name: str, group: object) -> None:
+    """Raise TypeError where `group` is no Group."""
+    if not isinstance(group, Group):
+        raise TypeError(f"{name} is {group!r}: must be a Group, such as partialsym.group('SE2').")
 
 
 pytree.register_pytree_node(

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -13,6 +14,8 @@ from partialsym.files import replace_file, replace_text
 from partialsym.models import MODELS
 
 FORMAT = 1
+_OWN = {"format", "model", "settings", "dtype", "weights", "sha256"}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class StoreError(ValueError):
@@ -32,14 +35,24 @@ def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
     name = type(model).__name__
     if name not in MODELS:
         raise ValueError(f"{name} cannot be saved: must be one of {', '.join(MODELS)}. Use its state_dict instead.")
+    if clash := _OWN & about.keys():
+        raise ValueError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
     folder = Path(folder)
     weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
     digest = hashlib.sha256(weights).hexdigest()
     file = folder / f"weights-{digest[:12]}.safetensors"
+    record = {
+        "format": FORMAT,
+        "model": name,
+        "settings": model.settings,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "weights": file.name,
+        "sha256": digest,
+        **about,
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False)  # before anything is written
     replace_file(file, lambda path: path.write_bytes(weights))
-    settings: Any = model.settings
-    record = {"format": FORMAT, "model": name, "settings": settings, "weights": file.name, "sha256": digest, **about}
-    replace_text(folder / "model.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    replace_text(folder / "model.json", text + "\n")
     for old in folder.glob("weights-*.safetensors"):
         if old != file:
             old.unlink()
@@ -57,12 +70,14 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise FileNotFoundError(f"{folder} holds no model: there is no model.json in it.")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        version, name, settings = record["format"], record["model"], record["settings"]
+        if record["format"] != FORMAT:
+            raise StoreError(f"{path} has format version {record['format']!r}; this version reads {FORMAT}.")
+        name, settings, dtype = record["model"], record["settings"], _DTYPES[record["dtype"]]
         weights, digest = record["weights"], record["sha256"]
+    except StoreError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is not a model record ({error}).") from None
-    if version != FORMAT:
-        raise StoreError(f"{path} has format version {version!r}; this version of partialsym reads {FORMAT}.")
     if name not in MODELS:
         raise StoreError(f"{path} names the model {name!r}: must be one of {', '.join(MODELS)}.")
     if Path(str(weights)).name != weights or not (path.parent / weights).is_file():
@@ -71,9 +86,13 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise StoreError(f"{path.parent / weights} is damaged: its sha256 is {found}, expected {digest}.")
+    default = torch.get_default_dtype()
     try:
+        torch.set_default_dtype(dtype)  # the constants of a group cannot be widened afterwards
         model = MODELS[name](**settings)
         model.load_state_dict(load(data))
     except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise StoreError(f"{path.parent} does not fit {name}: {' '.join(str(error).split())}") from None
+    finally:
+        torch.set_default_dtype(default)
     return model.eval(), record

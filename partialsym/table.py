@@ -1,6 +1,5 @@
 """The paper's tables: one YAML file each under experiments/, and what our runs put beside the printed figures."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from partialsym.config import ConfigError, Experiment
+from partialsym.run import read_json
 
 HEADER = ("row", "paper", "ours", "n", "epochs", "sampled", "copy gap")
 
@@ -68,7 +68,7 @@ def load_table(name: str) -> Table:
 def read_results(folder: Path, row: str) -> list[dict[str, Any]]:
     """The results of a row, by seed: `folder/<row>/seed<k>.json`, or the result of a run folder `…/seed<k>/`."""
     files = [*folder.glob(f"{row}/seed*.json"), *folder.glob(f"{row}/seed*/result.json")]
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    results = [read_json(file) for file in files]
     return sorted(results, key=lambda result: result["config"]["seed"])
 
 

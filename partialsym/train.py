@@ -4,6 +4,7 @@ import logging
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 DRAWS = 4  # of the sampled accuracy in a result
 
 
+class Stopped(KeyboardInterrupt):
+    """Training was stopped by the user; the message says how to go on."""
+
+
 def train(
     config: Experiment,
     out: str | Path = "runs",
@@ -53,9 +58,9 @@ def train(
         progress: show a progress bar.
     Raises:
         ConfigError: the config cannot be run, or the folder exists already.
-        KeyboardInterrupt: stopped by the user; the last epoch's checkpoint is kept.
+        Stopped: by the user; the last epoch's checkpoint is kept.
     """
-    run = Run(Path(out) / config.name / f"seed{config.seed}")
+    run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     run.check(config, resume)
     if run.finished:
@@ -67,11 +72,16 @@ def train(
     model = build_model(config.model, data.channels, len(data.classes))
     check_size(model, data)
     run.begin(config)
+    origin = provenance()  # of the code that trains, not of what is committed meanwhile
     fit = _fit(config, run, model, data, preprocess, progress)
-    seconds = fit.seconds
     save_model(model, run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
-    run.write_result(_result(config, model, data, preprocess, fit, seconds))
+    run.write_result({**_result(config, model, data, preprocess, fit), **origin})
     return run
+
+
+def run_folder(config: Experiment, out: str | Path) -> Run:
+    """OUT/NAME/seed<seed>."""
+    return Run(Path(out) / config.name / f"seed{config.seed}")
 
 
 def build_model(config: ModelConfig, channels: int, classes: int) -> GResNet:
@@ -123,10 +133,10 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
     calibration = images[chosen[: settings.recalibration_images]].split(settings.batch_size)
     fit = Fit(model, settings, calibration, len(data.classes))
     folder = run.checkpoint.parent
-    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    best = ModelCheckpoint(
-        folder, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
-    )
+    # At the end of the training epoch: earlier, the logged accuracy is still that of the epoch before.
+    checkpoint = partial(ModelCheckpoint, folder, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = checkpoint(filename="last")
+    best = checkpoint(filename="best", monitor="validation_accuracy", mode="max")
     trainer = lightning.Trainer(
         max_epochs=settings.epochs,
         precision=precision(settings.precision),  # type: ignore[arg-type]
@@ -134,8 +144,8 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
         logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
         callbacks=[
             _WriteHistory(run),
+            *([best] if settings.select == "best" else []),  # before last, which keeps its state
             last,
-            *([best] if settings.select == "best" else []),
             *([Bar()] if progress else []),
         ],
         plugins=[AtomicCheckpoints()],
@@ -156,7 +166,7 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
         try:
             trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from None
+            raise Stopped(f"{run.folder} is stopped; --resume goes on from its last finished epoch.") from None
     if settings.select == "best":
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         fit.load_state_dict(state)
@@ -164,9 +174,7 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
     return fit
 
 
-def _result(
-    config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing, fit: Fit, seconds: float
-) -> dict[str, Any]:
+def _result(config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing, fit: Fit) -> dict[str, Any]:
     """What result.json holds. The test split is looked at here, once, and chooses nothing."""
     scores = {
         name: logits(model, split.images, preprocess)
@@ -185,10 +193,9 @@ def _result(
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,
-        "seconds": round(seconds, 1),
+        "seconds": round(fit.seconds, 1),
         "precision": precision(config.training.precision),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **provenance(),
     }
     if data.name.endswith(("-180", "-M")):
         result["copy_gap"] = copy_gap(model, data.test, preprocess)

@@ -110,6 +110,40 @@ def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
         assert float(share) == pytest.approx(float(p.max()), abs=0.02)
 
 
+def test_sixteen_bits_are_read_as_they_are(run, tmp_path, capsys):
+    grey = np.linspace(0, 255, 28 * 28).reshape(28, 28).round()
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "16.png")
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tiff")
+    assert main(["predict", str(run), str(tmp_path / "8.png"), str(tmp_path / "16.png")]) == 0
+    eight, sixteen = (line.split("\t")[1:] for line in capsys.readouterr().out.splitlines())
+    assert eight == sixteen
+    assert "has mode F" in refused(capsys, "predict", run, tmp_path / "float.tiff")
+
+
+def test_a_full_disk_gets_one_line_and_keeps_the_run(config, tmp_path):
+    """Files of this process may not grow beyond 16 kB: the first checkpoint fails as on a full disk."""
+    args = [sys.executable, "-m", "partialsym.cli", "fit", "--config", str(config), "--out", str(tmp_path)]
+    code = f"""
+import resource, signal, sys
+from partialsym.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+sys.exit(main({args[3:]!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "tiny" / "seed0").rglob("*.tmp"))
+    assert subprocess.run([*args, "--resume"], capture_output=True).returncode == 0
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"partialsym \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 def test_report(run, tmp_path, capsys):
     assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
     assert (tmp_path / "page" / "index.html").is_file()
@@ -123,6 +157,8 @@ def test_report(run, tmp_path, capsys):
         (["fit", "--name", "x", "--model.group", "E3"], "model.group is 'E3'"),
         (["fit", "--name", "x", "--training.epochs", "ten"], "training.epochs.*ten"),
         (["fit"], "give --name"),
+        (["fit", "--name", "x", "--config"], "--config needs a file"),
+        (["fit", "--name", "x", "--model.group", "T2", "--model.samples", "8"], "samples must be 1, got 8"),
         (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),

@@ -24,6 +24,9 @@ def test_names_are_the_keys_of_the_dicts():
         (lambda: c.DataConfig(validation=0.7), r"data.validation is 0.7: must be in \(0, 0.5\]"),
         (lambda: c.DataConfig(split_seed=-1), "data.split_seed is -1"),
         (lambda: c.ModelConfig(group="SO3"), "model.group is 'SO3'.*SE2"),
+        (lambda: c.ModelConfig(group="se2"), "Did you mean 'SE2'"),
+        (lambda: c.TrainingConfig(temperature=(0.5, float("nan"))), "training.temperature is .*nan"),
+        (lambda: c.TrainingConfig(schedule="one-cycle", warmup_epochs=1.0), "one-cycle has a warm-up of its own"),
         (lambda: c.ModelConfig(group="C0"), "model.group is 'C0'"),
         (lambda: c.ModelConfig(kernel="siren"), "model.kernel is 'siren'"),
         (lambda: c.ModelConfig(kernel_size=6), "model.kernel_size is 6: must be odd"),
@@ -70,7 +73,7 @@ def test_round_trip():
         "a/b",
         seed=3,
         data=c.DataConfig("digits-6-M", root="here"),
-        model=c.ModelConfig("D4", samples=8, pools=("block2",), kernel_options={"omega0": 30.0}),
+        model=c.ModelConfig("D4", samples=8, pools=("block2",), kernel_options={"omega0": 30.0, "layers": 4}),
         training=c.TrainingConfig(density_lr=3e-2, temperature=(0.5, 1e-4), schedule="one-cycle"),
     )
     assert c.Experiment.from_dict(config.to_dict()) == config

@@ -146,7 +146,9 @@ def test_forward_leaves_nothing_behind_and_is_repeatable_in_eval():
 # The norm
 
 
-@pytest.mark.parametrize("codomain", [kept, lambda: haar(SE2(), 5), lambda: dirac(SE2()), SE2], ids=str)
+@pytest.mark.parametrize(
+    "codomain", [kept, lambda: haar(SE2(), 5), lambda: dirac(SE2()), SE2], ids=["learned", "haar", "dirac", "group"]
+)
 @pytest.mark.parametrize("domain", ["T2", "E2"])
 def test_kernel_norm_is_the_root_of_the_mean_square_and_the_norm_of_the_bias(domain, codomain):
     layer = conv(domain, codomain())

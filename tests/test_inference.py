@@ -65,7 +65,9 @@ def test_recalibration_brings_train_and_eval_mode_together():
 
 
 def test_recalibrated_statistics_are_those_of_a_pass_by_hand(float64):
-    net, batches = resnet("E2"), [torch.randn(8, 1, 16, 16) for _ in range(3)]
+    """Batches weigh by their images, and the spread between them counts: the law of total variance."""
+    sizes = (8, 3, 5)
+    net, batches = resnet("E2"), [torch.randn(n, 1, 16, 16) + n for n in sizes]
     for density in (module for module in net.modules() if isinstance(module, Density) and list(module.parameters())):
         density.component.logits.data.fill_(-1)  # so that weights matter
     recalibrate(net, batches)
@@ -88,9 +90,10 @@ def test_recalibrated_statistics_are_those_of_a_pass_by_hand(float64):
         handle.remove()
     net.load_state_dict(saved)
     for norm, passes in zip(norms(net), moments, strict=True):
-        torch.testing.assert_close(norm.running_mean, sum(m for m, _ in passes) / 3, rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(norm.running_var, sum(v for _, v in passes) / 3, rtol=1e-10, atol=1e-12)
-        assert norm.num_batches == 3
+        mean = sum(n * m for n, (m, _) in zip(sizes, passes, strict=True)) / sum(sizes)
+        second = sum(n * (v + m.square()) for n, (m, v) in zip(sizes, passes, strict=True)) / sum(sizes)
+        torch.testing.assert_close(norm.running_mean, mean, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(norm.running_var, second - mean.square(), rtol=1e-10, atol=1e-12)
 
 
 def test_recalibration_is_deterministic_and_leaves_all_else_alone():
@@ -114,11 +117,13 @@ def test_modes_momenta_and_the_generator_are_restored_when_the_model_raises(call
     net = resnet()
     net.block2.eval()
     x, before, rng = torch.randn(2, 1, 6, 6), modes(net), torch.get_rng_state()
+    state = {key: value.clone() for key, value in net.state_dict().items() if "running" in key}
     with pytest.raises(ValueError, match="smaller than"):
         call(net, x)
     assert modes(net) == before
     assert torch.equal(torch.get_rng_state(), rng)
     assert [norm.momentum for norm in norms(net)] == [0.1] * 4
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in state.items())
 
 
 def test_no_batches_is_an_error():

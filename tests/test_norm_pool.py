@@ -163,5 +163,15 @@ def test_errors_quote_what_was_given():
     with pytest.raises(ValueError, match="6×6 pixels is smaller than the window of 7"):
         SpatialPool(7)(signal())
     for norm in (BatchNorm(4), InstanceNorm(4)):
-        with pytest.raises(ValueError, match=r"the input has 3 channels, but this (Batch|Instance)Norm takes 4"):
+        with pytest.raises(ValueError, match="the input has 3 channels, but this layer takes 4"):
             norm(signal())
+    for make, message in (
+        (lambda: BatchNorm(0), "channels is 0: must be at least 1"),
+        (lambda: InstanceNorm(3, eps=-1.0), "eps is -1.0: must be positive"),
+        (lambda: BatchNorm(3, momentum=5.0), r"momentum is 5.0: must be in \[0, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+    for layer in (BatchNorm(3), InstanceNorm(3), SpatialPool(), GroupPool(), GlobalPool()):
+        with pytest.raises(TypeError, match=r"the input is a Tensor: must be a Signal; .*Signal\.image"):
+            layer(torch.zeros(2, 3, 8, 8))

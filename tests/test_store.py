@@ -43,6 +43,28 @@ def test_every_setting_is_restored(tmp_path):
     assert load_model(tmp_path)[0].settings == model.settings
 
 
+def test_float64_comes_back_as_float64(tmp_path):
+    torch.set_default_dtype(torch.float64)
+    model = small("D4").eval()
+    save_model(model, tmp_path)
+    torch.set_default_dtype(torch.float32)
+    x = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    assert torch.equal(load_model(tmp_path)[0](x), model(x))
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_an_activation_by_name_is_saved_and_a_function_is_refused_before_anything_is_written(tmp_path):
+    model = small("SE2", kernel="MLP", kernel_options={"activation": "tanh"}).eval()
+    save_model(model, tmp_path / "a")
+    x = torch.randn(2, 1, 12, 12)
+    assert torch.equal(load_model(tmp_path / "a")[0](x), model(x))
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_model(small("SE2", kernel="MLP", kernel_options={"activation": torch.tanh}), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(ValueError, match="about has 'weights'"):
+        save_model(model, tmp_path / "b", weights="mine")
+
+
 def test_saving_again_leaves_one_model(tmp_path):
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -79,7 +101,7 @@ def edit(folder, **changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: edit(f, format=2), "format version 2; this version of partialsym reads 1"),
+        (lambda f: edit(f, format=2), "format version 2; this version reads 1"),
         (lambda f: edit(f, model="Net"), "names the model 'Net': must be one of GResNet"),
         (lambda f: edit(f, weights="../secret"), "names the weights '../secret'"),
         (lambda f: edit(f, sha256="0" * 64), "is damaged: its sha256 is .*, expected 000"),

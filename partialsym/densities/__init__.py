@@ -6,6 +6,7 @@ from partialsym.densities.algebra import DiracAlgebra, HaarAlgebra, Uniform
 from partialsym.densities.base import AlgebraDensity, ComponentDensity, Density, Sampling, check_samples
 from partialsym.densities.components import AllComponents, Bernoulli, DiracComponents
 from partialsym.groups import Group
+from partialsym.signal import check_group
 
 ALGEBRAS = {"haar": HaarAlgebra, "dirac": DiracAlgebra, "uniform": Uniform}
 COMPONENTS = {"all": AllComponents, "dirac": DiracComponents, "bernoulli": Bernoulli}
@@ -13,6 +14,7 @@ COMPONENTS = {"all": AllComponents, "dirac": DiracComponents, "bernoulli": Berno
 
 def haar(group: Group, samples: int, *, sampling: Sampling = "systematic") -> Density:
     """The whole group: what an ordinary G-CNN integrates over."""
+    check_group("group", group)
     components = AllComponents(len(group.components))
     return Density(group, samples, algebra=HaarAlgebra(), components=components, sampling=sampling)
 
@@ -31,6 +33,7 @@ def learned(
     temperature: float = 0.5,
 ) -> Density:
     """A learned part of the group: Uniform on the algebra (θ from 1), Bernoulli on the components (P from 0.88)."""
+    check_group("group", group)
     count = len(group.components)
     return Density(
         group,

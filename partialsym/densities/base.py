@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.groups import Group
-from partialsym.signal import Elements
+from partialsym.signal import Elements, check_group
 
 Sampling = Literal["systematic", "iid"]
 
@@ -69,6 +69,7 @@ class Density(nn.Module):
         proportional: bool = False,
     ) -> None:
         super().__init__()
+        check_group("group", group)
         if components.kept > len(group.components):
             raise ValueError(
                 f"components is over {components.kept} components, but {group} has {len(group.components)}."

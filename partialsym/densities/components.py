@@ -56,8 +56,8 @@ class Bernoulli(ComponentDensity):
 
     def set_temperature(self, temperature: float) -> None:
         """Set τ; raises ValueError unless it is positive."""
-        if not temperature > 0:
-            raise ValueError(f"temperature is {temperature}: must be positive.")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature is {temperature}: must be positive and finite.")
         self.temperature.fill_(temperature)
 
     def decide(self) -> Tensor:

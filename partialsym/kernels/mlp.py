@@ -2,16 +2,27 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from partialsym.kernels.base import Kernel
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sin": torch.sin,
+}
 
 
 class MLP(Kernel):
     """φ_{l+1} = act(W_l φ_l + b_l).
 
     Args:
-        activation: a pointwise function of tensors, such as `torch.nn.functional.gelu`.
+        activation: a pointwise function of tensors, or the name of one of `ACTIVATIONS` (a model that is to be saved
+            needs the name).
         others: as for `Kernel`.
     """
 
@@ -23,10 +34,12 @@ class MLP(Kernel):
         *,
         hidden: int = 32,
         layers: int = 3,
-        activation: Callable[[Tensor], Tensor] = nn.functional.silu,
+        activation: str | Callable[[Tensor], Tensor] = "silu",
     ) -> None:
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
-        self.activation = activation
+        if isinstance(activation, str) and activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}: must be one of {', '.join(ACTIVATIONS)}, or a function.")
+        self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.hidden = nn.ModuleList([nn.Linear(dim if i == 0 else hidden, hidden) for i in range(layers - 1)])
         nn.init.zeros_(self.linear.bias)
 

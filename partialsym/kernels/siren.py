@@ -19,8 +19,8 @@ class SIREN(Kernel):
         self, dim: int, out_channels: int, in_channels: int, *, hidden: int = 32, layers: int = 3, omega0: float = 10.0
     ) -> None:
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
-        if not omega0 > 0:
-            raise ValueError(f"omega0 is {omega0}: must be positive.")
+        if not 0 < omega0 < math.inf:
+            raise ValueError(f"omega0 is {omega0}: must be positive and finite.")
         self.omega0 = omega0
         bound = math.sqrt(6 / hidden) / omega0
         inner = [uniform_(nn.Linear(hidden, hidden), bound) for _ in range(layers - 2)]

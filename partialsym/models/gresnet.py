@@ -1,5 +1,6 @@
 """The group-equivariant ResNet of the paper, full or partial, for every group."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial as bind
 from typing import Any
@@ -17,6 +18,7 @@ from partialsym.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
 PLACES = ("lifting", "block1", "block2")
+_GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
 
 
 class GResNet(nn.Module):
@@ -29,7 +31,7 @@ class GResNet(nn.Module):
         group: name of the base group, as in `partialsym.group`.
         partial: learn the densities, or keep the whole group in every layer.
         in_channels, classes: of the images and of the answer.
-        samples: elements of every layer.
+        samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
         kernel_size: of all convolutions but the pointwise shortcuts.
         kernel: name of the kernel network; `hidden` its features (half as many in the shortcuts); `kernel_options`
@@ -49,7 +51,7 @@ class GResNet(nn.Module):
         partial: bool = True,
         in_channels: int = 1,
         classes: int = 10,
-        samples: int = 8,
+        samples: int | None = None,
         width: int = 32,
         kernel_size: int = 7,
         kernel: str = "SIREN",
@@ -68,11 +70,13 @@ class GResNet(nn.Module):
             width=width,
             hidden=hidden,
             kernel=kernel,
+            kernel_options=kernel_options,
             pools=pools,
             dropout=dropout,
         )
         self.in_channels, self.classes = in_channels, classes
         h = group_named(group)
+        samples = (8 if h.dim else len(h.components)) if samples is None else samples
 
         def density() -> Density:
             if partial:
@@ -133,13 +137,25 @@ class ResidualBlock(nn.Module):
         return out.map(lambda values: values + shortcut.values)
 
 
-def _check(*, kernel: str, pools: Sequence[str], dropout: float, **at_least_one: int) -> None:
+def _check(
+    *,
+    kernel: str,
+    kernel_options: Mapping[str, Any] | None,
+    pools: Sequence[str],
+    dropout: float,
+    **at_least_one: int,
+) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: must be at least 1.")
     if kernel not in KERNELS:
         raise ValueError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
+    if isinstance(pools, str):
+        raise ValueError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
         raise ValueError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+    options = [name for name in inspect.signature(KERNELS[kernel]).parameters if name not in _GIVEN]
+    if unknown := [name for name in kernel_options or {} if name not in options]:
+        raise ValueError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}: must be in [0, 1).")
