@@ -32,13 +32,13 @@ def training(histories: Histories) -> Figure:
     layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
     colors = {layer: _depth(i, len(layers)) for i, layer in enumerate(layers)}
     columns = 2 + len(shown)
-    width, tall = 2.75 * columns + (1.25 if layers else 0.1), 2.35 * len(names) + 0.15
+    width, tall = 2.85 * columns + (1.25 if layers else 0.1), 2.35 * len(names) + 0.15
     figure = blank(width, tall)
     for i, name in enumerate(names):
         bottom = tall - 2.35 * (i + 1) + 0.4
         write(figure, 0.2 / width, (bottom + 1.72) / tall, name, size=9, weight="bold")
         panels = [
-            figure.add_axes(((0.55 + 2.75 * k) / width, bottom / tall, 2.05 / width, 1.45 / tall))
+            figure.add_axes(((0.6 + 2.85 * k) / width, bottom / tall, 2.05 / width, 1.45 / tall))
             for k in range(columns)
         ]
         for axes, quantity in zip(panels, ("loss", "accuracy"), strict=False):
@@ -102,7 +102,7 @@ def _kept(axes: Axes, seeds: Sequence[Sequence[Mapping[str, float]]], colors: Ma
 
 def _frame(axes: Axes, title: str) -> None:
     axes.set_ylabel(title, fontsize=7.5, color=INK)
-    axes.yaxis.set_label_coords(-0.18, 0.5)
+    axes.yaxis.set_label_coords(-0.22, 0.5)
     axes.set_xlabel("epoch", fontsize=7.5, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.tick_params(labelsize=7, colors=GREY, length=2.5)
