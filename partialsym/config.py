@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
 KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
 DATASETS = ("digits-6-180", "digits-6-M", "MNIST", "MNIST6-180", "MNIST6-M")
@@ -222,6 +220,8 @@ def unknown_key(key: str) -> str:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file; raises ConfigError where it holds anything else, OSError where there is none."""
+    import yaml  # of the extra `train`: the command line says so where it is missing
+
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -73,6 +73,18 @@ def test_what_an_import_loads(code, absent):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_command_line_without_its_extra_says_what_to_install():
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("yaml", "jsonargparse", "lightning"))
+from partialsym.cli import main
+sys.exit(main(["fit", "--help"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "partialsym: the command line needs the extra `train`: pip install 'partialsym[train]'.\n"
+
+
 def test_no_file_is_long():
     files = [*ROOT.rglob("*.py"), *ROOT.parent.glob("tests/*.py")]
     assert len(files) > 30
