@@ -87,8 +87,7 @@ class GroupConv(nn.Module):
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
             ValueError: f or at is on another group, f has the wrong channels, or is smaller than the kernel
-                of a lifting or `valid` layer, or
-                there is neither a density nor `at`.
+                of a `valid` layer, or there is neither a density nor `at`.
         """
         self._check(f, at)
         out = at if at is not None else self._density().sample()
@@ -148,7 +147,7 @@ class GroupConv(nn.Module):
         if at is not None and at.group != self.group:
             raise ValueError(f"at holds elements of {at.group}, but this layer's codomain is {self.group}.")
         height, width = f.values.shape[-2:]
-        if (self.padding == "valid" or self.domain.name == "T2") and min(height, width) < self.kernel_size:
+        if self.padding == "valid" and min(height, width) < self.kernel_size:
             k = self.kernel_size
             raise ValueError(f"the input of {height}×{width} pixels is smaller than the {k}×{k} kernel.")
 

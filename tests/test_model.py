@@ -218,3 +218,10 @@ def test_gradcheck_of_a_whole_network(training, float64):
         return torch.func.functional_call(net, dict(zip(keys, parameters, strict=True)), x)
 
     assert torch.autograd.gradcheck(run, tuple(net.parameters()))
+
+
+@pytest.mark.parametrize("name", ["T2", "SE2"])
+def test_images_smaller_than_the_kernel_are_refused(name):
+    net = GResNet(name, width=2, hidden=4)
+    with pytest.raises(ValueError, match="the images of 6×28 pixels are smaller than the 7×7 kernel"):
+        net(torch.zeros(1, 1, 6, 28))

@@ -111,6 +111,9 @@ class GResNet(nn.Module):
 
     def features(self, images: Tensor) -> Signal:
         """The signal on the base group before global pooling, [batch, 2w, n, h, w]."""
+        height, width = images.shape[-2:]
+        if min(height, width) < (k := self.settings["kernel_size"]):
+            raise ValueError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
         f = self.pool0(self.norm0(self.lifting(Signal.image(images)))).map(F.relu)
         f = self.pool1(self.norm1(self.block1(f))).map(F.relu)
         f = self.pool2(self.norm2(self.block2(f))).map(F.relu)
