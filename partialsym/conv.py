@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from einops import rearrange
+from einops import einsum
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
+from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, check_group, check_signal
 
 HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
@@ -31,11 +31,14 @@ class GroupConv(nn.Module):
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
         padding: `same` (zeros) or `valid`.
         bias: add a bias per channel.
+        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards;
+            `auto` takes the faster for the shapes at hand. The function is the same.
     Raises:
         ValueError: an argument out of range, or a domain that does not include the codomain's group.
     """
 
     taps: Tensor
+    disc: Tensor
     inside: Tensor
     domain_grid: Tensor
 
@@ -50,6 +53,7 @@ class GroupConv(nn.Module):
         kernel: Callable[[int, int, int], Kernel] = SIREN,
         padding: Literal["same", "valid"] = "same",
         bias: bool = True,
+        path: Literal["auto", "dense", "factored"] = "auto",
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -58,20 +62,23 @@ class GroupConv(nn.Module):
             )
         if padding not in ("same", "valid"):
             raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+        if path not in PATHS:
+            raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
         group = codomain.group if isinstance(codomain, Density) else codomain
         check_group("domain", domain)
         check_group("codomain", group)
         if domain.name != "T2" and not domain.includes(group):
             raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.domain, self.group, self.padding = domain, group, padding
+        self.domain, self.group, self.padding, self.path = domain, group, padding, path
         self.codomain = codomain if isinstance(codomain, Density) else None
         self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        taps, inside = disc(kernel_size)
+        taps, mask = disc(kernel_size)
         dtype = torch.get_default_dtype()
         self.register_buffer("taps", taps.to(dtype), persistent=False)
-        self.register_buffer("inside", inside, persistent=False)
+        self.register_buffer("disc", mask.to(dtype), persistent=False)
+        self.register_buffer("inside", mask.flatten().nonzero().squeeze(1), persistent=False)
         self.register_buffer("domain_grid", domain.grid(HAAR_ROTATIONS).to(dtype), persistent=False)
         with torch.no_grad():
             square = self._mean_square(group.grid(HAAR_ROTATIONS).to(dtype))
@@ -91,21 +98,41 @@ class GroupConv(nn.Module):
         """
         self._check(f, at)
         out = at if at is not None else self._density().sample()
-        weight = self.filters(out, f.elements)
-        bias = None if self.bias is None else self.bias.repeat_interleave(len(out))
-        values = F.conv2d(f.values.flatten(1, 2), weight, bias, padding=self.padding)  # [batch, (channels n), h, w]
-        return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
+        padding = self.kernel_size // 2 if self.padding == "same" else 0
+        kernel = self.factored_kernel(out, f.elements)
+        return Signal(convolve(self._computed_in(f.values), kernel, self.bias, padding, self.path), out)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
         """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
+        k = self.factored_kernel(out, into)
         with torch.autocast(self.taps.device.type, enabled=False):
-            k = self.kernel(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, out, in]
+            kernel = einsum(k.weight, k.phi, "o i f, m f n y x -> o m i n y x")
+            bias = einsum(k.bias, k.mean, k.disc, "o i, n, y x -> o i n y x")
+            return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
+
+    def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
+        """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
+        with torch.autocast(self.taps.device.type, enabled=False):
+            phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             mean = into.mean_weights()
-            k = k / len(into) if mean is None else k * mean[:, None, None, None]
-            weight = rearrange(k, "n_out n_in t o i -> (o n_out) (i n_in) t")
-            if len(self.inside) < self.kernel_size**2:
-                weight = weight.new_zeros(*weight.shape[:2], self.kernel_size**2).index_copy(2, self.inside, weight)
-            return weight.unflatten(2, (self.kernel_size, self.kernel_size))
+            if mean is None:
+                mean = phi.new_full((len(into),), 1 / len(into))
+            phi = (phi * mean[:, None, None]).permute(0, 3, 1, 2)
+            if phi.shape[3] < self.disc.numel():
+                phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy(3, self.inside, phi)
+            phi = phi.unflatten(3, self.disc.shape)
+        shape = (self.out_channels, self.in_channels)
+        linear = self.kernel.linear
+        return FactoredKernel(linear.weight.unflatten(0, shape), linear.bias.unflatten(0, shape), phi, mean, self.disc)
+
+    def _computed_in(self, values: Tensor) -> Tensor:
+        """`values` in the precision to convolve in: autocast's, or that of the kernel."""
+        device, own = values.device.type, self.kernel.linear.weight.dtype
+        if torch.is_autocast_enabled(device) and values.dtype != torch.float64:
+            return values.to(torch.get_autocast_dtype(device))
+        if values.dtype != own:
+            raise ValueError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
+        return values
 
     def kernel_norm(self) -> Tensor:
         """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements (without a
@@ -160,9 +187,9 @@ def disc(kernel_size: int) -> tuple[Tensor, Tensor]:
     """Pixel offsets (i − (k − 1)/2)/(k/2) inside the unit disc: 1, 9, 21, 37 taps for k = 1, 3, 5, 7.
 
     Returns:
-        taps [t, 2] float64 (x right, y up) and their indices [t] in the flattened k×k grid.
+        taps [t, 2] float64 (x right, y up), and the disc [k, k] of 0 and 1.
     """
     offset = (torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2) / (kernel_size / 2)
-    grid = torch.stack(torch.meshgrid(offset, -offset, indexing="xy"), -1).flatten(0, 1)
-    inside = (grid.norm(dim=1) <= 1).nonzero().squeeze(1)
-    return grid[inside], inside
+    grid = torch.stack(torch.meshgrid(offset, -offset, indexing="xy"), -1)
+    mask = grid.norm(dim=2) <= 1
+    return grid[mask], mask

@@ -12,13 +12,13 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"config", "files", "groups"},
+    {"checks", "config", "files", "groups"},
     {"signal"},
-    {"densities", "kernels"},
+    {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},
-    {"inference", "models", "penalty"},
+    {"freezing", "inference", "models", "penalty"},
     {"store", "data", "images", "testing", "provenance"},
-    {"measure"},
+    {"exporting", "measure"},
     {"run", "figures"},
     {"fitting", "page"},
     {"train", "report", "table"},

@@ -1,0 +1,128 @@
+"""The convolution as one operator of torch: opaque to the compiler, with its own backward pass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from partialsym.ops.choice import Shape, faster
+from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
+
+PATHS = ("auto", "dense", "factored")
+
+
+def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, path: str = "auto") -> Tensor:
+    """out[b, o, m, x] = Σ_{i, n, t} k[o, m, i, n, t]·f[b, i, n, x + t] + offset[o].
+
+    Args:
+        f: [b, in, n, h, w], in the precision to compute in.
+        k: the kernel, as a rule in float32; it is rounded to f's precision at the last moment.
+        offset: [out].
+        padding: zeros on each side.
+        path: `dense` forms the whole kernel, `factored` convolves with its features; `auto` takes the faster.
+    Returns:
+        [b, out, m, h', w'].
+    """
+    return _convolve(f, *k, offset, padding, path)
+
+
+def shape_of(f: Tensor, weight: Tensor, phi: Tensor, padding: int) -> Shape:
+    """What the cost depends on, of the arguments of `convolve`."""
+    (images, _, _, height, width), (m, features, n, size, _) = f.shape, phi.shape
+    shrink = 2 * padding + 1 - size
+    return Shape(images, weight.shape[1], weight.shape[0], n, m, features, size, (height + shrink) * (width + shrink))
+
+
+@torch.library.custom_op("partialsym::convolve", mutates_args=())
+def _convolve(
+    f: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    phi: Tensor,
+    mean: Tensor,
+    disc: Tensor,
+    offset: Tensor | None,
+    padding: int,
+    path: str,
+) -> Tensor:
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
+    run = {"dense": dense, "factored": factored}[_resolved(path, f, weight, phi, padding)]
+    with torch.autocast(f.device.type, enabled=False):
+        return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), padding)
+
+
+@_convolve.register_fake
+def _(
+    f: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    phi: Tensor,
+    mean: Tensor,
+    disc: Tensor,
+    offset: Tensor | None,
+    padding: int,
+    path: str,
+) -> Tensor:
+    shrink = 2 * padding + 1 - len(disc)
+    return f.new_empty(f.shape[0], len(weight), len(phi), f.shape[3] + shrink, f.shape[4] + shrink)  # len specialises
+
+
+@torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
+def _convolve_backward(
+    grad: Tensor,
+    f: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    phi: Tensor,
+    mean: Tensor,
+    disc: Tensor,
+    padding: int,
+    path: str,
+    wanted: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
+    run = {"dense": dense_backward, "factored": factored_backward}[_resolved(path, f, weight, phi, padding)]
+    with torch.autocast(f.device.type, enabled=False):
+        g = run(grad.contiguous(), f.contiguous(), k, padding, wanted)
+    d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))
+    d_weight, d_bias, d_phi, d_mean, d_offset = (
+        part.to(weight.dtype).contiguous() for part in (g.weight, g.bias, g.phi, g.mean, d_offset)
+    )
+    return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
+
+
+@_convolve_backward.register_fake
+def _(
+    grad: Tensor,
+    f: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    phi: Tensor,
+    mean: Tensor,
+    disc: Tensor,
+    padding: int,
+    path: str,
+    wanted: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    d_f = f.new_empty(f.shape) if wanted else f.new_empty(0)
+    d_weight, d_bias, d_phi, d_mean = (torch.empty_like(part) for part in (weight, bias, phi, mean))
+    return d_f, d_weight, d_bias, d_phi, d_mean, weight.new_empty(len(weight))
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, offset, padding, path = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.padding, ctx.path, ctx.offset = padding, path, offset is not None
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = ctx.needs_input_grad[0]
+    d_f, *d_kernel, d_offset = _convolve_backward(grad, *ctx.saved_tensors, ctx.padding, ctx.path, wanted)
+    return (d_f if wanted else None, *d_kernel, None, d_offset if ctx.offset else None, None, None)
+
+
+_convolve.register_autograd(_backward, setup_context=_setup)
+
+
+def _resolved(path: str, f: Tensor, weight: Tensor, phi: Tensor, padding: int) -> str:
+    return faster(shape_of(f, weight, phi, padding)) if path == "auto" else path
