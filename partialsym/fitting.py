@@ -14,16 +14,17 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from partialsym import penalty
 from partialsym.config import TrainingConfig
+from partialsym.data import Order, Resident
 from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
 from partialsym.files import replace_file
 from partialsym.inference import recalibrate
-from partialsym.measure import learned_subsets
+from partialsym.measure import BATCH, learned_subsets
 
 
 class Fit(lightning.LightningModule):
@@ -44,6 +45,7 @@ class Fit(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self.rng: dict[str, Any] | None = None
         self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
+        self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
         self.train_loss, self.train_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
         self.validation_loss, self.validation_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
 
@@ -51,6 +53,15 @@ class Fit(lightning.LightningModule):
     def seconds(self) -> float:
         """Training time up to now, over all resumptions."""
         return self.earlier + time.monotonic() - self.started
+
+    @property
+    def loader_share(self) -> float:
+        """Share, in [0, 1), of the training epochs' time that passes between steps, over all resumptions.
+
+        That is making the batches and Lightning's own work before and after a step; validation is no part of the
+        epoch here. It is the time of the processor, also where that feeds a GPU.
+        """
+        return self.waited / (self.waited + self.stepped)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
@@ -73,6 +84,17 @@ class Fit(lightning.LightningModule):
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"])
             self.rng = None
+        self.mark = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.waited += self._lap()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.stepped += self._lap()
+
+    def _lap(self) -> float:
+        before, self.mark = self.mark, time.perf_counter()
+        return self.mark - before
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         first, last = self.config.temperature
@@ -117,11 +139,12 @@ class Fit(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         state = {"history": self.history, "seconds": self.seconds, "cpu": torch.get_rng_state(), "cuda": cuda}
-        checkpoint["partialsym"] = state
+        checkpoint["partialsym"] = {**state, "waited": self.waited, "stepped": self.stepped}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.rng = checkpoint["partialsym"]
         self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
+        self.waited, self.stepped = self.rng["waited"], self.rng["stepped"]
 
 
 def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
@@ -143,21 +166,14 @@ def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: in
 
 
 def loaders(
-    train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], batch_size: int, seed: int
+    train: Resident, validation: Resident, batch_size: int, seed: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders over normalised images [N, C, H, W] and labels [N]; an epoch's order depends on (seed, epoch) alone."""
-    sampler: DistributedSampler[Any] = DistributedSampler(
-        TensorDataset(*train), num_replicas=1, rank=0, shuffle=True, seed=seed
-    )
+    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone."""
     aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
-    fit = DataLoader(
-        TensorDataset(*train),
-        min(batch_size, len(train[1])),
-        sampler=sampler,
-        drop_last=True,
-        generator=aside,
-    )
-    return fit, DataLoader(TensorDataset(*validation), 256, generator=aside)
+    order = Order(train, min(batch_size, len(train)), seed)
+    in_turn = torch.arange(len(validation), device=validation.labels.device).split(BATCH)
+    fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
+    return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)
 
 
 class Bar(TQDMProgressBar):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.conv import GroupConv
-from partialsym.data import Split, normalise
+from partialsym.data import Split, as_float, normalise
 from partialsym.inference import evaluating, sampled
 
 BATCH = 256
@@ -18,7 +18,7 @@ ANGLES = tuple(range(0, 360, 15))
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What lies between an image's pixels in [0, 1] and the model: per-channel mean and standard deviation."""
+    """What lies between pixels (uint8, or in [0, 1]) and the model: per-channel mean and standard deviation."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -41,10 +41,10 @@ def learned_subsets(model: nn.Module) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def logits(model: nn.Module, images: Tensor, preprocess: Preprocessing) -> Tensor:
-    """Deterministic logits [N, classes] of images [N, C, H, W] in [0, 1]."""
+    """Deterministic logits [N, classes] of images [N, C, H, W], uint8 or in [0, 1]."""
     device = next(model.parameters()).device
     with evaluating(model), torch.autocast(device.type, enabled=False):
-        return torch.cat([model(preprocess(batch).to(device)).cpu() for batch in images.split(BATCH)])
+        return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
@@ -59,7 +59,7 @@ def sampled_accuracies(
     device = next(model.parameters()).device
     hits = torch.zeros(draws, dtype=torch.float64)
     for start in range(0, len(split), BATCH):
-        batch = preprocess(split.images[start : start + BATCH]).to(device)
+        batch = preprocess(split.images[start : start + BATCH].to(device))
         labels = split.labels[start : start + BATCH]
         for k, scores in enumerate(sampled(model, batch, draws, seed + start)):
             hits[k] += (scores.cpu().argmax(1) == labels).sum()
@@ -78,7 +78,7 @@ def copy_gap(model: nn.Module, split: Split, preprocess: Preprocessing) -> float
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
-    """images [N, C, H, W] turned counter-clockwise: exact on multiples of 90° of squares, else bilinear on black."""
+    """Float images [N, C, H, W] turned counter-clockwise: exact on quarter turns of squares, else bilinear on black."""
     if degrees % 90 == 0 and (images.shape[-1] == images.shape[-2] or degrees % 180 == 0):
         return images.rot90(int(degrees // 90), (-2, -1))
     angle = torch.deg2rad(torch.tensor(degrees, dtype=images.dtype, device=images.device))
@@ -93,11 +93,12 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
 def response(
     model: nn.Module, images: Tensor, preprocess: Preprocessing, angles: Sequence[float] = ANGLES, label: int = 0
 ) -> dict[str, list[float]]:
-    """The answer to images turned through a circle (Romero & Lohit 2022, figure 4).
+    """The answer to images, uint8 or in [0, 1], turned through a circle (Romero & Lohit 2022, figure 4).
 
     Returns:
         "angles" in degrees; "share", that of images with P(label) > ½; "mean" of P(label).
     """
+    images = as_float(images)
     share, mean = [], []
     for angle in angles:
         p = logits(model, rotate(images, angle), preprocess).softmax(1)[:, label].double()

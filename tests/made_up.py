@@ -24,6 +24,7 @@ def result(name="E2", *, seed=0, run="e2", theta=60.0, p=0.25, test=0.9, respons
         "parameters": 12345,
         "epochs": 2,
         "seconds": 12.3,
+        "loader_share": 0.01,
         "precision": "32",
         "finished": "2026-01-01T00:00:00+00:00",
         "versions": {"torch": "2.13.0", "lightning": None},

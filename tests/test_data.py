@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from partialsym.data import SOURCES, Dataset, Split, load, normalise, pairs, split_by_original
+from partialsym.data import SOURCES, Dataset, Split, as_float, load, normalise, pairs, split_by_original
+from partialsym.data.base import statistics
 from partialsym.data.mnist import mnist6
 from partialsym.data.mnist_files import FILES
 
@@ -41,6 +42,7 @@ def test_counts_balance_and_copies(name):
         assert torch.equal(split.originals[originals], split.originals[copies])
         assert torch.equal(split.images[copies], TURNS[name.rsplit("-")[-1]](split.images[originals]))
     assert (data.channels, data.size, data.classes[0]) == (1, (28, 28), "6")
+    assert data.test.images.dtype == (torch.uint8 if "MNIST" in name else torch.float32)
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
@@ -84,6 +86,15 @@ def test_digits_statistics_are_those_of_the_training_split():
     assert z.mean().abs() < 1e-9
     assert (z.std(correction=0) - 1).abs() < 1e-9
     assert normalise(data.test.images, data.mean, data.std).mean().abs() > 1e-5
+
+
+def test_statistics_of_8_bit_images_are_counted():
+    images = torch.randint(0, 256, (7, 3, 4, 5), dtype=torch.uint8)
+    std, mean = torch.std_mean(images.double() / 255, dim=(0, 2, 3), correction=0)
+    for found, expected in zip(statistics(images), (mean, std), strict=True):
+        assert found == pytest.approx(expected.tolist(), rel=1e-12)
+    black = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    assert statistics(black) == ((0.0,), (0.0,))
 
 
 @pytest.mark.parametrize("kind", TURNS)
@@ -141,8 +152,10 @@ BAD_SPLITS = [
     ({"images": INF}, "image 0 has NaN or infinite"),
     ({"images": torch.full((2, 1, 4, 5), 1.5)}, r"\[1.5, 1.5\].*\[0, 1\]"),
     ({"images": torch.full((2, 1, 4, 5), -0.5)}, r"\[-0.5, -0.5\]"),
-    ({"images": torch.zeros(2, 4, 5)}, r"float32 \[2, 4, 5\].*\[N, C, H, W\]"),
+    ({"images": torch.zeros(2, 4, 5)}, r"float32 \[2, 4, 5\].*uint8 or float32 \[N, C, H, W\]"),
+    ({"images": torch.zeros(2, 4, 5, dtype=torch.uint8)}, r"uint8 \[2, 4, 5\].*\[N, C, H, W\]"),
     ({"images": torch.zeros(2, 1, 4, 5).double()}, "float64"),
+    ({"images": torch.zeros(2, 1, 4, 5).long()}, "int64"),
     ({"n": 0}, r"\[0, 1, 4, 5\] are empty"),
     ({"labels": torch.arange(3)}, r"labels are torch.int64 \[3\].*\[2\]"),
     ({"labels": torch.zeros(2)}, "labels are torch.float32"),
@@ -181,6 +194,11 @@ def test_normalise():
     z = normalise(images, (0.5, 0.25), (2.0, 4.0))
     assert torch.allclose(z[:, 0], (images[:, 0] - 0.5) / 2)
     assert torch.allclose(z[:, 1], (images[:, 1] - 0.25) / 4)
+    eight = (images * 255).byte()
+    assert torch.equal(normalise(eight, (0.5, 0.25), (2.0, 4.0)), normalise(eight / 255, (0.5, 0.25), (2.0, 4.0)))
+    assert torch.equal(as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1]))
+    with pytest.raises(ValueError, match="int64: they must be uint8 or floating-point"):
+        normalise(images.long(), (0.5, 0.25), (2.0, 4.0))
     with pytest.raises(ValueError, match="2 channels"):
         normalise(images, (0.5,), (2.0,))
     with pytest.raises(ValueError, match=r"\[4\]"):

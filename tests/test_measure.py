@@ -72,6 +72,16 @@ def test_response_of_a_known_model():
             assert (mean > 0.5) == (share == 1.0)
 
 
+def test_8_bit_images_are_measured_as_pixels_in_0_to_1():
+    images, labels, originals = pairs((255 * torch.rand(3, 1, 12, 12)).byte(), "180")
+    eight, real = Split(images, labels, originals), Split(images / 255, labels, originals)
+    model, preprocess = Side(), Preprocessing((0.3,), (0.5,))
+    assert torch.equal(logits(model, eight.images, preprocess), logits(model, real.images, preprocess))
+    assert response(model, eight.images, preprocess) == response(model, real.images, preprocess)
+    assert sampled_accuracies(model, eight, preprocess, 2) == sampled_accuracies(model, real, preprocess, 2)
+    assert copy_gap(model, eight, preprocess) == copy_gap(model, real, preprocess)
+
+
 def test_copy_gap_pairs_by_original():
     images, labels, originals = pairs(torch.rand(6, 1, 8, 8), "180")
     order = torch.randperm(12)

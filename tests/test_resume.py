@@ -46,6 +46,7 @@ def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, mo
     assert whole.history() == resumed.history()
     checkpoint = torch.load(resumed.checkpoint, weights_only=True)["partialsym"]
     assert resumed.result()["seconds"] == pytest.approx(checkpoint["seconds"], abs=1)
+    assert 0 < checkpoint["waited"] < checkpoint["waited"] + checkpoint["stepped"] < checkpoint["seconds"]
     before = (resumed.folder / "result.json").read_text()
     assert (run(tmp_path, config, resume=True).folder / "result.json").read_text() == before
 

@@ -5,13 +5,25 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import partial
 
-from partialsym.data.base import Dataset, Split, normalise
+from partialsym.data.base import Dataset, Split, as_float, normalise
+from partialsym.data.batches import Order, Resident
 from partialsym.data.digits import digits
 from partialsym.data.mnist import mnist, mnist6
 from partialsym.data.pairs import pairs
 from partialsym.data.splitting import check_validation, split_by_original
 
-__all__ = ["SOURCES", "Dataset", "Split", "load", "normalise", "pairs", "split_by_original"]
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Order",
+    "Resident",
+    "Split",
+    "as_float",
+    "load",
+    "normalise",
+    "pairs",
+    "split_by_original",
+]
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "digits-6-180": partial(digits, "180"),
@@ -25,7 +37,7 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
 def load(
     name: str, root: str | os.PathLike[str] | None = None, *, validation: float = 0.1, split_seed: int = 0
 ) -> Dataset:
-    """The data set called `name`, its pixels in [0, 1], not normalised.
+    """The data set called `name`, its pixels uint8, or float32 in [0, 1] (the digits), not normalised.
 
     `root`: folder of the files (downloaded there where missing); by default `PARTIALSYM_DATA`, else a cache
     folder of the user's. `validation`: fraction of the training originals held out, in (0, 0.5].

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images: `images` float32 [N, C, H, W] in [0, 1]; `labels`, `originals` int64 [N], >= 0.
+    """Labelled images: `images` [N, C, H, W], uint8 or float32 in [0, 1]; `labels`, `originals` int64 [N], >= 0.
 
     `originals` numbers the source picture of an image, over the whole data set: an image and its
     transformed copy share it. Raises ValueError on anything else, and on an empty split.
@@ -21,9 +21,9 @@ class Split:
     originals: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != torch.float32:
+        if self.images.ndim != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             found = f"{self.images.dtype} {list(self.images.shape)}"
-            raise ValueError(f"images are {found}: they must be float32 [N, C, H, W]")
+            raise ValueError(f"images are {found}: they must be uint8 or float32 [N, C, H, W]")
         if self.images.numel() == 0:
             raise ValueError(f"images of shape {list(self.images.shape)} are empty: every size must be >= 1")
         for field, values in (("labels", self.labels), ("originals", self.originals)):
@@ -32,12 +32,14 @@ class Split:
                 raise ValueError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
             if (lowest := int(values.min())) < 0:
                 raise ValueError(f"{field} contain {lowest}: they must be >= 0")
+        if self.images.dtype == torch.uint8:
+            return
         low, high = (float(x) for x in torch.aminmax(self.images))  # NaN in, NaN out
         if not (math.isfinite(low) and math.isfinite(high)):
             index = int((~self.images.isfinite()).flatten(1).any(1).nonzero()[0])
             raise ValueError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
         if low < 0 or high > 1:
-            raise ValueError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: divide by 255)")
+            raise ValueError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: keep uint8)")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,15 +89,42 @@ class Dataset:
         return self.train.images.shape[2], self.train.images.shape[3]
 
 
+def as_float(images: Tensor) -> Tensor:
+    """Pixels in [0, 1]: uint8 ones divided by 255 as float32, floating-point ones as they are.
+
+    Raises ValueError on any other dtype.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).div_(255)
+    if not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype}: they must be uint8 or floating-point")
+    return images
+
+
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images - mean) / std for each channel: images [..., C, H, W], mean and std C numbers, std > 0.
 
-    Raises ValueError where the statistics do not fit the channels.
+    8-bit images count as pixels in [0, 1] and become float32: see `as_float`. Raises ValueError where the
+    statistics do not fit the channels, or on another dtype.
     """
     if images.ndim < 3:
         raise ValueError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
     _check_statistics(images.shape[-3], mean, std)
+    images = as_float(images)
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+
+
+def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (that of a population) of every channel of images [N, C, H, W], as in [0, 1]."""
+    if images.dtype == torch.uint8:  # counted: no copy of the pixels in double
+        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+        share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean = share @ values
+        std = (share * (values - mean[:, None]).square()).sum(1).sqrt()
+    else:
+        std, mean = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym.data.base import Dataset, Split
+from partialsym.data.base import Dataset, Split, statistics
 
 
 class Labelled(NamedTuple):
@@ -16,11 +16,8 @@ class Labelled(NamedTuple):
     originals: Tensor
 
     def split(self, index: Tensor | slice = slice(None)) -> Split:
-        """The images at `index` as a Split; 8-bit pixels are divided by 255."""
-        images = self.images[index]
-        if images.dtype == torch.uint8:
-            images = images.to(torch.float32).div_(255)
-        return Split(images, self.labels[index], self.originals[index])
+        """The images at `index` as a Split."""
+        return Split(self.images[index], self.labels[index], self.originals[index])
 
 
 def check_validation(validation: float, split_seed: int) -> None:
@@ -54,18 +51,14 @@ def assemble(
     *,
     validation: float,
     split_seed: int,
-    statistics: tuple[float, float] | None = None,
+    grey: tuple[float, float] | None = None,
 ) -> Dataset:
     """A Dataset whose training and validation splits divide `pool`.
 
-    `statistics`: mean and std of grey images; by default those of the training split.
+    `grey`: mean and std of grey images; by default those of the training split, by channel.
     """
     check_validation(validation, split_seed)
     kept, held = split_by_original(pool.originals, validation, split_seed)
     train = pool.split(kept)
-    if statistics is None:
-        std, mean = torch.std_mean(train.images.double(), dim=(0, 2, 3), correction=0)
-        means, stds = tuple(mean.tolist()), tuple(std.tolist())
-    else:
-        means, stds = (statistics[0],), (statistics[1],)
-    return Dataset(name, classes, train, pool.split(held), test.split(), means, stds)
+    mean, std = statistics(train.images) if grey is None else ((grey[0],), (grey[1],))
+    return Dataset(name, classes, train, pool.split(held), test.split(), mean, std)
