@@ -15,6 +15,7 @@ _EXPORTS = {
     "E2": "groups",
     "Elements": "signal",
     "Fourier": "kernels",
+    "GCNN13": "models",
     "GResNet": "models",
     "Gabor": "kernels",
     "GlobalPool": "pool",
@@ -34,6 +35,7 @@ _EXPORTS = {
     "T2": "groups",
     "Uniform": "densities",
     "dirac": "densities",
+    "freeze": "freezing",
     "group": "groups",
     "haar": "densities",
     "learned": "densities",
@@ -41,6 +43,7 @@ _EXPORTS = {
     "monte_carlo": "inference",
     "recalibrate": "inference",
     "save_model": "store",
+    "set_proportional": "densities",
     "set_temperature": "densities",
 }
 

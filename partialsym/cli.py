@@ -135,6 +135,17 @@ def _predict(parser: ArgumentParser) -> None:
     parser.add_argument("images", type=str, nargs="+", help="image files")
 
 
+def _freeze(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
+    parser.add_argument("--out", type=str, default="model.onnx", help="file to write: .onnx, or .pt2 for torch.export")
+    parser.add_argument(
+        "--proportional",
+        action="store_true",
+        help="keep ⌈rθ⌉ rotations a component, not r; BatchNorm is recalibrated on training images",
+    )
+    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
+
+
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
     parser.add_argument("--rows", type=str, default="*", help="shell pattern of the rows to run")
@@ -162,6 +173,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
     "report": (_report, "One page on some runs: accuracies, learned subsets, curves."),
     "predict": (_predict, "Class probabilities of image files."),
+    "freeze": (_freeze, "Write a run's network as plain convolutions: one file for onnxruntime or torch.export."),
     "reproduce": (_reproduce, "Run a table of the paper and print ours beside it."),
     "table": (_table, "Print a table of the paper from results that are there."),
     "demo": (_demo, "Train a G-CNN and a Partial G-CNN to tell a 6 from one turned by 180°, in a minute."),

@@ -8,12 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 
 from partialsym.config import ConfigError, Experiment, keys_of
+from partialsym.densities import set_proportional
 from partialsym.files import replace_file, replace_text
+from partialsym.freezing import kept
+from partialsym.inference import recalibrate
 from partialsym.measure import accuracy, logits, sampled_accuracies
-from partialsym.run import Run
+from partialsym.run import Run, Trained
 from partialsym.table import Table, load_table, read_results, render
 from partialsym.train import load_data, run_folder, train
 
@@ -81,6 +85,34 @@ def predict(options: Namespace) -> None:
     for file, p in zip(options.images, logits(trained.model, images, trained.preprocess).softmax(1), strict=True):
         best = int(p.argmax())
         _say(f"{file}\t{trained.classes[best]}\t{float(p[best]):.4f}")
+
+
+def freeze(options: Namespace) -> None:
+    from partialsym.exporting import check_target, export
+
+    run, path = Run(Path(options.run)), Path(options.out)
+    check_target(path)
+    trained = run.model()
+    if options.proportional:
+        _make_proportional(trained, run.config(), options.data.root)
+    mean, std = trained.preprocess.mean, trained.preprocess.std
+    difference = export(trained.model, path, mean=mean, std=std, classes=trained.classes, size=trained.size)
+    for layer, (taken, samples) in kept(trained.model).items():
+        _say(f"  {layer:<14} {taken} of {samples} elements")
+    _say(f"largest difference of a logit from the run's: {difference:.1e}")
+    _say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _make_proportional(trained: Trained, config: Experiment, root: str | None) -> None:
+    """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
+    before = kept(trained.model)
+    set_proportional(trained.model, True)
+    if kept(trained.model) == before:
+        return
+    train, settings = load_data(config.data, root).train, config.training
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed))
+    images = trained.preprocess(train.images[chosen[: settings.recalibration_images]])
+    recalibrate(trained.model, images.split(settings.batch_size))
 
 
 def parse_seeds(text: str) -> list[int]:

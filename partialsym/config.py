@@ -4,18 +4,21 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from partialsym.checks import ConfigError, check, one_of
 
 GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
 KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
 DATASETS = ("digits-6-180", "digits-6-M", "MNIST", "MNIST6-180", "MNIST6-M")
+NETWORKS = ("ResNet", "CNN13")
 PLACES = ("lifting", "block1", "block2")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message names the key, quotes the value and says what would be right."""
+_OWN: dict[str, dict[str, Any]] = {  # what each network takes where a config leaves it out
+    "ResNet": {"width": 10, "kernel_size": 7, "hidden": 32, "pools": ("lifting", "block1"), "dropout": 0.0},
+    "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
+}
 
 
 @dataclass(frozen=True)
@@ -35,40 +38,42 @@ class DataConfig:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("data.name", self.name, DATASETS)
-        _check("data.validation", self.validation, 0 < self.validation <= 0.5, "in (0, 0.5]")
-        _check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
+        one_of("data.name", self.name, DATASETS)
+        check("data.validation", self.validation, 0 < self.validation <= 0.5, "in (0, 0.5]")
+        check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: see partialsym.GResNet.
+    """The network: see partialsym.GResNet and GCNN13.
 
     Args:
         group: T2, Mirror, SE2, E2, C<n> or D<n>.
+        network: ResNet or CNN13, the 13-layer CNN.
         partial: learn which part of the group each layer keeps.
         samples: group elements of every layer; default 8, or all of a finite group.
-        width: channels after lifting.
-        kernel_size: pixels, odd.
+        width: channels after lifting; default 10, CNN13 128.
+        kernel_size: pixels, odd; default 7, CNN13 3.
         kernel: SIREN, MLP, Fourier, Gabor or MAGNet.
-        hidden: features of the kernel network.
+        hidden: features of the kernel network; default 32, CNN13 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
-        pools: where 2×2 maxima are taken, of lifting, block1, block2.
-        dropout: inside the residual blocks, in [0, 1).
+        pools: of the ResNet: where 2×2 maxima are taken, of lifting, block1, block2; default lifting and block1.
+        dropout: in [0, 1); default 0, CNN13 0.3.
         sampling: systematic or iid.
         proportional: evaluate on ceil(r·theta) rotations instead of r.
     """
 
     group: str = "SE2"
+    network: str = "ResNet"
     partial: bool = True
     samples: int | None = None
-    width: int = 10
-    kernel_size: int = 7
+    width: int | None = None
+    kernel_size: int | None = None
     kernel: str = "SIREN"
-    hidden: int = 32
+    hidden: int | None = None
     kernel_options: dict[str, int | float | str] = field(default_factory=dict)
-    pools: tuple[str, ...] = ("lifting", "block1")
-    dropout: float = 0.0
+    pools: tuple[str, ...] | None = None
+    dropout: float | None = None
     sampling: Literal["systematic", "iid"] = "systematic"
     proportional: bool = False
 
@@ -76,16 +81,23 @@ class ModelConfig:
         if self.group not in GROUPS and not re.fullmatch(r"[CD][1-9]\d{0,3}", self.group):
             near = [name for name in GROUPS if name.lower() == self.group.lower()]
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            _check("model.group", self.group, False, f"one of {', '.join(GROUPS)}, C<n> or D<n>", hint)
-        _one_of("model.kernel", self.kernel, KERNELS)
-        for place in self.pools:
-            _one_of("model.pools", place, PLACES)
+            check("model.group", self.group, False, f"one of {', '.join(GROUPS)}, C<n> or D<n>", hint)
+        one_of("model.network", self.network, NETWORKS)
+        one_of("model.kernel", self.kernel, KERNELS)
+        free = "pools" in _OWN[self.network] or self.pools is None
+        check("model.pools", self.pools, free, f"left out: the places of its pools are part of the {self.network}")
+        for place in self.pools or ():
+            one_of("model.pools", place, PLACES)
         for name in ("samples", "width", "hidden"):
             value = getattr(self, name)
-            _check(f"model.{name}", value, value is None or value >= 1, "at least 1")
-        odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
-        _check("model.kernel_size", self.kernel_size, odd, "odd and positive, so that the kernel has a centre")
-        _check("model.dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
+            check(f"model.{name}", value, value is None or value >= 1, "at least 1")
+        odd = self.kernel_size is None or (self.kernel_size >= 1 and self.kernel_size % 2 == 1)
+        check("model.kernel_size", self.kernel_size, odd, "odd and positive, so that the kernel has a centre")
+        check("model.dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
+
+    def complete(self) -> "ModelConfig":
+        """With what its network takes where a setting is left out."""
+        return replace(self, **{key: value for key, value in _OWN[self.network].items() if getattr(self, key) is None})
 
 
 @dataclass(frozen=True)
@@ -123,23 +135,19 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("recalibration_images", 1)):
             value = getattr(self, name)
-            _check(f"training.{name}", value, value >= least, f"at least {least}")
+            check(f"training.{name}", value, value >= least, f"at least {least}")
         for name in ("lr", "density_lr"):
             value = getattr(self, name)
-            _check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")
+            check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")
         for name in ("kernel_norm", "monotonic"):
             value = getattr(self, name)
-            _check(f"training.{name}", value, 0 <= value < math.inf, "at least 0")
+            check(f"training.{name}", value, 0 <= value < math.inf, "at least 0")
         in_range = 0 <= self.warmup_epochs < self.epochs
         if self.schedule == "one-cycle" and self.warmup_epochs:
             raise ConfigError(f"training.warmup_epochs is {self.warmup_epochs!r}: one-cycle has a warm-up of its own.")
-        _check("training.warmup_epochs", self.warmup_epochs, in_range, f"in [0, {self.epochs}), below epochs")
-        _check(
-            "training.temperature",
-            self.temperature,
-            all(0 < t < math.inf for t in self.temperature),
-            "two positive numbers",
-        )
+        check("training.warmup_epochs", self.warmup_epochs, in_range, f"in [0, {self.epochs}), below epochs")
+        positive = all(0 < t < math.inf for t in self.temperature)
+        check("training.temperature", self.temperature, positive, "two positive numbers")
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class Experiment:
         name: of the run folder OUT/NAME/seed<seed>.
         seed: of everything random.
         data: the images.
-        model: the network.
+        model: the network; held complete, with its own values where settings are left out.
         training: how it is trained.
     """
 
@@ -162,8 +170,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         plain = re.fullmatch(r"[\w][\w.+-]*(/[\w][\w.+-]*)*", self.name) is not None
-        _check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
-        _check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+        check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
+        check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+        object.__setattr__(self, "model", self.model.complete())  # not earlier: a default must not look like a choice
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists and scalars: what config.yaml holds."""
@@ -235,14 +244,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
-    near = [v for v in valid if v.lower() == value.lower()] or difflib.get_close_matches(value, valid, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    _check(key, value, value in valid, f"one of {', '.join(valid)}", hint)
-
-
-def _check(key: str, value: Any, good: bool, right: str, hint: str = "") -> None:
-    if not good:
-        raise ConfigError(f"{key} is {value!r}: must be {right}.{hint}")

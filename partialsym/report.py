@@ -1,11 +1,13 @@
 """Runs → one HTML page and its figures."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from partialsym.config import ModelConfig
 from partialsym.figures import responses, save, subsets, training
 from partialsym.files import replace_text
 from partialsym.page import Method, page
@@ -65,5 +67,6 @@ def draw(methods: Sequence[Method]) -> dict[str, Figure]:
 
 def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
     """What makes two runs the same method: neither their seed nor where the data lies."""
+    model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
     data = {key: value for key, value in config["data"].items() if key != "root"}
-    return {key: value for key, value in config.items() if key != "seed"} | {"data": data}
+    return {key: value for key, value in config.items() if key != "seed"} | {"data": data, "model": model}

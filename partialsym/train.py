@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
-from partialsym.data import Dataset, load
+from partialsym.data import Dataset, Resident, load
 from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
 from partialsym.inference import evaluating
 from partialsym.measure import (
@@ -27,7 +27,7 @@ from partialsym.measure import (
     response,
     sampled_accuracies,
 )
-from partialsym.models import GResNet
+from partialsym.models import NETWORKS
 from partialsym.provenance import provenance
 from partialsym.run import Run
 from partialsym.store import save_model
@@ -84,10 +84,12 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
     return Run(Path(out) / config.name / f"seed{config.seed}")
 
 
-def build_model(config: ModelConfig, channels: int, classes: int) -> GResNet:
+def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
     """The network of a config; a setting it refuses becomes a ConfigError."""
+    settings = {key: value for key, value in vars(config.complete()).items() if value is not None}
+    network = NETWORKS[settings.pop("network")]
     try:
-        return GResNet(in_channels=channels, classes=classes, **{k: getattr(config, k) for k in vars(config)})
+        return network(in_channels=channels, classes=classes, **settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model: {error}") from None
 
@@ -124,13 +126,15 @@ class _WriteHistory(Callback):
         self.run.write_history(pl_module.history)
 
 
-def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess: Preprocessing, progress: bool) -> Fit:
+def _fit(
+    config: Experiment, run: Run, model: nn.Module, data: Dataset, preprocess: Preprocessing, progress: bool
+) -> Fit:
     """Train `model` in place, from the run's checkpoint if there is one; returns the loop's module."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     settings = config.training
-    images = preprocess(data.train.images)
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
-    calibration = images[chosen[: settings.recalibration_images]].split(settings.batch_size)
+    chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(config.seed))
+    chosen = chosen[: settings.recalibration_images]
+    calibration = preprocess(data.train.images[chosen]).split(settings.batch_size)
     fit = Fit(model, settings, calibration, len(data.classes))
     folder = run.checkpoint.parent
     # At the end of the training epoch: earlier, the logged accuracy is still that of the epoch before.
@@ -154,12 +158,9 @@ def _fit(config: Experiment, run: Run, model: GResNet, data: Dataset, preprocess
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    batches = loaders(
-        (images, data.train.labels),
-        (preprocess(data.validation.images), data.validation.labels),
-        settings.batch_size,
-        config.seed,
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # what the Trainer takes by itself
+    train, validation = (Resident(split, preprocess, device) for split in (data.train, data.validation))
+    batches = loaders(train, validation, settings.batch_size, config.seed)
     with warnings.catch_warnings():
         # Lightning's advice on workers (the images are in memory) and on resuming into a folder that exists.
         warnings.filterwarnings("ignore", message=r".*(num_workers|Checkpoint directory|LeafSpec).*")
@@ -194,6 +195,7 @@ def _result(config: Experiment, model: nn.Module, data: Dataset, preprocess: Pre
         "epochs": len(fit.history),
         "history": fit.history,
         "seconds": round(fit.seconds, 1),
+        "loader_share": round(fit.loader_share, 4),
         "precision": precision(config.training.precision),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

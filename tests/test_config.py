@@ -6,6 +6,7 @@ from partialsym import config as c
 from partialsym.data import SOURCES
 from partialsym.groups import GROUPS
 from partialsym.kernels import KERNELS
+from partialsym.models import NETWORKS
 from partialsym.models.gresnet import PLACES
 from partialsym.table import load_table, tables
 
@@ -14,6 +15,7 @@ def test_names_are_the_keys_of_the_dicts():
     assert set(c.GROUPS) == set(GROUPS)
     assert set(c.KERNELS) == set(KERNELS)
     assert set(c.DATASETS) == set(SOURCES)
+    assert set(c.NETWORKS) == set(NETWORKS)
     assert c.PLACES == PLACES
 
 

@@ -55,6 +55,7 @@ def test_nothing_imports_upwards():
             "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
             [
                 "lightning",
+                "onnx",
                 "torchmetrics",
                 "jsonargparse",
                 "matplotlib",

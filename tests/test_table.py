@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from partialsym.cli import main
-from partialsym.config import ConfigError
+from partialsym.config import ConfigError, Experiment
 from partialsym.table import load_table, mean_std, read_results, render
 
 
@@ -91,7 +91,7 @@ def test_the_committed_results_are_what_the_readme_says():
         mean = statistics.mean(result["accuracy"]["test"] for result in results)
         for result in results:
             config = table.experiment(row, result["config"]["seed"])
-            assert result["config"] == config.to_dict(), row
+            assert Experiment.from_dict(result["config"]) == config, row
             assert not result["git"]["dirty"]
             assert result["git"]["commit"]
         if "/partial/" in row:

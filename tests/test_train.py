@@ -52,6 +52,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
     assert trained.size == (28, 28)
     assert result["versions"]["torch"] == torch.__version__
     assert result["config"]["data"]["root"] is None
+    assert 0 <= result["loader_share"] < 1
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
@@ -59,7 +60,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         done = run(tmp_path, replace(TINY, name=name, seed=seed))
         result = done.result()
-        for key in ("seconds", "finished", "config"):
+        for key in ("seconds", "loader_share", "finished", "config"):
             result.pop(key)
         numbers.append((result, weights(done)))
     assert numbers[0][0] == numbers[1][0]

@@ -52,6 +52,17 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
             module.set_temperature(temperature)
 
 
+def set_proportional(model: nn.Module, proportional: bool) -> None:
+    """Let every density in `model` take ⌈rθ⌉ rotations a component in eval mode, or r.
+
+    BatchNorm's statistics are those of the elements they were gathered on: `recalibrate` after a change. The choice
+    is not in the state dict; a saved model comes back with that of its constructor.
+    """
+    for module in model.modules():
+        if isinstance(module, Density):
+            module.proportional = proportional
+
+
 __all__ = [
     "ALGEBRAS",
     "COMPONENTS",
@@ -69,5 +80,6 @@ __all__ = [
     "dirac",
     "haar",
     "learned",
+    "set_proportional",
     "set_temperature",
 ]

@@ -1,24 +1,19 @@
 """The group-equivariant ResNet of the paper, full or partial, for every group."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from functools import partial as bind
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.conv import GroupConv
-from partialsym.densities import Density, Sampling, haar, learned
-from partialsym.groups import Group
-from partialsym.groups import group as group_named
-from partialsym.kernels import KERNELS
+from partialsym.densities import Sampling
+from partialsym.models.building import Layers, check_arguments
 from partialsym.norm import BatchNorm, InstanceNorm
 from partialsym.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
 PLACES = ("lifting", "block1", "block2")
-_GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
 
 
 class GResNet(nn.Module):
@@ -64,44 +59,41 @@ class GResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check(
+        check_arguments(
             in_channels=in_channels,
             classes=classes,
             width=width,
             hidden=hidden,
             kernel=kernel,
             kernel_options=kernel_options,
-            pools=pools,
             dropout=dropout,
         )
+        _check_pools(pools)
         self.in_channels, self.classes = in_channels, classes
-        h = group_named(group)
-        samples = (8 if h.dim else len(h.components)) if samples is None else samples
-
-        def density() -> Density:
-            if partial:
-                return learned(h, samples, sampling=sampling, proportional=proportional)
-            return haar(h, samples, sampling=sampling)
-
-        def conv(
-            into: int, out: int, codomain: Density | Group, *, domain: Group = h, size: int = kernel_size, **rest: Any
-        ) -> GroupConv:
-            net = bind(KERNELS[kernel], hidden=hidden if size > 1 else max(1, hidden // 2), **(kernel_options or {}))
-            return GroupConv(into, out, domain=domain, codomain=codomain, kernel_size=size, kernel=net, **rest)
+        layers = Layers(
+            group,
+            partial=partial,
+            samples=samples,
+            kernel_size=kernel_size,
+            kernel=kernel,
+            hidden=hidden,
+            kernel_options=kernel_options,
+            sampling=sampling,
+            proportional=proportional,
+        )
 
         def pool(place: str) -> nn.Module:
             return SpatialPool(2) if place in pools else nn.Identity()
 
         def block(into: int, out: int) -> ResidualBlock:
-            shortcut = conv(into, out, h, size=1, bias=False)
-            return ResidualBlock(conv(into, out, density()), conv(out, out, density()), shortcut, dropout)
+            shortcut = layers.shortcut(into, out)
+            return ResidualBlock(layers.conv(into, out), layers.conv(out, out), shortcut, dropout)
 
-        whole = haar(h, samples, sampling=sampling)
-        self.lifting = conv(in_channels, width, whole, domain=group_named("T2"))
+        self.lifting = layers.lifting(in_channels, width)
         self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
         self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
         self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
-        self.last, self.norm3 = conv(2 * width, 2 * width, density(), padding="valid"), BatchNorm(2 * width)
+        self.last, self.norm3 = layers.conv(2 * width, 2 * width, padding="valid"), BatchNorm(2 * width)
         self.pool = GlobalPool("max")
         self.classifier = nn.Linear(2 * width, classes)
 
@@ -140,25 +132,8 @@ class ResidualBlock(nn.Module):
         return out.map(lambda values: values + shortcut.values)
 
 
-def _check(
-    *,
-    kernel: str,
-    kernel_options: Mapping[str, Any] | None,
-    pools: Sequence[str],
-    dropout: float,
-    **at_least_one: int,
-) -> None:
-    for name, value in at_least_one.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}: must be at least 1.")
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
+def _check_pools(pools: Sequence[str]) -> None:
     if isinstance(pools, str):
         raise ValueError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
         raise ValueError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
-    options = [name for name in inspect.signature(KERNELS[kernel]).parameters if name not in _GIVEN]
-    if unknown := [name for name in kernel_options or {} if name not in options]:
-        raise ValueError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}: must be in [0, 1).")

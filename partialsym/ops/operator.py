@@ -5,10 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partialsym.ops.choice import Shape, faster
+from partialsym.ops.choice import resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
-
-PATHS = ("auto", "dense", "factored")
 
 
 def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, path: str = "auto") -> Tensor:
@@ -26,13 +24,6 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     return _convolve(f, *k, offset, padding, path)
 
 
-def shape_of(f: Tensor, weight: Tensor, phi: Tensor, padding: int) -> Shape:
-    """What the cost depends on, of the arguments of `convolve`."""
-    (images, _, _, height, width), (m, features, n, size, _) = f.shape, phi.shape
-    shrink = 2 * padding + 1 - size
-    return Shape(images, weight.shape[1], weight.shape[0], n, m, features, size, (height + shrink) * (width + shrink))
-
-
 @torch.library.custom_op("partialsym::convolve", mutates_args=())
 def _convolve(
     f: Tensor,
@@ -46,7 +37,7 @@ def _convolve(
     path: str,
 ) -> Tensor:
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
-    run = {"dense": dense, "factored": factored}[_resolved(path, f, weight, phi, padding)]
+    run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))]
     with torch.autocast(f.device.type, enabled=False):
         return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), padding)
 
@@ -81,7 +72,9 @@ def _convolve_backward(
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
-    run = {"dense": dense_backward, "factored": factored_backward}[_resolved(path, f, weight, phi, padding)]
+    run = {"dense": dense_backward, "factored": factored_backward}[
+        resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))
+    ]
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, padding, wanted)
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))
@@ -105,7 +98,7 @@ def _(
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     d_f = f.new_empty(f.shape) if wanted else f.new_empty(0)
-    d_weight, d_bias, d_phi, d_mean = (torch.empty_like(part) for part in (weight, bias, phi, mean))
+    d_weight, d_bias, d_phi, d_mean = (part.new_empty(part.shape) for part in (weight, bias, phi, mean))
     return d_f, d_weight, d_bias, d_phi, d_mean, weight.new_empty(len(weight))
 
 
@@ -122,7 +115,3 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _convolve.register_autograd(_backward, setup_context=_setup)
-
-
-def _resolved(path: str, f: Tensor, weight: Tensor, phi: Tensor, padding: int) -> str:
-    return faster(shape_of(f, weight, phi, padding)) if path == "auto" else path

@@ -1,0 +1,99 @@
+"""What a pass of a model shows of its layers: which elements they see, and who reads what they give."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from partialsym.conv import GroupConv
+from partialsym.norm import BatchNorm
+from partialsym.signal import Elements, Signal
+
+Input = Tensor | Signal
+
+
+@dataclass
+class Calls:
+    """The elements each GroupConv took and gave, its outputs, and the inputs of each BatchNorm."""
+
+    elements: dict[GroupConv, tuple[Elements, Elements]] = field(default_factory=dict)
+    outputs: dict[GroupConv, list[Signal]] = field(default_factory=dict)
+    inputs: dict[BatchNorm, list[Any]] = field(default_factory=dict)
+
+    def pairs(self) -> dict[GroupConv, BatchNorm]:
+        """Convolutions called once, with a BatchNorm that is called once, on their output."""
+        source = {id(given[0]): conv for conv, given in self.outputs.items() if len(given) == 1}
+        once = [(norm, id(taken[0])) for norm, taken in self.inputs.items() if len(taken) == 1]
+        return {source[key]: norm for norm, key in once if key in source}
+
+
+def record(model: nn.Module, example: Input, names: dict[GroupConv, str]) -> tuple[Any, Calls]:
+    """One pass: the model's output, and the calls in it.
+
+    Raises:
+        ValueError: a GroupConv is called twice, on different elements.
+    """
+    calls = Calls()
+
+    def after_conv(conv: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Signal) -> None:
+        seen = (args[0] if args else kwargs["f"]).elements, out.elements
+        if not all(map(same, calls.elements.setdefault(conv, seen), seen)):
+            raise ValueError(f"{names[conv]} is called twice, on different elements: it cannot be frozen.")
+        calls.outputs.setdefault(conv, []).append(out)
+
+    def after_norm(norm: Any, args: tuple[Any, ...], _: object) -> None:
+        calls.inputs.setdefault(norm, []).append(args[0] if args else None)
+
+    hooks = [conv.register_forward_hook(after_conv, with_kwargs=True) for conv in names]
+    hooks += [norm.register_forward_hook(after_norm) for norm in model.modules() if isinstance(norm, BatchNorm)]
+    return _hooked(model, example, hooks), calls
+
+
+def alone(model: nn.Module, pairs: dict[GroupConv, BatchNorm], example: Input, expected: object) -> bool:
+    """Whether each norm is the only one to read what its convolution gives.
+
+    All others get NaN in its place, and the output must not show it.
+    """
+    given: dict[BatchNorm, tuple[Signal, Signal]] = {}
+
+    def after_conv(conv: Any, _: object, out: Signal) -> Signal:
+        given[pairs[conv]] = out, out.map(lambda values: torch.full_like(values, torch.nan))
+        return given[pairs[conv]][1]
+
+    def before_norm(norm: Any, args: tuple[Any, ...]) -> Any:
+        out, nan = given[norm]
+        return (out,) if args and args[0] is nan else None
+
+    hooks: list[Any] = [conv.register_forward_hook(after_conv) for conv in pairs]
+    hooks += [norm.register_forward_pre_hook(before_norm) for norm in pairs.values()]
+    found, expected = list(tensors(_hooked(model, example, hooks))), list(tensors(expected))
+    return bool(expected) and all(torch.allclose(*both) for both in zip(expected, found, strict=True))
+
+
+def _hooked(model: nn.Module, example: Input, hooks: list[Any]) -> Any:
+    try:
+        return model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def same(a: Elements, b: Elements) -> bool:
+    """Whether two sets of elements are equal, in order and in their weights."""
+    if a.group != b.group or (a.weights is None) != (b.weights is None):
+        return False
+    leaves = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
+    return all(torch.equal(*both) for both in leaves if both[0] is not None)
+
+
+def tensors(output: object) -> Iterator[Tensor]:
+    """The tensors in an output; of a Signal the values on the elements that count."""
+    for leaf in pytree.tree_leaves(output, is_leaf=lambda node: isinstance(node, Signal)):
+        if isinstance(leaf, Signal):
+            weights = leaf.elements.weights
+            yield leaf.values if weights is None else leaf.values[:, :, weights != 0]
+        elif isinstance(leaf, Tensor):
+            yield leaf

@@ -1,0 +1,107 @@
+"""The group-equivariant 13-layer CNN, full or partial, for every group."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.densities import Sampling
+from partialsym.models.building import Layers, check_arguments
+from partialsym.norm import BatchNorm
+from partialsym.pool import GlobalPool, SpatialPool
+from partialsym.signal import Signal
+
+POOLED, DROPPED = (2, 5), (2, 5, 8)  # after which group convolutions, counted from 1
+
+
+class GCNN13(nn.Module):
+    """Lifting to width w, eight group convolutions of widths w and 7 × 2w, mean over group and space, linear.
+
+    Each convolution is followed by BatchNorm and ReLU, the second and the fifth on the group also by a 2×2 maximum,
+    and these two and the eighth by dropout. With `partial` every group convolution after lifting learns its part of
+    the group. On T(2) it is a plain CNN. (Laine & Aila 2017; on groups: Romero & Lohit 2022, appendix.)
+
+    Args:
+        group: name of the base group, as in `partialsym.group`.
+        partial: learn the densities, or keep the whole group in every layer.
+        in_channels, classes: of the images and of the answer.
+        samples: elements of every layer; by default 8, or all of a finite group.
+        width: w, channels after lifting.
+        kernel_size: of all convolutions.
+        kernel: name of the kernel network; `hidden` its features; `kernel_options` its other arguments.
+        dropout: share of values dropped.
+        sampling: `systematic` or `iid`.
+        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        group: str = "SE2",
+        *,
+        partial: bool = True,
+        in_channels: int = 1,
+        classes: int = 10,
+        samples: int | None = None,
+        width: int = 128,
+        kernel_size: int = 3,
+        kernel: str = "SIREN",
+        hidden: int = 8,
+        kernel_options: Mapping[str, Any] | None = None,
+        dropout: float = 0.3,
+        sampling: Sampling = "systematic",
+        proportional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        check_arguments(
+            in_channels=in_channels,
+            classes=classes,
+            width=width,
+            hidden=hidden,
+            kernel=kernel,
+            kernel_options=kernel_options,
+            dropout=dropout,
+        )
+        self.in_channels, self.classes = in_channels, classes
+        layers = Layers(
+            group,
+            partial=partial,
+            samples=samples,
+            kernel_size=kernel_size,
+            kernel=kernel,
+            hidden=hidden,
+            kernel_options=kernel_options,
+            sampling=sampling,
+            proportional=proportional,
+        )
+        widths = [width, width, *7 * [2 * width]]
+        self.lifting, self.norm0 = layers.lifting(in_channels, width), BatchNorm(width)
+        # By name, not in lists: counted from 1 like everywhere the network is described.
+        self.convs = nn.ModuleDict({str(i): layers.conv(*pair) for i, pair in enumerate(pairwise(widths), 1)})
+        self.norms = nn.ModuleDict({str(i): BatchNorm(w) for i, w in enumerate(widths[1:], 1)})
+        self.shrink, self.dropout = SpatialPool(2), nn.Dropout(dropout)
+        self.pool = GlobalPool("mean")
+        self.classifier = nn.Linear(2 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        return self.classifier(self.pool(self.features(images)))
+
+    def features(self, images: Tensor) -> Signal:
+        """The signal on the base group before global pooling, [batch, 2w, n, h // 4, w // 4]."""
+        f = Signal.image(images)
+        height, width = images.shape[-2:]
+        k = self.settings["kernel_size"]
+        if min(height, width) < (least := max(k, 2 ** len(POOLED))):
+            right = f"must be at least {least}×{least}, for two 2×2 pools and the {k}×{k} kernel"
+            raise ValueError(f"the images of {height}×{width} pixels are too small: {right}.")
+        f = self.norm0(self.lifting(f)).map(F.relu)
+        for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
+            f = norm(conv(f)).map(F.relu)
+            f = self.shrink(f) if i in POOLED else f
+            f = f.map(self.dropout) if i in DROPPED else f
+        return f
