@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 
 from partialsym.config import ConfigError, Experiment, keys_of
@@ -19,7 +18,7 @@ from partialsym.inference import recalibrate
 from partialsym.measure import accuracy, logits, sampled_accuracies
 from partialsym.run import Run, Trained
 from partialsym.table import Table, load_table, read_results, render
-from partialsym.train import load_data, run_folder, train
+from partialsym.train import calibration, load_data, run_folder, train
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +108,7 @@ def _make_proportional(trained: Trained, config: Experiment, root: str | None) -
     set_proportional(trained.model, True)
     if kept(trained.model) == before:
         return
-    train, settings = load_data(config.data, root).train, config.training
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed))
-    images = trained.preprocess(train.images[chosen[: settings.recalibration_images]])
-    recalibrate(trained.model, images.split(settings.batch_size))
+    recalibrate(trained.model, calibration(config, load_data(config.data, root), trained.preprocess))
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -115,6 +115,7 @@ class TrainingConfig:
         monotonic: weight of sum(relu(theta[l+1] - theta[l])).
         temperature: of the relaxed Bernoulli, first and last, linear in between.
         precision: auto takes bf16-mixed where the processor has it in hardware, else 32. Evaluation is in float32.
+        compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more.
         recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
         select: last takes the last epoch, best the one of the highest validation accuracy.
     """
@@ -129,6 +130,7 @@ class TrainingConfig:
     monotonic: float = 0.0
     temperature: tuple[float, float] = (0.5, 0.1)
     precision: Literal["auto", "bf16-mixed", "32"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"
 

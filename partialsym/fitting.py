@@ -3,6 +3,7 @@
 import io
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from partialsym import penalty
+from partialsym.compiling import compiled
 from partialsym.config import TrainingConfig
 from partialsym.data import Order, Resident
 from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
@@ -78,6 +80,10 @@ class Fit(lightning.LightningModule):
         scheduler = schedule(optimizer, self.config, steps)
         return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=scheduler, interval="step")}
 
+    def on_fit_start(self) -> None:
+        steps = int(self.trainer.estimated_stepping_batches)
+        self.objective = compiled(objective(self.model, self.config), self.config.compile, steps)
+
     def on_train_epoch_start(self) -> None:
         if self.rng is not None:
             torch.set_rng_state(self.rng["cpu"])
@@ -101,15 +107,10 @@ class Fit(lightning.LightningModule):
         done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches) - 1)
         set_temperature(self.model, first + (last - first) * done)
         images, labels = batch
-        scores = self.model(images)
-        loss = F.cross_entropy(scores, labels)
-        self.train_loss.update(loss.detach(), len(labels))
-        self.train_accuracy.update(scores.detach(), labels)
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)
-        if self.config.kernel_norm:
-            loss = loss + self.config.kernel_norm * penalty.kernel_norm(self.model)
-        if self.config.monotonic:
-            loss = loss + self.config.monotonic * penalty.monotonic(self.model)
+        loss, entropy, scores = self.objective(images, labels)
+        self.train_loss.update(entropy, len(labels))
+        self.train_accuracy.update(scores, labels)
+        self.log("loss", entropy, prog_bar=True, logger=False)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -145,6 +146,21 @@ class Fit(lightning.LightningModule):
         self.rng = checkpoint["partialsym"]
         self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
         self.waited, self.stepped = self.rng["waited"], self.rng["stepped"]
+
+
+def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached."""
+
+    def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scores = model(images)
+        loss = entropy = F.cross_entropy(scores, labels)
+        if config.kernel_norm:
+            loss = loss + config.kernel_norm * penalty.kernel_norm(model)
+        if config.monotonic:
+            loss = loss + config.monotonic * penalty.monotonic(model)
+        return loss, entropy.detach(), scores.detach()
+
+    return run
 
 
 def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from partialsym.densities import Density
+from partialsym.densities import Density, set_proportional
 from partialsym.norm import BatchNorm
 
 
@@ -68,6 +68,23 @@ def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Ten
     delta = norm.running_mean - mean
     between = share * (1 - share) * delta.square()
     return mean + share * delta, (1 - share) * var + share * norm.running_var + between
+
+
+@contextmanager
+def on_elements(model: nn.Module, proportional: bool, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Evaluate on ⌈rθ⌉ rotations a component where `proportional`, else on r, recalibrated on `batches`; then all as
+    it was."""
+    densities = {module: module.proportional for module in model.modules() if isinstance(module, Density)}
+    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    try:
+        set_proportional(model, proportional)
+        recalibrate(model, batches)
+        yield
+    finally:
+        for density, before in densities.items():
+            density.proportional = before
+        for buffer, values in buffers.items():
+            buffer.copy_(values)
 
 
 @torch.no_grad()

@@ -12,12 +12,12 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, load
 from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
-from partialsym.inference import evaluating
+from partialsym.inference import evaluating, on_elements
 from partialsym.measure import (
     Preprocessing,
     accuracy,
@@ -115,7 +115,15 @@ def precision(setting: str) -> str:
         return setting
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32"
+
+
+def calibration(config: Experiment, data: Dataset, preprocess: Preprocessing) -> tuple[Tensor, ...]:
+    """The training images that BatchNorm statistics are recomputed on, in batches: the same for a run, always."""
+    chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(config.seed))
+    chosen = chosen[: config.training.recalibration_images]
+    return preprocess(data.train.images[chosen]).split(config.training.batch_size)
 
 
 class _WriteHistory(Callback):
@@ -132,10 +140,7 @@ def _fit(
     """Train `model` in place, from the run's checkpoint if there is one; returns the loop's module."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     settings = config.training
-    chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(config.seed))
-    chosen = chosen[: settings.recalibration_images]
-    calibration = preprocess(data.train.images[chosen]).split(settings.batch_size)
-    fit = Fit(model, settings, calibration, len(data.classes))
+    fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
     folder = run.checkpoint.parent
     # At the end of the training epoch: earlier, the logged accuracy is still that of the epoch before.
     checkpoint = partial(ModelCheckpoint, folder, save_on_train_epoch_end=True, enable_version_counter=False)
@@ -175,6 +180,16 @@ def _fit(
     return fit
 
 
+def _by_elements(config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing) -> dict[str, float]:
+    """Test accuracy on all n elements of every layer, and on ⌈nθ⌉."""
+    batches = calibration(config, data, preprocess)
+    found = {}
+    for name, proportional in (("test_all_elements", False), ("test_proportional", True)):
+        with on_elements(model, proportional, batches):
+            found[name] = accuracy(logits(model, data.test.images, preprocess), data.test.labels)
+    return found
+
+
 def _result(config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing, fit: Fit) -> dict[str, Any]:
     """What result.json holds. The test split is looked at here, once, and chooses nothing."""
     scores = {
@@ -187,6 +202,7 @@ def _result(config: Experiment, model: nn.Module, data: Dataset, preprocess: Pre
         "accuracy": {
             "validation": accuracy(scores["validation"], data.validation.labels),
             "test": accuracy(scores["test"], data.test.labels),
+            **_by_elements(config, model, data, preprocess),
             "test_sampled": sampled_accuracies(model, data.test, preprocess, DRAWS, config.seed),
         },
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},

@@ -18,7 +18,7 @@ LAYERS = [
     {"conv", "norm", "pool"},
     {"freezing", "inference", "models", "penalty"},
     {"store", "data", "images", "testing", "provenance"},
-    {"exporting", "measure"},
+    {"compiling", "cost", "exporting", "measure"},
     {"run", "figures"},
     {"fitting", "page"},
     {"train", "report", "table"},

@@ -1,0 +1,98 @@
+"""Fit the cost model that chooses a convolution's order of summation: `python -m benchmarks.calibrate`.
+
+Every shape is run forward and backward in both orders; the weights printed are those under which the choice loses the
+least time over all shapes and precisions. They belong into partialsym/ops/choice.py.
+"""
+
+import itertools
+import statistics
+import sys
+
+import torch
+
+from partialsym.cost import interleaved
+from partialsym.ops import FactoredKernel, Shape, convolve, dense_work, factored_work
+
+PAIRS = 5
+WEIGHTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
+    (2, 128, 128, 8, 8, 8, 3, 32),
+    (2, 128, 128, 8, 8, 16, 3, 16),
+    (4, 256, 256, 8, 8, 8, 3, 8),
+    (8, 64, 64, 8, 8, 8, 3, 16),
+    (8, 64, 64, 8, 8, 32, 3, 16),
+    (8, 32, 32, 8, 8, 8, 3, 28),
+    (8, 16, 16, 8, 8, 8, 3, 28),
+    (16, 32, 32, 4, 4, 32, 7, 14),
+    (16, 32, 32, 8, 8, 32, 7, 14),
+    (32, 32, 64, 8, 8, 32, 7, 7),
+    (32, 64, 64, 8, 8, 32, 7, 7),
+    (8, 64, 64, 8, 8, 32, 7, 7),
+    (32, 64, 64, 8, 8, 16, 5, 7),
+    (32, 10, 20, 8, 8, 32, 7, 7),
+    (16, 128, 128, 1, 1, 8, 3, 16),
+    (16, 64, 64, 8, 8, 16, 1, 14),
+    (16, 3, 64, 1, 8, 8, 3, 32),
+    (2, 64, 64, 16, 16, 8, 3, 16),
+    (2, 64, 64, 2, 2, 8, 3, 32),
+]
+
+
+def arguments(s: Shape, side: int, dtype: torch.dtype) -> tuple[torch.Tensor, FactoredKernel]:
+    f = torch.randn(s.images, s.in_channels, s.n, side, side).to(dtype).requires_grad_()
+    weight = torch.randn(s.out_channels, s.in_channels, s.features).requires_grad_()
+    phi = torch.randn(s.m, s.features, s.n, s.kernel_size, s.kernel_size).requires_grad_()
+    mean, disc = torch.full((s.n,), 1 / s.n), torch.ones(s.kernel_size, s.kernel_size)
+    return f, FactoredKernel(weight, torch.randn(s.out_channels, s.in_channels).requires_grad_(), phi, mean, disc)
+
+
+def measure(s: Shape, side: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Median seconds of (dense, factored), forward and backward."""
+    f, kernel = arguments(s, side, dtype)
+
+    def step(path: str) -> None:
+        out = convolve(f, kernel, None, s.kernel_size // 2, path)
+        torch.autograd.grad(out, [f, *kernel[:3]], torch.ones_like(out))
+
+    rounds = interleaved(lambda: step("dense"), lambda: step("factored"), pairs=PAIRS)
+    dense, factored = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return dense, factored
+
+
+def predicted(s: Shape, generate: float, convolve_: float, mix: float) -> float:
+    """Time of the factored order over that of the dense one, by the cost model."""
+    dense, factored = dense_work(s), factored_work(s)
+    weighted = convolve_ * factored.convolve + mix * factored.mix + factored.bias
+    return weighted / (dense.convolve + generate * dense.generate)
+
+
+def main() -> None:
+    found = []
+    for *sizes, side in SHAPES:
+        s = Shape(*sizes, side * side)
+        for dtype in (torch.float32, torch.bfloat16):
+            dense, factored = measure(s, side, dtype)
+            found.append((s, dense, factored))
+            sys.stdout.write(
+                f"{str(dtype)[6:]:9} {sizes} {side:3}  dense {1e3 * dense:8.1f} ms  ×{factored / dense:.2f}\n"
+            )
+            sys.stdout.flush()
+
+    def lost(weights: tuple[float, ...]) -> float:
+        """Mean share of time lost against the better order, over all shapes."""
+        chosen = [(f if predicted(s, *weights) < 1 else d) / min(d, f) for s, d, f in found]
+        return statistics.fmean(chosen) - 1
+
+    best = min(itertools.product(WEIGHTS, repeat=3), key=lambda w: (lost(w), sum(w)))
+    for s, dense, factored in found:
+        wrong = (predicted(s, *best) < 1) != (factored < dense)
+        sys.stdout.write(
+            f"{tuple(s)}: measured ×{factored / dense:.2f}, predicted ×{predicted(s, *best):.2f}{'  wrong' * wrong}\n"
+        )
+    sys.stdout.write(
+        f"GENERATE, CONVOLVE, MIX = {best}: {100 * lost(best):.1f} % of the time is lost to wrong choices\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Compiling a training step where that pays."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
+
+log = logging.getLogger(__name__)
+PAYS = 5000  # steps: compiling takes one to two minutes, and saves some percent of a step
+
+
+class Compiled:
+    """A function of tensors, compiled as one graph for every batch size; plain where there is no compiler for it.
+
+    Args:
+        function: of tensors whose first axis is the batch.
+        backend: of `torch.compile`.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: str = "inductor") -> None:
+        self.plain, self.proven = function, False
+        self.function = torch.compile(function, fullgraph=True, backend=backend)
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        for tensor in tensors:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        if self.proven:
+            return self.function(*tensors)
+        try:
+            result = self.function(*tensors)
+        except BackendCompilerFailed as error:
+            log.warning("the training step is not compiled, which is slower: %.300s", " ".join(str(error).split()))
+            self.function = self.plain
+            result = self.plain(*tensors)
+        self.proven = True
+        return result
+
+
+def compiled(function: Callable[..., Any], setting: str, steps: int) -> Callable[..., Any]:
+    """`function`, compiled where `setting` is `always`, or `auto` and as many as 5,000 steps are to come."""
+    return Compiled(function) if setting == "always" or (setting == "auto" and steps >= PAYS) else function
