@@ -69,7 +69,8 @@ def predicted(s: Shape, generate: float, convolve_: float, mix: float) -> float:
 def main() -> None:
     found = []
     for *sizes, side in SHAPES:
-        s = Shape(*sizes, side * side)
+        images, into, out, n, m, features, kernel_size = sizes
+        s = Shape(images, into, out, n, m, features, kernel_size, side * side)
         for dtype in (torch.float32, torch.bfloat16):
             dense, factored = measure(s, side, dtype)
             found.append((s, dense, factored))

@@ -73,7 +73,7 @@ def _dispatch(args: list[str]) -> int:
     if not args:
         parser.print_help()
         return 0
-    if args[0] == "fit":
+    if args[0] in ("fit", "cost"):
         _check_keys(args[1:])
     try:
         parsed = parser.parse_args(args)
@@ -100,7 +100,7 @@ def _check_keys(args: list[str]) -> None:
             check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
 
 
-FIT_OPTIONS = ("config", "out", "resume", "progress", "help", "print_config", "data", "model", "training")
+FIT_OPTIONS = ("config", "out", "resume", "progress", "pairs", "help", "print_config", "data", "model", "training")
 
 
 def _fit(parser: ArgumentParser) -> None:
@@ -115,6 +115,13 @@ def _progress(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--progress", type=bool | None, default=None, help="show a progress bar; default: on a terminal"
     )
+
+
+def _cost(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
+    parser.add_class_arguments(Experiment)
+    parser.set_defaults(name="cost")
+    parser.add_argument("--pairs", type=int, default=5, help="training steps to time, of each network in turn")
 
 
 def _evaluate(parser: ArgumentParser) -> None:
@@ -170,6 +177,7 @@ def _demo(parser: ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "fit": (_fit, "Train one experiment and evaluate it on the test split."),
+    "cost": (_cost, "What a training step of a config costs, beside a plain CNN of the same shapes; trains nothing."),
     "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
     "report": (_report, "One page on some runs: accuracies, learned subsets, curves."),
     "predict": (_predict, "Class probabilities of image files."),

@@ -8,17 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 
 from partialsym.config import ConfigError, Experiment, keys_of
+from partialsym.cost import beside, costs
 from partialsym.densities import set_proportional
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import kept
 from partialsym.inference import recalibrate
-from partialsym.measure import accuracy, logits, sampled_accuracies
+from partialsym.measure import Preprocessing, accuracy, logits, sampled_accuracies
 from partialsym.run import Run, Trained
 from partialsym.table import Table, load_table, read_results, render
-from partialsym.train import calibration, load_data, run_folder, train
+from partialsym.train import build_model, calibration, check_size, load_data, precision, run_folder, train
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +34,40 @@ def _progress(options: Namespace) -> bool:
     return sys.stderr.isatty() if options.progress is None else options.progress
 
 
+def _experiment(options: Namespace) -> Experiment:
+    return Experiment(**{key: options[key] for key in dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))})
+
+
 def fit(options: Namespace) -> None:
-    keys = dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))
-    config = Experiment(**{key: options[key] for key in keys})
+    config = _experiment(options)
     run = train(config, options.out, resume=options.resume, progress=_progress(options))
     result = run.result()
     _say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")
     _say_subsets(result)
     _say(f"run: {run.folder}")
+
+
+def cost(options: Namespace) -> None:
+    if options.pairs < 1:
+        raise ConfigError(f"pairs is {options.pairs}: must be at least 1.")
+    config = _experiment(options)
+    data, size = load_data(config.data), config.training.batch_size
+    model = build_model(config.model, data.channels, len(data.classes))
+    check_size(model, data)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = Preprocessing(data.mean, data.std)(data.train.images[:size].to(device))
+    used = precision(config.training.precision)
+    labels = data.train.labels[:size].to(device)
+    ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
+    for line in beside(ours, twin):
+        _say(line)
+    steps = len(data.train) // len(images)
+    where = f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+    _say(
+        f"batch {len(images)}, {used}, {where}, median of {options.pairs} steps; an epoch is {steps} steps, "
+        f"{steps * ours.seconds / 60:.3g} minutes without the optimiser"
+    )
+    _say("plain CNN: ordinary convolutions with the same channels times elements, not compiled either")
 
 
 def _say_subsets(result: dict[str, Any]) -> None:

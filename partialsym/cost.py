@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-from partialsym.models import GCNN13, GResNet
 from partialsym.models.twin import dense_twin
 from partialsym.ops import dense_work, factored_work, resolved, shape_of
 
@@ -62,7 +61,7 @@ class Step:
         self.model.zero_grad()
 
 
-def costs(model: GResNet | GCNN13, images: Tensor, labels: Tensor, *, bf16: bool, pairs: int = 5) -> tuple[Cost, Cost]:
+def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs: int = 5) -> tuple[Cost, Cost]:
     """The cost of a training step of `model` and of its dense twin, timed in interleaved pairs after a warm-up."""
     twin = dense_twin(model).to(images.device)
     steps = [Step(net.train(), images, labels, bf16) for net in (model, twin)]
@@ -72,6 +71,19 @@ def costs(model: GResNet | GCNN13, images: Tensor, labels: Tensor, *, bf16: bool
         for step, s in zip(steps, seconds, strict=True)
     )
     return ours, theirs
+
+
+def beside(ours: Cost, twin: Cost) -> list[str]:
+    """Both as a table, in lines."""
+    lines = [f"{'a training step':<22}{'this network':>16}{'plain CNN':>16}{'quotient':>10}"]
+    for name, a, b, unit, suffix in (
+        ("parameters", ours.parameters, twin.parameters, 1e6, "M"),
+        ("operations", ours.operations, twin.operations, 1e9, "G"),
+        ("activation memory", ours.memory, twin.memory, 1e6, "MB"),
+        ("forward and backward", ours.seconds, twin.seconds, 1, "s"),
+    ):
+        lines.append(f"{name:<22}{f'{a / unit:,.3g} {suffix}':>16}{f'{b / unit:,.3g} {suffix}':>16}{a / b:>10.3g}")
+    return lines
 
 
 def operations(step: Step) -> int:

@@ -11,7 +11,7 @@ from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
 
 
-def dense_twin(model: GResNet | GCNN13) -> "TwinResNet | TwinCNN13":
+def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
     """The plain CNN with the same channels times elements, kernel sizes, normalisations and pools, freshly initialised.
 
     Its weights are its own: it costs what `model` costs as plain convolutions, and computes something else.

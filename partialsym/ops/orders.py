@@ -7,6 +7,7 @@ the same function in h/out_channels + h/(n·k²) of the multiplications. Both ke
 backward pass and work in chunks, so that neither a large kernel nor the feature maps are ever held as a whole.
 """
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,33 +48,44 @@ class Gradients(NamedTuple):
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
     whole, features = _augmented(k)
-    flat, size = f.flatten(1, 2), len(k.disc)
+    flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shrink = 2 * padding + 1 - size
-    out = f.new_empty(len(f), len(k.weight), len(k.phi), f.shape[3] + shrink, f.shape[4] + shrink)
+    shape = (len(f), channels, len(k.phi), f.shape[3] + shrink, f.shape[4] + shrink)
+    if _kernel_is_smaller(whole, features, math.prod(shape)):
+        kernel = torch.matmul(whole, features).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
+        bias = None if offset is None else offset.repeat_interleave(len(k.phi))
+        return F.conv2d(flat, kernel.reshape(-1, flat.shape[1], size, size), bias, padding=padding).view(shape)
+    out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
         kernel = torch.matmul(whole, features[chunk]).view(-1, flat.shape[1], size, size)  # [(m out), (in n), k, k]
         bias = None if offset is None else offset.repeat(chunk.stop - chunk.start)
         part = F.conv2d(flat, kernel, bias, padding=padding)
-        out[:, :, chunk] = part.unflatten(1, (-1, len(k.weight))).transpose(1, 2)  # less to move than the kernel
+        out[:, :, chunk] = part.unflatten(1, (-1, channels)).transpose(1, 2)
     return out
 
 
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wanted: bool) -> Gradients:
     """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
     whole, features = _augmented(k)
-    flat, size = f.flatten(1, 2), len(k.disc)
+    flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_whole = torch.zeros_like(whole, dtype=_wide(f))
     d_features = torch.empty_like(features, dtype=_wide(f))
     d_flat = None
-    for chunk in _element_chunks(whole, features):
-        g = grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
+    small = _kernel_is_smaller(whole, features, grad.numel())
+    for chunk in [slice(0, len(features))] if small else _element_chunks(whole, features):
+        g = grad.flatten(1, 2) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
         kernel = whole.new_empty(1).expand(g.shape[1], flat.shape[1], size, size)
         if wanted:
-            kernel = torch.matmul(whole, features[chunk]).view(kernel.shape)
+            kernel = torch.matmul(whole, features[chunk])
+            if small:
+                kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
+            kernel = kernel.reshape(g.shape[1], flat.shape[1], size, size)
             part = _conv_backward(g, flat, kernel, padding, (True, False))[0]
             d_flat = part if d_flat is None else d_flat.add_(part)
         d_kernel = _conv_backward(g, flat, kernel, padding, (False, True))[1]
-        d_kernel = d_kernel.view(-1, len(whole), features.shape[2])
+        if small:
+            d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
+        d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2])
         d_whole += torch.bmm(d_kernel, features[chunk].transpose(1, 2)).sum(0)
         d_features[chunk] = torch.matmul(whole.T, d_kernel)
     d_whole = d_whole.view(*k.bias.shape, -1)
@@ -122,6 +134,14 @@ def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
     """The bias as one more feature: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
     box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
     return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, box], 1).flatten(2)
+
+
+def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
+    """Whether to bring the whole kernel into the order of the output, out before m, or what comes out of it.
+
+    Generated, it has m before out: one product of matrices a chunk. The smaller of the two is rearranged.
+    """
+    return len(features) == 1 or len(features) * len(whole) * features.shape[2] <= outputs
 
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:

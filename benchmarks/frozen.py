@@ -1,0 +1,31 @@
+"""Inference of frozen networks: against the folded twin, and with half of the group."""
+
+from functools import partial
+
+import torch
+
+from benchmarks.rows import Book, quotient
+from partialsym import GResNet, freeze, set_proportional
+from partialsym.densities import Uniform
+from partialsym.models.twin import TwinResNet, dense_twin
+
+BATCH = 16
+
+
+def frozen(book: Book) -> None:
+    images = torch.randn(BATCH, 1, 28, 28)
+    model = GResNet("SE2").eval()
+    whole = freeze(model)
+    twin = dense_twin(model)
+    assert isinstance(twin, TwinResNet)
+    twin.folded().requires_grad_(False)
+    name = f"frozen ResNet SE2-8, batch {BATCH}"
+    book.add(
+        quotient(f"{name}: inference", partial(whole, images), partial(twin, images), precision="float32", target=1.05)
+    )
+    for module in model.modules():
+        if isinstance(module, Uniform):
+            torch.nn.init.constant_(module.raw, 0.5)
+    set_proportional(model, True)
+    calls = partial(freeze(model), images), partial(whole, images)
+    book.add(quotient(f"{name}: θ = ½ on ⌈nθ⌉ elements", *calls, target=0.45, unit="of θ = 1", precision="float32"))

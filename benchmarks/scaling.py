@@ -1,0 +1,36 @@
+"""How time and memory of a training step grow with batch, image side and elements, beside the twin's."""
+
+from dataclasses import replace
+
+from benchmarks.rows import Book, Row, quotient
+from benchmarks.training import batch
+from partialsym import GResNet
+from partialsym.cost import Step, peak_memory
+from partialsym.models.twin import dense_twin
+
+WIDTH, BATCH, SIDE, ELEMENTS = 8, 16, 28, 8
+AXES = {"batch": (16, 32, 64, 128), "image side": (28, 40, 56), "elements": (4, 8, 16, 32)}
+PAIRS = 7
+
+
+def scaling(book: Book) -> None:
+    """The quotient to the twin at each size, over that at the smallest: 1 where both grow alike."""
+    for axis, sizes in AXES.items():
+        first: Row | None = None
+        for size in sizes:
+            images, side, elements = (
+                size if axis == name else usual
+                for name, usual in (("batch", BATCH), ("image side", SIDE), ("elements", ELEMENTS))
+            )
+            model = GResNet("SE2", width=WIDTH, samples=elements)
+            steps = [Step(net.train(), *batch(images, 1, side)) for net in (model, dense_twin(model))]
+            name = f"ResNet, width {WIDTH}, {axis} {size}"
+            row = quotient(f"{name}: training step", *steps, precision="float32", pairs=PAIRS)
+            a, b = (peak_memory(step) for step in steps)
+            book.add(row, Row(f"{name}: peak memory", a / b, None, None, "of the twin", "float32", a, b))
+            if first is None:
+                first = row
+            else:
+                growth = row.value / first.value
+                name = f"growth with {axis}, {sizes[0]} → {size}"
+                book.add(replace(row, name=name, value=growth, interval=None, target=1.10, unit="of the twin's"))
