@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from partialsym.files import replace_file, replace_text
+from partialsym.freezing import FrozenConv
 from partialsym.models import MODELS
 
 FORMAT = 1
@@ -35,6 +36,8 @@ def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
     name = type(model).__name__
     if name not in MODELS:
         raise ValueError(f"{name} cannot be saved: must be one of {', '.join(MODELS)}. Use its state_dict instead.")
+    if any(isinstance(module, FrozenConv) for module in model.modules()):
+        raise ValueError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
     if clash := _OWN & about.keys():
         raise ValueError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
     folder = Path(folder)

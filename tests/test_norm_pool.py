@@ -175,3 +175,10 @@ def test_errors_quote_what_was_given():
     for layer in (BatchNorm(3), InstanceNorm(3), SpatialPool(), GroupPool(), GlobalPool()):
         with pytest.raises(TypeError, match=r"the input is a Tensor: must be a Signal; .*Signal\.image"):
             layer(torch.zeros(2, 3, 8, 8))
+
+
+def test_one_value_a_channel_is_no_error():
+    """As with weights: what is left of a small image where one element is kept."""
+    f = signal()
+    one = replace(f, values=f.values[:1, :, :1, :1, :1], elements=replace(f.elements, matrices=f.elements.matrices[:1]))
+    assert torch.equal(InstanceNorm(3)(one).values, torch.zeros_like(one.values))

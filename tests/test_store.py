@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from partialsym import files
+from partialsym import files, freeze
 from partialsym.models import GResNet
 from partialsym.store import StoreError, load_model, save_model
 
@@ -125,3 +125,9 @@ def test_an_empty_folder_and_a_foreign_model_are_refused(tmp_path):
         load_model(tmp_path)
     with pytest.raises(ValueError, match="Linear cannot be saved: must be one of GResNet"):
         save_model(torch.nn.Linear(1, 1), tmp_path)
+
+
+def test_a_frozen_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="this GResNet is frozen and cannot be saved: save the model"):
+        save_model(freeze(GResNet("SE2", width=2, samples=4, kernel_size=3)), tmp_path)
+    assert not list(tmp_path.iterdir())
