@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure, print, write benchmarks/results.json; exit status 1 where a target is missed."""
 
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -20,7 +21,9 @@ def main() -> int:
     torch.manual_seed(0)
     book = Book()
     for part in (start, training, frozen, scaling, layers, peers, latency):
+        start_of_part = time.perf_counter()
         part(book)
+        sys.stdout.write(f"  ({part.__name__}: {time.perf_counter() - start_of_part:.0f} s)\n")
     if torch.cuda.is_available():
         from benchmarks.gpu import gpu
 

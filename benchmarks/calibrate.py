@@ -11,10 +11,10 @@ import sys
 import torch
 
 from partialsym.cost import interleaved
-from partialsym.ops import FactoredKernel, Shape, convolve, dense_work, factored_work
+from partialsym.ops import FactoredKernel, Shape, Weights, convolve, quotient
 
 PAIRS = 5
-WEIGHTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
     (2, 128, 128, 8, 8, 8, 3, 32),
     (2, 128, 128, 8, 8, 16, 3, 16),
@@ -28,6 +28,8 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
     (32, 32, 64, 8, 8, 32, 7, 7),
     (32, 64, 64, 8, 8, 32, 7, 7),
     (8, 64, 64, 8, 8, 32, 7, 7),
+    (64, 64, 64, 8, 8, 32, 7, -7),  # without padding: the ResNet's last
+    (16, 16, 16, 8, 8, 32, 7, -7),
     (32, 64, 64, 8, 8, 16, 5, 7),
     (32, 10, 20, 8, 8, 32, 7, 7),
     (16, 128, 128, 1, 1, 8, 3, 16),
@@ -46,12 +48,12 @@ def arguments(s: Shape, side: int, dtype: torch.dtype) -> tuple[torch.Tensor, Fa
     return f, FactoredKernel(weight, torch.randn(s.out_channels, s.in_channels).requires_grad_(), phi, mean, disc)
 
 
-def measure(s: Shape, side: int, dtype: torch.dtype) -> tuple[float, float]:
+def measure(s: Shape, side: int, padding: int, dtype: torch.dtype) -> tuple[float, float]:
     """Median seconds of (dense, factored), forward and backward."""
     f, kernel = arguments(s, side, dtype)
 
     def step(path: str) -> None:
-        out = convolve(f, kernel, None, s.kernel_size // 2, path)
+        out = convolve(f, kernel, None, padding, path)
         torch.autograd.grad(out, [f, *kernel[:3]], torch.ones_like(out))
 
     rounds = interleaved(lambda: step("dense"), lambda: step("factored"), pairs=PAIRS)
@@ -59,40 +61,33 @@ def measure(s: Shape, side: int, dtype: torch.dtype) -> tuple[float, float]:
     return dense, factored
 
 
-def predicted(s: Shape, generate: float, convolve_: float, mix: float) -> float:
-    """Time of the factored order over that of the dense one, by the cost model."""
-    dense, factored = dense_work(s), factored_work(s)
-    weighted = convolve_ * factored.convolve + mix * factored.mix + factored.bias
-    return weighted / (dense.convolve + generate * dense.generate)
-
-
 def main() -> None:
     found = []
     for *sizes, side in SHAPES:
         images, into, out, n, m, features, kernel_size = sizes
-        s = Shape(images, into, out, n, m, features, kernel_size, side * side)
+        padding = kernel_size // 2 if side > 0 else 0
+        left = abs(side) + 2 * padding + 1 - kernel_size
+        s = Shape(images, into, out, n, m, features, kernel_size, left * left)
         for dtype in (torch.float32, torch.bfloat16):
-            dense, factored = measure(s, side, dtype)
+            dense, factored = measure(s, abs(side), padding, dtype)
             found.append((s, dense, factored))
             sys.stdout.write(
                 f"{str(dtype)[6:]:9} {sizes} {side:3}  dense {1e3 * dense:8.1f} ms  ×{factored / dense:.2f}\n"
             )
             sys.stdout.flush()
 
-    def lost(weights: tuple[float, ...]) -> float:
+    def lost(weights: Weights) -> float:
         """Mean share of time lost against the better order, over all shapes."""
-        chosen = [(f if predicted(s, *weights) < 1 else d) / min(d, f) for s, d, f in found]
+        chosen = [(f if quotient(s, weights) < 1 else d) / min(d, f) for s, d, f in found]
         return statistics.fmean(chosen) - 1
 
-    best = min(itertools.product(WEIGHTS, repeat=3), key=lambda w: (lost(w), sum(w)))
+    fitted = min(map(Weights._make, itertools.product(STEPS, repeat=3)), key=lambda w: (lost(w), sum(w)))
     for s, dense, factored in found:
-        wrong = (predicted(s, *best) < 1) != (factored < dense)
-        sys.stdout.write(
-            f"{tuple(s)}: measured ×{factored / dense:.2f}, predicted ×{predicted(s, *best):.2f}{'  wrong' * wrong}\n"
-        )
-    sys.stdout.write(
-        f"GENERATE, CONVOLVE, MIX = {best}: {100 * lost(best):.1f} % of the time is lost to wrong choices\n"
-    )
+        wrong = "  wrong" * ((quotient(s, fitted) < 1) != (factored < dense))
+        measured, predicted = factored / dense, quotient(s, fitted)
+        sys.stdout.write(f"{tuple(s)}: measured ×{measured:.2f}, predicted ×{predicted:.2f}{wrong}\n")
+    for name, weights in (("fitted", fitted), ("in use", Weights())):
+        sys.stdout.write(f"{name}: {weights}, {100 * lost(weights):.1f} % of the time is lost to wrong choices\n")
 
 
 if __name__ == "__main__":

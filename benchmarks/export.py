@@ -13,7 +13,7 @@ from partialsym import GResNet, freeze
 from partialsym.cost import interleaved
 from partialsym.exporting import export
 
-PAIRS = 7
+PAIRS = 3
 
 
 def latency(book: Book) -> None:

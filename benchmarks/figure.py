@@ -21,9 +21,7 @@ def main() -> None:
     machine = rows[0]["machine"]
     about = f"{machine['processor']}, {machine['threads']} threads, float32, torch {rows[0]['torch']}"
     usual = f"ResNet SE(2), width {WIDTH}; else batch {BATCH}, {SIDE}×{SIDE}, {ELEMENTS} elements. {about}"
-    write(
-        figure, 0.07, 0.955, "A training step as it grows: ours and the plain twin", size=11, weight="bold"
-    )
+    write(figure, 0.07, 0.955, "A training step as it grows: ours and the plain twin", size=11, weight="bold")
     write(figure, 0.07, 0.915, usual, size=7, color=GREY)
     for down, (quantity, (label, unit)) in enumerate(QUANTITIES.items()):
         for across, axis in enumerate(AXES):

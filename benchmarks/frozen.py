@@ -9,7 +9,7 @@ from partialsym import GResNet, freeze, set_proportional
 from partialsym.densities import Uniform
 from partialsym.models.twin import TwinResNet, dense_twin
 
-BATCH = 16
+BATCH = 8
 
 
 def frozen(book: Book) -> None:

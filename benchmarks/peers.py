@@ -10,7 +10,7 @@ from benchmarks.training import batch
 from partialsym import GResNet
 from partialsym.cost import Step
 
-BATCH, PAIRS = 16, 5
+BATCH, PAIRS = 16, 3
 
 
 def peers(book: Book) -> None:

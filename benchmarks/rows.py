@@ -60,10 +60,11 @@ def quotient(
     precision: str,
     target: float | None = None,
     pairs: int = PAIRS,
+    warm_up: int = 1,
     unit: str = "of the twin",
 ) -> Row:
     """The median of ours / twin over interleaved pairs."""
-    rounds = interleaved(ours, twin, pairs=pairs)
+    rounds = interleaved(ours, twin, pairs=pairs, warm_up=warm_up)
     quotients = [a / b for a, b in rounds]
     a, b = (statistics.median(column) for column in zip(*rounds, strict=True))
     return Row(name, statistics.median(quotients), median_interval(quotients), target, unit, precision, a, b)

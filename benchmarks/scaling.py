@@ -10,7 +10,7 @@ from partialsym.models.twin import dense_twin
 
 WIDTH, BATCH, SIDE, ELEMENTS = 8, 16, 28, 8
 AXES = {"batch": (16, 32, 64, 128), "image side": (28, 40, 56), "elements": (4, 8, 16, 32)}
-PAIRS = 7
+PAIRS = 4
 
 
 def scaling(book: Book) -> None:

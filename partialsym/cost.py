@@ -65,10 +65,10 @@ def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs
     """The cost of a training step of `model` and of its dense twin, timed in interleaved pairs after a warm-up."""
     twin = dense_twin(model).to(images.device)
     steps = [Step(net.train(), images, labels, bf16) for net in (model, twin)]
-    seconds = zip(*interleaved(*steps, pairs=pairs), strict=True)
+    taken = zip(*interleaved(*steps, pairs=pairs), strict=True)
     ours, theirs = (
         Cost(sum(p.numel() for p in step.model.parameters()), operations(step), peak_memory(step), statistics.median(s))
-        for step, s in zip(steps, seconds, strict=True)
+        for step, s in zip(steps, taken, strict=True)
     )
     return ours, theirs
 
@@ -99,7 +99,6 @@ def peak_memory(step: Step) -> int:
 
     On a CPU by the profiler's record of every allocation, on a GPU by the allocator's peak less the gradients.
     """
-    step()
     device = step.images.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

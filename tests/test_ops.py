@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym import E2, SE2, GroupConv, Signal, haar, learned
-from partialsym.ops import FactoredKernel, Shape, convolve, dense_work, factored_work, faster, orders, shape_of
+from partialsym.ops import FactoredKernel, Shape, convolve, dense_work, factored_work, orders, resolved, shape_of
 
 B, IN, OUT, N, M, H = 3, 4, 5, 3, 2, 6
 
@@ -180,7 +180,7 @@ def test_the_cost_model_counts_what_the_orders_multiply():
     ],
 )
 def test_the_choice_where_measurements_leave_no_doubt(shape, path):
-    assert faster(shape) == path
+    assert resolved("auto", shape) == path
 
 
 def test_an_unknown_path_is_refused():

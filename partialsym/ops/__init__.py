@@ -1,6 +1,6 @@
 """The arithmetic of the convolution: two orders of summation, the choice between them, one operator."""
 
-from partialsym.ops.choice import PATHS, Shape, dense_work, factored_work, faster, resolved, shape_of
+from partialsym.ops.choice import PATHS, Shape, Weights, dense_work, factored_work, quotient, resolved, shape_of
 from partialsym.ops.operator import convolve
 from partialsym.ops.orders import FactoredKernel
 
@@ -8,10 +8,11 @@ __all__ = [
     "PATHS",
     "FactoredKernel",
     "Shape",
+    "Weights",
     "convolve",
     "dense_work",
     "factored_work",
-    "faster",
+    "quotient",
     "resolved",
     "shape_of",
 ]

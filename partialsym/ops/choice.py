@@ -26,11 +26,15 @@ def shape_of(f: Sequence[int], weight: Sequence[int], phi: Sequence[int], paddin
     return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], (f[3] + shrink) * (f[4] + shrink))
 
 
-# Time of a multiplication relative to one of the plain convolution, forward and backward together; fitted by
-# `python -m benchmarks.calibrate` on two AVX-512 cores, float32 and bf16.
-GENERATE = 3.0
-CONVOLVE = 2.0
-MIX = 1.2
+class Weights(NamedTuple):
+    """Time of a multiplication relative to one of the plain convolution, forward and backward together.
+
+    The defaults were fitted by `python -m benchmarks.calibrate` on two AVX-512 cores, float32 and bf16.
+    """
+
+    generate: float = 3.0
+    convolve: float = 3.0
+    mix: float = 2.5
 
 
 class Dense(NamedTuple):
@@ -62,13 +66,13 @@ def factored_work(s: Shape) -> Factored:
     )
 
 
-def faster(s: Shape) -> str:
-    """The order that takes less time by the calibrated weights."""
+def quotient(s: Shape, weights: Weights = Weights()) -> float:  # noqa: B008 – immutable
+    """Time of the factored order over that of the dense one, by the weights."""
     dense, factored = dense_work(s), factored_work(s)
-    weighted = CONVOLVE * factored.convolve + MIX * factored.mix + factored.bias
-    return "factored" if weighted < dense.convolve + GENERATE * dense.generate else "dense"
+    weighted = weights.convolve * factored.convolve + weights.mix * factored.mix + factored.bias
+    return weighted / (dense.convolve + weights.generate * dense.generate)
 
 
 def resolved(path: str, s: Shape) -> str:
-    """`path`, with `auto` decided."""
-    return faster(s) if path == "auto" else path
+    """`path`; where it is `auto`, the order that takes less time by the calibrated weights."""
+    return path if path != "auto" else "factored" if quotient(s) < 1 else "dense"
