@@ -11,7 +11,7 @@ import sys
 import torch
 
 from partialsym.cost import interleaved
-from partialsym.ops import FactoredKernel, Shape, Weights, convolve, quotient
+from partialsym.ops import Calibration, FactoredKernel, Shape, convolve, relative_time
 
 PAIRS = 5
 STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
@@ -76,17 +76,17 @@ def main() -> None:
             )
             sys.stdout.flush()
 
-    def lost(weights: Weights) -> float:
+    def lost(weights: Calibration) -> float:
         """Mean share of time lost against the better order, over all shapes."""
-        chosen = [(f if quotient(s, weights) < 1 else d) / min(d, f) for s, d, f in found]
+        chosen = [(f if relative_time(s, weights) < 1 else d) / min(d, f) for s, d, f in found]
         return statistics.fmean(chosen) - 1
 
-    fitted = min(map(Weights._make, itertools.product(STEPS, repeat=3)), key=lambda w: (lost(w), sum(w)))
+    fitted = min(map(Calibration._make, itertools.product(STEPS, repeat=3)), key=lambda w: (lost(w), sum(w)))
     for s, dense, factored in found:
-        wrong = "  wrong" * ((quotient(s, fitted) < 1) != (factored < dense))
-        measured, predicted = factored / dense, quotient(s, fitted)
+        wrong = "  wrong" * ((relative_time(s, fitted) < 1) != (factored < dense))
+        measured, predicted = factored / dense, relative_time(s, fitted)
         sys.stdout.write(f"{tuple(s)}: measured ×{measured:.2f}, predicted ×{predicted:.2f}{wrong}\n")
-    for name, weights in (("fitted", fitted), ("in use", Weights())):
+    for name, weights in (("fitted", fitted), ("in use", Calibration())):
         sys.stdout.write(f"{name}: {weights}, {100 * lost(weights):.1f} % of the time is lost to wrong choices\n")
 
 

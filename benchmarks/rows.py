@@ -44,9 +44,11 @@ class Row:
         return f"{self.name:<52} {self.precision:<8} {self.value:>9.4g} {spread:<16} {self.unit:<12} {target:<8} {mark}"
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median that holds for any distribution: the order statistics of a fair coin."""
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the median that holds for any distribution, by order statistics; None below 6 values."""
     ordered, n = sorted(values), len(values)
+    if n < 6:
+        return None
     spread = 0.98 * n**0.5  # 1.96 standard deviations of Binomial(n, ½)
     low, high = max(0, int(n / 2 - spread)), min(n - 1, int(n / 2 + spread + 0.999))
     return ordered[low], ordered[high]
@@ -75,6 +77,7 @@ class Book:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.origin = provenance()
 
     def add(self, *rows: Row) -> None:
         for row in rows:
@@ -88,16 +91,14 @@ class Book:
 
     def write(self, path: Path) -> None:
         """Each row with the machine, torch and commit it was measured with."""
-        origin = provenance()
-        about = {"machine": origin["machine"] | {"bf16": bf16()}, "torch": torch.__version__, "git": origin["git"]}
+        machine, git = self.origin["machine"] | {"bf16": bf16()}, self.origin["git"]
+        about = {"machine": machine, "torch": torch.__version__, "git": git}
         rows = [asdict(row) | {"ok": row.ok} | about for row in self.rows]
         replace_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
 def bf16() -> str:
-    """What the processor, or the GPU, has for bfloat16."""
-    if torch.cuda.is_available():
-        return "CUDA" if torch.cuda.is_bf16_supported(including_emulation=False) else "none"
+    """What the processor has for bfloat16."""
     if torch.cpu._is_amx_tile_supported():
         return "AMX"
     return "AVX-512" if torch.cpu._is_avx512_bf16_supported() else "none"

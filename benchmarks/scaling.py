@@ -16,7 +16,7 @@ PAIRS = 4
 def scaling(book: Book) -> None:
     """The quotient to the twin at each size, over that at the smallest: 1 where both grow alike."""
     for axis, sizes in AXES.items():
-        first: Row | None = None
+        first: tuple[Row, Row] | None = None
         for size in sizes:
             images, side, elements = (
                 size if axis == name else usual
@@ -27,10 +27,15 @@ def scaling(book: Book) -> None:
             name = f"ResNet, width {WIDTH}, {axis} {size}"
             row = quotient(f"{name}: training step", *steps, precision="float32", pairs=PAIRS)
             a, b = (peak_memory(step) for step in steps)
-            book.add(row, Row(f"{name}: peak memory", a / b, None, None, "of the twin", "float32", a, b))
+            memory = Row(f"{name}: peak memory", a / b, None, None, "of the twin", "float32", a, b)
+            book.add(row, memory)
             if first is None:
-                first = row
+                first = row, memory
             else:
-                growth = row.value / first.value
-                name = f"growth with {axis}, {sizes[0]} → {size}"
-                book.add(replace(row, name=name, value=growth, interval=None, target=1.10, unit="of the twin's"))
+                grown = {"interval": None, "unit": "of the twin's", "ours": None, "twin": None}
+                for name, now, then, target in (
+                    ("growth", row, first[0], 1.10),
+                    ("growth of memory", memory, first[1], None),
+                ):
+                    title = f"{name} with {axis}, {sizes[0]} → {size}"
+                    book.add(replace(now, name=title, value=now.value / then.value, target=target, **grown))

@@ -58,8 +58,8 @@ def layers(book: Book) -> None:
         plain = nn.Conv2d(into * n, out * 8, 3, padding="same")
         values = torch.randn(LAYER_BATCH, into, n, side, side)
         for precision in PRECISIONS:
-            ours = _step(partial(_on_group, layer, elements.sample()), values, precision)
-            theirs = _step(plain, values.flatten(1, 2), precision)
+            ours = _step(layer, partial(_on_group, layer, elements.sample()), values, precision)
+            theirs = _step(plain, plain, values.flatten(1, 2), precision)
             name = f"13-layer, batch {LAYER_BATCH}, {into} → {out} channels at {side}×{side}"
             book.add(quotient(name, ours, theirs, precision=precision, pairs=3))
 
@@ -68,14 +68,17 @@ def _on_group(layer: GroupConv, elements: Elements, values: Tensor) -> Tensor:
     return layer(Signal(values, elements)).values
 
 
-def _step(call: Callable[[Tensor], Tensor], values: Tensor, precision: str) -> Callable[[], None]:
-    """Forward and backward of one layer, towards its input too unless that is an image."""
-    half = precision == "bf16"
-    values = values.to(torch.bfloat16 if half else torch.float32).requires_grad_(values.shape[1] > 3)
+def _step(
+    layer: nn.Module, call: Callable[[Tensor], Tensor], values: Tensor, precision: str
+) -> Callable[[], tuple[Tensor, ...]]:
+    """Forward and backward of one layer, towards its input too unless that is an image; keeps no gradient."""
+    half, image = precision == "bf16", values.shape[1] == 3
+    values = values.detach().to(torch.bfloat16 if half else torch.float32).requires_grad_(not image)
+    wanted = [p for p in layer.parameters() if p.requires_grad] + ([] if image else [values])
 
-    def step() -> None:
+    def step() -> tuple[Tensor, ...]:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             out = call(values)
-        out.backward(torch.ones_like(out))
+        return torch.autograd.grad(out, wanted, torch.ones_like(out))
 
     return step

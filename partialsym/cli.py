@@ -73,8 +73,8 @@ def _dispatch(args: list[str]) -> int:
     if not args:
         parser.print_help()
         return 0
-    if args[0] in ("fit", "cost"):
-        _check_keys(args[1:])
+    if args[0] in OPTIONS:
+        _check_keys(args[1:], OPTIONS[args[0]])
     try:
         parsed = parser.parse_args(args)
         options = parser.instantiate(parsed)[parsed.command]
@@ -87,9 +87,9 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
-def _check_keys(args: list[str]) -> None:
+def _check_keys(args: list[str], options: Sequence[str]) -> None:
     """Name the nearest valid key for a misspelt one, on the command line or in the file."""
-    valid = {*keys_of(Experiment), *FIT_OPTIONS}
+    valid = {*keys_of(Experiment), *options}
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")
         if arg.startswith("--") and option not in valid:
@@ -100,7 +100,8 @@ def _check_keys(args: list[str]) -> None:
             check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
 
 
-FIT_OPTIONS = ("config", "out", "resume", "progress", "pairs", "help", "print_config", "data", "model", "training")
+_BOTH = ("config", "help", "print_config", "data", "model", "training")
+OPTIONS = {"fit": (*_BOTH, "out", "resume", "progress"), "cost": (*_BOTH, "pairs")}
 
 
 def _fit(parser: ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import GPUTooOldForTriton, TritonMissing
 
 log = logging.getLogger(__name__)
 PAYS = 5000  # steps: compiling takes one to two minutes, and saves some percent of a step
@@ -31,7 +32,7 @@ class Compiled:
             return self.function(*tensors)
         try:
             result = self.function(*tensors)
-        except BackendCompilerFailed as error:
+        except (BackendCompilerFailed, TritonMissing, GPUTooOldForTriton) as error:
             log.warning("the training step is not compiled, which is slower: %.300s", " ".join(str(error).split()))
             self.function = self.plain
             result = self.plain(*tensors)

@@ -99,12 +99,8 @@ def peak_memory(step: Step) -> int:
 
     On a CPU by the profiler's record of every allocation, on a GPU by the allocator's peak less the gradients.
     """
-    device = step.images.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device) + sum(p.nbytes for p in step.model.parameters())
-        step()
-        return torch.cuda.max_memory_allocated(device) - before
+    if step.images.device.type == "cuda":
+        return _peak_on_cuda(step)
     done = [p.register_post_accumulate_grad_hook(_mark) for p in step.model.parameters()]
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
@@ -115,6 +111,26 @@ def peak_memory(step: Step) -> int:
     assert record.profiler is not None
     events = sorted(record.profiler.kineto_results.events(), key=lambda e: e.start_ns())
     return _peak([(e.name(), e.nbytes()) for e in events if e.name() == "[memory]" or e.name().startswith(_GRADIENT)])
+
+
+def _peak_on_cuda(step: Step) -> int:
+    """Between any two gradients the allocator's peak, less the gradients that were complete by then."""
+    peak, gradients = 0, 0
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+
+    def complete(parameter: Tensor) -> None:
+        nonlocal peak, gradients
+        peak = max(peak, torch.cuda.max_memory_allocated() - before - gradients - parameter.nbytes)
+        gradients += parameter.nbytes
+        torch.cuda.reset_peak_memory_stats()
+
+    handles = [p.register_post_accumulate_grad_hook(complete) for p in step.model.parameters()]
+    step()
+    for handle in handles:
+        handle.remove()
+    return peak
 
 
 _GRADIENT = "gradient of "

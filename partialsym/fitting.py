@@ -48,8 +48,14 @@ class Fit(lightning.LightningModule):
         self.rng: dict[str, Any] | None = None
         self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
         self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
-        self.train_loss, self.train_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
-        self.validation_loss, self.validation_accuracy = MeanMetric(), MulticlassAccuracy(classes, average="micro")
+        self.train_loss, self.train_accuracy = (
+            MeanMetric(),
+            MulticlassAccuracy(classes, average="micro", validate_args=False),
+        )
+        self.validation_loss, self.validation_accuracy = (
+            MeanMetric(),
+            MulticlassAccuracy(classes, average="micro", validate_args=False),
+        )
 
     @property
     def seconds(self) -> float:
@@ -63,7 +69,7 @@ class Fit(lightning.LightningModule):
         That is making the batches and Lightning's own work before and after a step; validation is no part of the
         epoch here. It is the time of the processor, also where that feeds a GPU.
         """
-        return self.waited / (self.waited + self.stepped)
+        return self.waited / max(self.waited + self.stepped, 1e-9)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
@@ -145,7 +151,7 @@ class Fit(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.rng = checkpoint["partialsym"]
         self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
-        self.waited, self.stepped = self.rng["waited"], self.rng["stepped"]
+        self.waited, self.stepped = self.rng.get("waited", 0.0), self.rng.get("stepped", 0.0)
 
 
 def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:

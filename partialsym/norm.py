@@ -94,7 +94,8 @@ class InstanceNorm(nn.Module):
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
         check_signal(f, self.channels)
         if f.elements.weights is None:
-            return f.map(lambda v: torch.group_norm(v.flatten(1, 2), self.channels, eps=self.eps).view_as(v))
+            with torch.autocast(f.values.device.type, enabled=False):  # moments are in float32 anyway
+                return f.map(lambda v: torch.group_norm(v.flatten(1, 2), self.channels, eps=self.eps).view_as(v))
         mean, var = _moments(f.values, f.elements.weights, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from partialsym.config import ModelConfig
+from partialsym.config import ModelConfig, TrainingConfig
 from partialsym.figures import responses, save, subsets, training
 from partialsym.files import replace_text
 from partialsym.page import Method, page
@@ -68,5 +68,10 @@ def draw(methods: Sequence[Method]) -> dict[str, Figure]:
 def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
     """What makes two runs the same method: neither their seed nor where the data lies."""
     model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
+    training = asdict(TrainingConfig()) | config["training"]
     data = {key: value for key, value in config["data"].items() if key != "root"}
-    return {key: value for key, value in config.items() if key != "seed"} | {"data": data, "model": model}
+    return {key: value for key, value in config.items() if key != "seed"} | {
+        "data": data,
+        "model": model,
+        "training": training,
+    }

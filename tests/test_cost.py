@@ -133,7 +133,11 @@ def test_rounds_are_interleaved_after_the_warm_up():
     assert len(rounds) == 3
 
 
-@pytest.mark.parametrize("n", [7, 20, 51])
+def test_there_is_no_interval_of_few_values():
+    assert median_interval([1.0] * 5) is None
+
+
+@pytest.mark.parametrize("n", [6, 7, 20, 51])
 def test_the_interval_holds_the_median_as_often_as_it_says(n):
     draws = torch.distributions.Gamma(2.0, 1.0).sample((4000, n))
     truth = 1.6783469900166605  # the median of Gamma(2, 1)

@@ -40,28 +40,32 @@ def accuracy(logits, labels):
 @pytest.mark.slow
 def test_recalibration_brings_train_and_eval_mode_together():
     """After 40 steps at 3 elements; distances are to the mean over draws, in units of a single draw's."""
-    images, labels = shapes(256)
-    net = resnet(samples=3, kernel_size=5, partial=False, pools=("lifting",))
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        batch = torch.randint(0, 256, (64,))
-        optimiser.zero_grad()
-        F.cross_entropy(net(images[batch]), labels[batch]).backward()
-        optimiser.step()
-    with torch.no_grad():
-        before = net.eval()(images)
-        net.train()
-        draws = torch.stack([net(images) for _ in range(16)])
-        recalibrate(net.eval(), [images])
-        after = net(images)
-    mean = draws.mean(0)
-    one = float((draws - mean).square().sum((1, 2)).mean().sqrt())
-    assert float((after - mean).norm()) < 1.6 * one
-    assert float((before - mean).norm()) > 2 * one
-    trained = accuracy(draws, labels)
-    assert trained > 0.95
-    assert accuracy(after, labels) == pytest.approx(trained, abs=0.03)
-    assert accuracy(before, labels) < trained - 0.05
+    lost = []
+    for seed in range(3):  # one network may do well on wrong statistics by chance
+        torch.manual_seed(seed)
+        images, labels = shapes(256)
+        net = resnet(samples=3, kernel_size=5, partial=False, pools=("lifting",))
+        optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+        for _ in range(40):
+            batch = torch.randint(0, 256, (64,))
+            optimiser.zero_grad()
+            F.cross_entropy(net(images[batch]), labels[batch]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            before = net.eval()(images)
+            net.train()
+            draws = torch.stack([net(images) for _ in range(16)])
+            recalibrate(net.eval(), [images])
+            after = net(images)
+        mean = draws.mean(0)
+        one = float((draws - mean).square().sum((1, 2)).mean().sqrt())
+        assert float((after - mean).norm()) < 1.6 * one
+        assert float((before - mean).norm()) > 2 * one
+        trained = accuracy(draws, labels)
+        assert trained > 0.95
+        assert accuracy(after, labels) == pytest.approx(trained, abs=0.03)
+        lost.append(trained - accuracy(before, labels))
+    assert sum(lost) / len(lost) > 0.05
 
 
 def test_recalibrated_statistics_are_those_of_a_pass_by_hand(float64):

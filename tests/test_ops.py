@@ -194,3 +194,42 @@ def test_another_precision_than_the_layers_is_refused():
     with pytest.raises(ValueError, match=r"input is torch\.float64, but this layer is torch\.float32"):
         layer.float()(f)
     assert layer(Signal(f.values.float(), f.elements)).values.dtype == torch.float32
+
+
+@pytest.mark.parametrize("path", ["auto", "dense", "factored"])
+def test_one_channel_and_no_image(path):
+    """Gradients of one channel are views into each other unless they are copied; an empty batch is a batch."""
+    layer = GroupConv(1, 1, domain=SE2(), codomain=haar(SE2(), 2), kernel_size=3, path=path)
+    elements = haar(SE2(), 2).sample()
+    layer(Signal(torch.randn(2, 1, 2, 4, 4), elements)).values.sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+    assert layer(Signal(torch.randn(0, 1, 2, 4, 4), elements)).values.shape == (0, 1, 2, 4, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_derivatives_that_are_not_there_are_errors_not_zeros():
+    leaves, disc = arguments(3)
+    run = by_path("auto")
+    with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+        torch.func.jvp(lambda f: run(f, *leaves[1:], disc, 1), (leaves[0],), (leaves[0],))
+    first = torch.autograd.grad(run(*leaves, disc, 1).sum(), leaves[0], create_graph=True)[0]
+    with pytest.raises(RuntimeError, match=r"autograd|does not require grad"):
+        torch.autograd.grad(first.square().sum(), leaves[1])
+
+
+@pytest.mark.parametrize("path", ["dense", "factored"])
+def test_chunks_cost_no_precision(path, monkeypatch):
+    """Sums over chunks are kept in float32 where the rest is bf16."""
+    f, k = torch.randn(2, 8, 4, 6, 6), 3
+    parts = torch.randn(8, 8, 4), torch.randn(8, 8), torch.randn(16, 4, 4, k, k), torch.rand(4), torch.ones(k, k)
+    kernel = FactoredKernel(*(part.float() for part in parts))
+    errors = []
+    for chunk in (1, 2**24):
+        monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
+        grads = []
+        for dtype, cast in ((torch.float64, torch.Tensor.double), (torch.bfloat16, torch.Tensor.float)):
+            x = f.to(torch.bfloat16).to(dtype).requires_grad_()
+            out = convolve(x, FactoredKernel(*map(cast, kernel)), None, 1, path)
+            grads.append(torch.autograd.grad(out, x, torch.ones_like(out))[0].double())
+        errors.append(float((grads[1] - grads[0]).norm() / grads[0].norm()))
+    assert errors[0] < 1.3 * errors[1]

@@ -97,7 +97,10 @@ class Density(nn.Module):
 
     def deterministic(self) -> Elements:
         """The midpoints of equal parts of the interval, for every component, those with P ≤ ½ at weight 0."""
-        return self._elements(self._midpoints(), self.component.decide())
+        r = self.rotations
+        if self.proportional and self.group.dim:
+            r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))
+        return self._elements(self._midpoints(r), self.component.decide())
 
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
         """position [components or 1, r] in [−1, 1] and weights [components] → Elements, component after component."""
@@ -108,16 +111,13 @@ class Density(nn.Module):
             weights = weights.repeat_interleave(position.shape[1])
         return Elements(self.group, matrices, weights)
 
-    def _midpoints(self) -> Tensor:
-        r = self.rotations
-        if self.proportional:
-            r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))
+    def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
 
     def _drawn(self) -> Tensor:
         c, r = len(self.components), self.rotations
         if self.group.dim == 0:  # nothing to draw: leave the generator alone
-            return self._midpoints()
+            return self._midpoints(r)
         device, dtype = self.components.device, self.components.dtype
         if self.sampling == "iid":
             return torch.rand(c, r, device=device, dtype=dtype) * 2 - 1

@@ -108,7 +108,7 @@ def _check_same(expected: object, found: object) -> None:
     for a, b in zip(tensors(expected), tensors(found), strict=True):
         difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
         size = max(float(a.abs().max()), 1e-2)
-        rounding = size * torch.finfo(torch.promote_types(a.dtype, torch.half)).eps ** 0.5
+        rounding = size * max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps) ** 0.5
         if not difference <= rounding:
             raise ValueError(
                 f"frozen, the model's output differs by {difference:.2g} on the example: one of its layers reads more "

@@ -1,18 +1,27 @@
 """The arithmetic of the convolution: two orders of summation, the choice between them, one operator."""
 
-from partialsym.ops.choice import PATHS, Shape, Weights, dense_work, factored_work, quotient, resolved, shape_of
+from partialsym.ops.choice import (
+    PATHS,
+    Calibration,
+    Shape,
+    dense_work,
+    factored_work,
+    relative_time,
+    resolved,
+    shape_of,
+)
 from partialsym.ops.operator import convolve
 from partialsym.ops.orders import FactoredKernel
 
 __all__ = [
     "PATHS",
+    "Calibration",
     "FactoredKernel",
     "Shape",
-    "Weights",
     "convolve",
     "dense_work",
     "factored_work",
-    "quotient",
+    "relative_time",
     "resolved",
     "shape_of",
 ]

@@ -26,7 +26,7 @@ def shape_of(f: Sequence[int], weight: Sequence[int], phi: Sequence[int], paddin
     return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], (f[3] + shrink) * (f[4] + shrink))
 
 
-class Weights(NamedTuple):
+class Calibration(NamedTuple):
     """Time of a multiplication relative to one of the plain convolution, forward and backward together.
 
     The defaults were fitted by `python -m benchmarks.calibrate` on two AVX-512 cores, float32 and bf16.
@@ -66,13 +66,13 @@ def factored_work(s: Shape) -> Factored:
     )
 
 
-def quotient(s: Shape, weights: Weights = Weights()) -> float:  # noqa: B008 – immutable
-    """Time of the factored order over that of the dense one, by the weights."""
+def relative_time(s: Shape, c: Calibration = Calibration()) -> float:  # noqa: B008 – immutable
+    """Time of the factored order over that of the dense one, by the c."""
     dense, factored = dense_work(s), factored_work(s)
-    weighted = weights.convolve * factored.convolve + weights.mix * factored.mix + factored.bias
-    return weighted / (dense.convolve + weights.generate * dense.generate)
+    weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias
+    return weighted / (dense.convolve + c.generate * dense.generate)
 
 
 def resolved(path: str, s: Shape) -> str:
-    """`path`; where it is `auto`, the order that takes less time by the calibrated weights."""
-    return path if path != "auto" else "factored" if quotient(s) < 1 else "dense"
+    """`path`; where it is `auto`, the order that takes less time by the calibrated c."""
+    return path if path != "auto" else "factored" if s.images and relative_time(s) < 1 else "dense"

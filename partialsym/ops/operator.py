@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from partialsym.ops.choice import resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
@@ -21,6 +22,8 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     Returns:
         [b, out, m, h', w'].
     """
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:  # torch would give a tangent of 0
+        raise NotImplementedError("partialsym's convolution has no forward-mode derivative: use the backward pass.")
     return _convolve(f, *k, offset, padding, path)
 
 

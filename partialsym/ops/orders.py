@@ -81,7 +81,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wan
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
             kernel = kernel.reshape(g.shape[1], flat.shape[1], size, size)
             part = _conv_backward(g, flat, kernel, padding, (True, False))[0]
-            d_flat = part if d_flat is None else d_flat.add_(part)
+            d_flat = part.to(_wide(f)) if d_flat is None else d_flat.add_(part)
         d_kernel = _conv_backward(g, flat, kernel, padding, (False, True))[1]
         if small:
             d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
@@ -91,8 +91,8 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wan
     d_whole = d_whole.view(*k.bias.shape, -1)
     d_features = d_features.unflatten(2, k.phi.shape[2:])
     d_mean = (d_features[:, -1] * k.disc).sum((0, 2, 3))
-    d_f = None if d_flat is None else d_flat.view(f.shape)
-    return Gradients(d_f, d_whole[..., :-1], d_whole[..., -1], d_features[:, :-1], d_mean)
+    d_f = None if d_flat is None else d_flat.to(f.dtype).view(f.shape)
+    return Gradients(d_f, d_whole[..., :-1].clone(), d_whole[..., -1].clone(), d_features[:, :-1], d_mean)
 
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int) -> Tensor:
@@ -113,7 +113,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, 
     d_plane, d_square = _conv_backward(grad.sum(2), plane, square, padding, (True, True))
     d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
     d_mean = torch.einsum("bihw,binhw->n", d_plane, f)
-    d_f = d_plane[:, :, None] * k.mean[:, None, None] if wanted else None
+    d_f = d_plane[:, :, None].to(_wide(f)) * k.mean[:, None, None] if wanted else None
     mix = k.weight.flatten(1)
     d_mix, d_phi = torch.zeros_like(mix, dtype=_wide(f)), torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
@@ -127,7 +127,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, 
         d_phi[elements] += d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1)
         if d_f is not None:
             d_f[images] += d_part.view(part.shape)
-    return Gradients(d_f, d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
+    return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
 def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
@@ -152,7 +152,7 @@ def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
 def _feature_maps(f: Tensor, phi: Tensor, padding: int) -> Tensor:
     """f [b, in, n, h, w] convolved with phi [m, h, n, k, k]: [b, in·h, m·h'·w']."""
     maps = F.conv2d(f.flatten(0, 1), phi.transpose(0, 1).flatten(0, 1), padding=padding)  # [b·in, h·m, h', w']
-    return maps.view(len(f), f.shape[1] * phi.shape[1], -1)
+    return maps.view(len(f), f.shape[1] * phi.shape[1], phi.shape[0] * math.prod(maps.shape[2:]))
 
 
 def _conv_backward(
@@ -167,14 +167,14 @@ def _conv_backward(
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
     """Output elements whose kernels fit into a chunk."""
     each = len(whole) * features.shape[2] * whole.element_size()
-    return _chunks(len(features), each, CHUNK_BYTES[whole.device.type])
+    return _chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
 def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:
     """Images and output elements whose feature maps fit into a chunk."""
     m, h = k.phi.shape[:2]
-    limit = CHUNK_BYTES[f.device.type]
-    each = f.shape[1] * h * out[0, 0, 0].numel() * f.element_size()
+    limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
+    each = f.shape[1] * h * math.prod(out.shape[3:]) * f.element_size()
     elements = _chunks(m, each, limit)
     images = _chunks(len(f), each * m, limit)
     return [(i, e) for i in images for e in elements]
@@ -182,7 +182,7 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
 
 def _chunks(count: int, each: int, limit: int) -> list[slice]:
     """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is."""
-    parts = min(count, -(-count * each // limit))
+    parts = max(1, min(count, -(-count * each // limit)))
     bounds = [round(count * part / parts) for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
