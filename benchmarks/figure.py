@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from benchmarks.scaling import AXES, BATCH, ELEMENTS, SIDE, WIDTH
 from partialsym.figures.canvas import BLUE, GREY, ORANGE, blank, save, write
@@ -47,6 +48,8 @@ def _panel(axes: Axes, rows: list[dict[str, Any]], axis: str, quantity: str, uni
     axes.set_yscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.tick_params(labelsize=7, colors=GREY)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7)

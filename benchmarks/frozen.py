@@ -3,6 +3,8 @@
 from functools import partial
 
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.rows import Book, quotient
 from partialsym import GResNet, freeze, set_proportional
@@ -18,7 +20,7 @@ def frozen(book: Book) -> None:
     whole = freeze(model)
     twin = dense_twin(model)
     assert isinstance(twin, TwinResNet)
-    twin.folded().requires_grad_(False)
+    fold(twin)
     name = f"frozen ResNet SE2-8, batch {BATCH}"
     book.add(
         quotient(f"{name}: inference", partial(whole, images), partial(twin, images), precision="float32", target=1.05)
@@ -29,3 +31,11 @@ def frozen(book: Book) -> None:
     set_proportional(model, True)
     calls = partial(freeze(model), images), partial(whole, images)
     book.add(quotient(f"{name}: θ = ½ on ⌈nθ⌉ elements", *calls, target=0.45, unit="of θ = 1", precision="float32"))
+
+
+def fold(twin: TwinResNet) -> None:
+    """Put the twin into eval mode and fold the BatchNorms that follow a convolution into it, as `freeze` does."""
+    twin.eval().requires_grad_(False)
+    for conv, norm in (("lifting", "norm0"), ("last", "norm3")):
+        setattr(twin, conv, fuse_conv_bn_eval(getattr(twin, conv), getattr(twin, norm)))
+        setattr(twin, norm, nn.Identity())

@@ -1,7 +1,5 @@
 """How time and memory of a training step grow with batch, image side and elements, beside the twin's."""
 
-from dataclasses import replace
-
 from benchmarks.rows import Book, Row, quotient
 from benchmarks.training import batch
 from partialsym import GResNet
@@ -32,10 +30,9 @@ def scaling(book: Book) -> None:
             if first is None:
                 first = row, memory
             else:
-                grown = {"interval": None, "unit": "of the twin's", "ours": None, "twin": None}
-                for name, now, then, target in (
+                for kind, now, then, target in (
                     ("growth", row, first[0], 1.10),
                     ("growth of memory", memory, first[1], None),
                 ):
-                    title = f"{name} with {axis}, {sizes[0]} → {size}"
-                    book.add(replace(now, name=title, value=now.value / then.value, target=target, **grown))
+                    title = f"{kind} with {axis}, {sizes[0]} → {size}"
+                    book.add(Row(title, now.value / then.value, None, target, "of the twin's", "float32"))

@@ -149,7 +149,7 @@ def _freeze(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--proportional",
         action="store_true",
-        help="keep ⌈rθ⌉ rotations a component, not r; BatchNorm is recalibrated on training images",
+        help="keep ⌈rθ⌉ rotations a component, also where the run did not; recalibrates BatchNorm on training images",
     )
     parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
 

@@ -67,7 +67,7 @@ def cost(options: Namespace) -> None:
         f"batch {len(images)}, {used}, {where}, median of {options.pairs} steps; an epoch is {steps} steps, "
         f"{steps * ours.seconds / 60:.3g} minutes without the optimiser"
     )
-    _say("plain CNN: ordinary convolutions with the same channels times elements, not compiled either")
+    _say("plain CNN: ordinary convolutions with the same channels times elements; neither is compiled")
 
 
 def _say_subsets(result: dict[str, Any]) -> None:

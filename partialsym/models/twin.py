@@ -5,7 +5,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
@@ -49,13 +48,6 @@ class TwinResNet(nn.Module):
         x = F.relu(self._pool("block2", self.norm2(self.block2(x))))
         x = F.relu(self.norm3(self.last(x)))
         return self.classifier(x.unflatten(1, (-1, self.n)).amax((2, 3, 4)))
-
-    def folded(self) -> "TwinResNet":
-        """Itself in eval mode with the BatchNorms that follow a convolution folded into it; in place."""
-        self.eval()
-        self.lifting, self.norm0 = fuse_conv_bn_eval(self.lifting, self.norm0), nn.Identity()  # type: ignore[assignment]
-        self.last, self.norm3 = fuse_conv_bn_eval(self.last, self.norm3), nn.Identity()  # type: ignore[assignment]
-        return self
 
     def _pool(self, place: str, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if place in self.pools else x

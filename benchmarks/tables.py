@@ -1,0 +1,58 @@
+"""Write the measured tables into docs/performance.md and README.md: `python -m benchmarks.tables`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from partialsym.files import replace_text
+
+ROOT = Path(__file__).parent
+
+
+def main() -> None:
+    for path, text in texts(json.loads((ROOT / "results.json").read_text(encoding="utf-8"))).items():
+        _fill(path, text)
+
+
+def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
+    """What stands between the marks of each file."""
+    everything = "| | precision | value | 95 % interval | required |\n| --- | --- | --- | --- | --- |\n"
+    for row in rows:
+        everything += f"| {row['name']} | {row['precision']} | {_value(row)} | {_interval(row)} | {_target(row)} |\n"
+    short = "| against the plain CNN | precision | quotient | required |\n| --- | --- | --- | --- |\n"
+    for row in rows:
+        if row["target"] and row["unit"] != "s" and not row["name"].startswith("growth"):
+            short += f"| {row['name']} | {row['precision']} | {_value(row)} | {_target(row)} |\n"
+    machine = rows[0]["machine"]
+    about = f"{machine['processor']}, {machine['threads']} threads, bf16 by {machine['bf16']}, torch {rows[0]['torch']}"
+    about += f", commit {(rows[0]['git']['commit'] or 'unknown')[:7]}{', edited' * bool(rows[0]['git']['dirty'])}."
+    return {
+        ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}",
+        ROOT.parent / "README.md": f"{short}\n{about}\n",
+    }
+
+
+def _value(row: dict[str, Any]) -> str:
+    return f"{row['value']:.3g} {row['unit'] if row['unit'] != 'of the twin' else ''}".strip()
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "{:.3g}–{:.3g}".format(*row["interval"]) if row["interval"] else ""
+
+
+def _target(row: dict[str, Any]) -> str:
+    return f"≤ {row['target']:g}" if row["target"] else ""
+
+
+def _fill(path: Path, text: str) -> None:
+    """Replace what stands between the two marks."""
+    before = path.read_text(encoding="utf-8")
+    pattern = r"(<!-- measured -->\n).*?(<!-- /measured -->)"
+    if not re.search(pattern, before, re.DOTALL):
+        raise ValueError(f"{path} has no marks <!-- measured --> … <!-- /measured --> to write between.")
+    replace_text(path, re.sub(pattern, lambda m: f"{m[1]}\n{text}\n{m[2]}", before, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main()

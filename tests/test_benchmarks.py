@@ -1,0 +1,26 @@
+"""The committed benchmark: what the documents say is what was measured, and every target was met."""
+
+import json
+
+import pytest
+
+from benchmarks.tables import ROOT, texts
+
+ROWS = json.loads((ROOT / "results.json").read_text(encoding="utf-8"))
+
+
+def test_every_target_is_met():
+    gated = [row for row in ROWS if row["target"] is not None]
+    assert len(gated) >= 18
+    assert [row["name"] for row in gated if not row["ok"] or row["value"] > row["target"]] == []
+
+
+def test_the_results_are_of_one_committed_state():
+    assert len({row["git"]["commit"] for row in ROWS}) == 1
+    assert not any(row["git"]["dirty"] for row in ROWS)
+
+
+@pytest.mark.parametrize("path", texts(ROWS), ids=lambda path: path.name)
+def test_a_document_says_what_was_measured(path):
+    """`python -m benchmarks.tables` writes it."""
+    assert texts(ROWS)[path] in path.read_text(encoding="utf-8")
