@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor.exc import TritonMissing
 
 from partialsym import GCNN13, GResNet
 from partialsym.compiling import PAYS, Compiled, compiled
@@ -95,12 +96,13 @@ def test_inductor_gives_the_same_step():
         torch.testing.assert_close(grads[name], grad, rtol=1e-3, atol=1e-4)
 
 
-def test_without_a_compiler_the_step_is_plain_and_says_so(caplog):
+@pytest.mark.parametrize("error", [RuntimeError("no C++ compiler was found"), TritonMissing(None)], ids=["CPU", "GPU"])
+def test_without_a_compiler_the_step_is_plain_and_says_so(error, caplog):
     calls = []
 
     def missing(graph, inputs):
         calls.append(graph)
-        raise RuntimeError("no C++ compiler was found")
+        raise error
 
     def double(x):
         return 2 * x
@@ -111,7 +113,7 @@ def test_without_a_compiler_the_step_is_plain_and_says_so(caplog):
             assert torch.equal(step(torch.ones(3)), 2 * torch.ones(3))
     assert len(calls) == 1
     assert "is not compiled" in caplog.text
-    assert "no C++ compiler was found" in caplog.text
+    assert str(error)[:40] in caplog.text
 
 
 def test_an_error_of_the_step_itself_is_not_hidden():

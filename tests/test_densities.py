@@ -216,3 +216,9 @@ def test_the_state_dict_keeps_what_was_learned_and_the_temperature():
 def test_an_argument_out_of_range_is_quoted(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_drawing_never_asks_how_many_elements_theta_leaves():
+    """Elements of a group without rotations are all there are, also where fewer are wanted in eval mode."""
+    density = learned(group("D4"), 8, proportional=True)
+    assert len(density.draw()) == len(density.eval().sample()) == 8

@@ -119,6 +119,7 @@ def test_same_name_with_other_settings_is_another_method(tmp_path, out):
 def test_a_result_older_than_a_setting_is_of_the_method_with_its_default(tmp_path, out):
     old = result("E2")
     del old["config"]["model"]["network"]
+    del old["config"]["training"]["compile"]
     runs = [write_run(tmp_path / "a", old), write_run(tmp_path / "b", result("E2", seed=1))]
     assert "e2 (2)" not in Page(report(runs, out).read_text(encoding="utf-8")).text
 

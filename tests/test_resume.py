@@ -99,3 +99,10 @@ def test_best_survives_a_resume(tmp_path, monkeypatch):
     saved = torch.load(whole.folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["epoch"] == 1
     assert torch.equal(saved["state_dict"]["model.classifier.weight"], weights(resumed)["classifier.weight"])
+
+
+def test_a_checkpoint_from_before_the_loader_was_timed_is_read():
+    fit = Fit(torch.nn.Linear(1, 2), TINY.training, (), 2)
+    fit.on_load_checkpoint({"partialsym": {"history": [], "seconds": 3.0, "cpu": torch.get_rng_state(), "cuda": None}})
+    assert fit.loader_share == 0
+    assert fit.seconds >= 3
