@@ -94,10 +94,13 @@ class InstanceNorm(nn.Module):
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
         check_signal(f, self.channels)
         if f.elements.weights is None:
-            with torch.autocast(f.values.device.type, enabled=False):  # moments are in float32 anyway
-                return f.map(lambda v: torch.group_norm(v.flatten(1, 2), self.channels, eps=self.eps).view_as(v))
+            return f.map(self._unweighted)
         mean, var = _moments(f.values, f.elements.weights, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
+
+    def _unweighted(self, v: Tensor) -> Tensor:
+        out = torch.group_norm(v.flatten(1, 2), self.channels, eps=self.eps).view_as(v)
+        return out if out.dtype == v.dtype else out.to(v.dtype)  # autocast on a GPU gives float32
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}"
