@@ -21,9 +21,9 @@ def main() -> int:
     torch.manual_seed(0)
     book = Book()
     for part in (start, training, frozen, scaling, layers, peers, latency):
-        start_of_part = time.perf_counter()
+        before = time.perf_counter()
         part(book)
-        sys.stdout.write(f"  ({part.__name__}: {time.perf_counter() - start_of_part:.0f} s)\n")
+        sys.stdout.write(f"  ({part.__name__}: {time.perf_counter() - before:.0f} s)\n")
     if torch.cuda.is_available():
         from benchmarks.gpu import gpu
 

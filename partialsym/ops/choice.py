@@ -53,11 +53,13 @@ class Factored(NamedTuple):
 
 
 def dense_work(s: Shape) -> Dense:
+    """Of a forward pass."""
     kernel = s.in_channels * s.out_channels * s.n * s.m * s.kernel_size**2
     return Dense(kernel * s.images * s.pixels, kernel * (s.features + 1))
 
 
 def factored_work(s: Shape) -> Factored:
+    """Of a forward pass."""
     places = s.images * s.pixels * s.in_channels
     return Factored(
         places * s.n * s.m * s.features * s.kernel_size**2,
@@ -67,12 +69,12 @@ def factored_work(s: Shape) -> Factored:
 
 
 def relative_time(s: Shape, c: Calibration = Calibration()) -> float:  # noqa: B008 – immutable
-    """Time of the factored order over that of the dense one, by the c."""
+    """Time of the factored order over that of the dense one, by calibration `c`."""
     dense, factored = dense_work(s), factored_work(s)
     weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias
     return weighted / (dense.convolve + c.generate * dense.generate)
 
 
 def resolved(path: str, s: Shape) -> str:
-    """`path`; where it is `auto`, the order that takes less time by the calibrated c."""
+    """`path`; where it is `auto`, the order of less time by the calibration; `dense` for an empty batch."""
     return path if path != "auto" else "factored" if s.images and relative_time(s) < 1 else "dense"
