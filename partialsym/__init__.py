@@ -6,6 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Augerino": "models",
     "BatchNorm": "norm",
     "Bernoulli": "densities",
     "Cyclic": "groups",
@@ -25,6 +26,7 @@ _EXPORTS = {
     "HaarAlgebra": "densities",
     "InstanceNorm": "norm",
     "Kernel": "kernels",
+    "LinearPool": "pool",
     "MAGNet": "kernels",
     "MLP": "kernels",
     "Mirror": "groups",

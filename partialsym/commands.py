@@ -19,7 +19,7 @@ from partialsym.freezing import kept
 from partialsym.inference import recalibrate
 from partialsym.measure import Preprocessing, accuracy, logits, sampled_accuracies
 from partialsym.run import Run, Trained
-from partialsym.table import Table, load_table, read_results, render
+from partialsym.table import Table, load_table, render
 from partialsym.train import build_model, calibration, check_size, load_data, precision, run_folder, train
 
 log = logging.getLogger(__name__)
@@ -154,14 +154,15 @@ def reproduce(options: Namespace) -> None:
     table = load_table(options.table)
     rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
     out = Path(options.out)
-    queue = [(row, table.experiment(row, seed)) for seed in seeds for row in rows]
+    budget = table.budget(options.budget)
+    queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows]
     for _, config in queue:
         run_folder(config, out).check(config, resume=True)  # a conflict shows now, not hours later
     for row, config in queue:
-        log.info("%s, seed %d", row, config.seed)
+        log.info("%s, seed %d, budget %s", row, config.seed, budget)
         run = train(config, out, resume=True, progress=_progress(options), root=options.data.root)
         if options.publish:
-            target = Path(options.publish) / table.name / row / f"seed{config.seed}.json"
+            target = Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json"
             replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
     _say(render(table, out / table.name, rows))
 
@@ -181,7 +182,7 @@ def table(options: Namespace) -> None:
 def _figures(table: Table, folder: Path, out: Path) -> None:
     from partialsym.figures import responses, save, subsets
 
-    results = {row: found for row in table.experiments if (found := read_results(folder, row))}
+    results = {row: found for row in table.rows if (found := table.results(folder, row))}
     if partial := {row: found for row, found in results.items() if "/partial/" in row}:
         save(subsets(partial), out / "subsets.png")
         _say(f"learned subsets per layer: {out / 'subsets.png'}")

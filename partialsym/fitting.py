@@ -164,6 +164,8 @@ def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Ten
             loss = loss + config.kernel_norm * penalty.kernel_norm(model)
         if config.monotonic:
             loss = loss + config.monotonic * penalty.monotonic(model)
+        if config.width:
+            loss = loss - config.width * penalty.width(model)
         return loss, entropy.detach(), scores.detach()
 
     return run
@@ -188,11 +190,11 @@ def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: in
 
 
 def loaders(
-    train: Resident, validation: Resident, batch_size: int, seed: int
+    train: Resident, validation: Resident, batch_size: int, seed: int, repeats: int = 1
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone."""
     aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
-    order = Order(train, min(batch_size, len(train)), seed)
+    order = Order(train, min(batch_size, len(train)), seed, repeats)
     in_turn = torch.arange(len(validation), device=validation.labels.device).split(BATCH)
     fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
     return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.conv import GroupConv
 from partialsym.data import Split, as_float, normalise
 from partialsym.inference import evaluating, sampled
+from partialsym.models import named_densities
 
 BATCH = 256
 ANGLES = tuple(range(0, 360, 15))
@@ -28,14 +28,12 @@ class Preprocessing:
 
 
 def learned_subsets(model: nn.Module) -> list[dict[str, Any]]:
-    """What every layer with a density keeps, in the order of the modules.
+    """What every layer with a density keeps, in the order of the modules, an Augerino's `input` first.
 
     Each is {"layer": name, "group": name, "theta_deg": …, "P(c)": …}: see `Density.support`.
     """
     return [
-        {"layer": name, "group": module.group.name, **module.codomain.support()}
-        for name, module in model.named_modules()
-        if isinstance(module, GroupConv) and module.codomain is not None
+        {"layer": name, "group": density.group.name, **density.support()} for name, density in named_densities(model)
     ]
 
 

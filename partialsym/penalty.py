@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.densities import Uniform
+from partialsym.models import Augerino
 
 
 def kernel_norm(model: nn.Module) -> Tensor:
@@ -16,9 +17,19 @@ def kernel_norm(model: nn.Module) -> Tensor:
 def monotonic(model: nn.Module) -> Tensor:
     """Σ_l relu(θ_{l+1} − θ_l) over the learned intervals, in the order of the modules (Romero & Lohit 2022). A scalar.
 
-    0 for a model with fewer than two learned intervals.
+    0 for a model with fewer than two learned intervals. Augerino's is no layer's and is left out.
     """
-    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
+    inputs = [m.density.algebra for m in model.modules() if isinstance(m, Augerino)]
+    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform) and all(m is not i for i in inputs)]
     if len(theta) < 2:
         return torch.zeros(())
     return torch.stack(theta).diff().relu().sum()
+
+
+def width(model: nn.Module) -> Tensor:
+    """Σ θ over the learned intervals: a reward, to be subtracted from the loss (Benton et al. 2020). A scalar.
+
+    At θ = 1 its gradient is 0: nothing pushes beyond the whole group. 0 for a model without a learned interval.
+    """
+    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
+    return torch.stack(theta).sum() if theta else torch.zeros(())

@@ -75,6 +75,49 @@ class GlobalPool(nn.Module):
         return _over_elements(values, f.elements, self.mode)
 
 
+class LinearPool(nn.Module):
+    """Linear pooling: maximum over space, times the weights of the elements, then a linear layer of all of it.
+
+    y = W·vec(w_j · max_x f_c(x, h_j)) + b with W [channels, channels·n]. Every weight belongs to one element, so a
+    network of group convolutions that ends in it is no longer invariant to the group, which is what it is for.
+
+    Args:
+        channels: channels of the signal, and of the answer.
+        samples: number of elements n, always the same ones in the same order.
+    Raises:
+        ValueError: an argument below 1.
+    """
+
+    def __init__(self, channels: int, samples: int) -> None:
+        super().__init__()
+        for name, value in (("channels", channels), ("samples", samples)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: must be at least 1.")
+        self.channels, self.samples = channels, samples
+        self.linear = nn.Linear(channels * samples, channels)
+
+    def forward(self, f: Signal) -> Tensor:
+        """f [batch, channels, n, h, w] → [batch, channels].
+
+        Raises:
+            ValueError: f has other channels, or is on another number of elements.
+        """
+        check_signal(f, self.channels)
+        if len(f.elements) != self.samples:
+            raise ValueError(
+                f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
+                "weights belongs to one element, so neither proportional evaluation nor other samples nor a freezing "
+                "that drops elements fit."
+            )
+        values = f.values.amax((-2, -1))
+        if f.elements.weights is not None:
+            values = values * f.elements.weights
+        return self.linear(values.flatten(1))
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, samples={self.samples}"
+
+
 def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
     """Pool axis 2 of values [batch, channels, n, ...]."""
     weights = elements.weights

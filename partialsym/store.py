@@ -12,7 +12,7 @@ from torch import nn
 
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import FrozenConv
-from partialsym.models import MODELS
+from partialsym.models import MODELS, Augerino
 
 FORMAT = 1
 _OWN = {"format", "model", "settings", "dtype", "weights", "sha256"}
@@ -34,8 +34,9 @@ def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
         about: plain values kept beside it, such as classes and normalisation.
     """
     name = type(model).__name__
-    if name not in MODELS:
-        raise ValueError(f"{name} cannot be saved: must be one of {', '.join(MODELS)}. Use its state_dict instead.")
+    for kind in (name, type(model.model).__name__) if isinstance(model, Augerino) else (name,):
+        if kind not in MODELS:
+            raise ValueError(f"{kind} cannot be saved: must be one of {', '.join(MODELS)}. Use its state_dict instead.")
     if any(isinstance(module, FrozenConv) for module in model.modules()):
         raise ValueError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
     if clash := _OWN & about.keys():
@@ -79,10 +80,8 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         weights, digest = record["weights"], record["sha256"]
     except StoreError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a model record ({error}).") from None
-    if name not in MODELS:
-        raise StoreError(f"{path} names the model {name!r}: must be one of {', '.join(MODELS)}.")
     if Path(str(weights)).name != weights or not (path.parent / weights).is_file():
         raise StoreError(f"{path} names the weights {weights!r}: no such file beside it.")
     data = (path.parent / weights).read_bytes()
@@ -92,10 +91,31 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(dtype)  # the constants of a group cannot be widened afterwards
-        model = MODELS[name](**settings)
+        model = rebuild(path, name, settings)
         model.load_state_dict(load(data))
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except StoreError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, SafetensorError) as error:
         raise StoreError(f"{path.parent} does not fit {name}: {' '.join(str(error).split())}") from None
     finally:
         torch.set_default_dtype(default)
     return model.eval(), record
+
+
+def rebuild(path: Path, name: object, settings: object) -> nn.Module:
+    """The model of a record, with fresh weights; an Augerino's settings hold the name and settings of what is inside.
+
+    Raises:
+        StoreError: a name that is none of MODELS, an Augerino in another, or settings that are no dict.
+        Exception: whatever the constructor raises at settings that do not fit.
+    """
+    if not isinstance(name, str) or name not in MODELS:
+        raise StoreError(f"{path} names the model {name!r}: must be one of {', '.join(MODELS)}.")
+    if not isinstance(settings, dict):
+        raise StoreError(f"{path} has the settings {settings!r} of {name}: must be a dict.")
+    if MODELS[name] is not Augerino:
+        return MODELS[name](**settings)
+    rest = {key: value for key, value in settings.items() if key not in ("model", "settings")}
+    if settings.get("model") == name:  # before it recurses
+        raise StoreError(f"{path} has an Augerino in an Augerino: one is enough.")
+    return Augerino(rebuild(path, settings.get("model"), settings.get("settings")), **rest)

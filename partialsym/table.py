@@ -1,4 +1,4 @@
-"""The paper's tables: one YAML file each under experiments/, and what our runs put beside the printed figures."""
+"""Tables, the paper's and our own: a YAML file each under experiments/, and what our runs put beside printed figures."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,38 +11,96 @@ from typing import Any
 import yaml
 
 from partialsym.config import ConfigError, Experiment
-from partialsym.run import read_json
+from partialsym.run import flatten, read_json
 
-HEADER = ("row", "paper", "ours", "n", "epochs", "sampled", "copy gap")
+FORMAT = 1  # of a result
+HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap")
+ALWAYS = HEADER[:6]
+NOTES = {
+    "ours": "Ours: mean ± std over n seeds, deterministic inference.",
+    "budget": "Budget: `paper` where epochs, schedule and rates are the paper's.",
+    "sampled": "Sampled: accuracy under drawn elements, over seeds and draws.",
+    "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, or of our own.
 
     Attributes:
         name, title, source: what it is and where its figures were printed.
-        budget: `paper` where ours trains as long as the paper, else `short`.
-        experiments: row → config of our run, without its seed.
-        paper: row → figure printed in the paper, in percent.
+        rows: row → figure printed there, in percent; None where there is none.
+        settings: pattern of rows → {"data": …, "model": …, "training": …}; of all that match a row, later ones win.
+        budgets: name → the same, on top of `settings`; the first one is the default.
     """
 
     name: str
     title: str
     source: str
-    budget: str
-    experiments: dict[str, dict[str, Any]]
-    paper: dict[str, float]
+    rows: dict[str, float | None]
+    settings: dict[str, dict[str, Any]]
+    budgets: dict[str, dict[str, dict[str, Any]]]
 
-    def experiment(self, row: str, seed: int) -> Experiment:
-        return Experiment.from_dict({**self.experiments[row], "seed": seed})
+    def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
+        """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET where the budget is not the table's first.
+
+        Raises:
+            ConfigError: unknown row or budget.
+        """
+        budget = self.budget(budget)
+        if row not in self.rows:
+            raise ConfigError(f"{self.name} has no row {row!r}: rows are {', '.join(self.rows)}.")
+        tree: dict[str, Any] = {"name": f"{self.name}/{self.place(row, budget)}", "seed": seed}
+        for pattern, own in [*self.settings.items(), *self.budgets[budget].items()]:
+            if fnmatchcase(row, pattern):
+                for part, values in own.items():
+                    tree[part] = {**tree.get(part, {}), **values}
+        return Experiment.from_dict(tree)
+
+    def place(self, row: str, budget: str) -> str:
+        """The folder of a row's runs and results, inside that of the table."""
+        return row if budget == next(iter(self.budgets)) else f"{row}/{budget}"
+
+    def budget(self, name: str | None) -> str:
+        """`name`, by default the first budget; raises ConfigError where there is none of that name."""
+        if name is not None and name not in self.budgets:
+            raise ConfigError(f"{self.name} has no budget {name!r}: must be one of {', '.join(self.budgets)}.")
+        return name or next(iter(self.budgets))
 
     def select(self, pattern: str) -> list[str]:
         """Rows that match a shell pattern; raises ConfigError where there is none."""
-        rows = [row for row in self.experiments if fnmatchcase(row, pattern)]
+        rows = [row for row in self.rows if fnmatchcase(row, pattern)]
         if not rows:
-            raise ConfigError(f"no row of {self.name} matches {pattern!r}: rows are {', '.join(self.experiments)}.")
+            raise ConfigError(f"no row of {self.name} matches {pattern!r}: rows are {', '.join(self.rows)}.")
         return rows
+
+    def results(self, folder: Path, row: str, budget: str | None = None) -> list[dict[str, Any]]:
+        """The results of a row, by seed: `folder/ROW/seed<k>.json`, or those of run folders `…/seed<k>/`.
+
+        Raises:
+            ValueError: a file is damaged, of another format version, or of a run with other settings.
+        """
+        budget = self.budget(budget)
+        place = self.place(row, budget)
+        files = [*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")]
+        found = {file: read_json(file) for file in files}
+        for file, result in found.items():
+            self._check(file, result, row, budget)
+        return sorted(found.values(), key=lambda result: result["config"]["seed"])
+
+    def _check(self, file: Path, result: dict[str, Any], row: str, budget: str) -> None:
+        if not isinstance(result, dict) or result.get("format") != FORMAT:
+            version = result.get("format") if isinstance(result, dict) else None
+            raise ValueError(f"{file} has format version {version!r}: this version reads {FORMAT}.")
+        try:
+            held = Experiment.from_dict(result["config"])
+        except (KeyError, ConfigError) as error:
+            raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
+        ours, theirs = (flatten(c.to_dict()) for c in (self.experiment(row, held.seed, budget), held))
+        if other := [key for key in ours if ours[key] != theirs[key]]:
+            key = other[0]
+            raise ValueError(f"{file} is of a run with {key} = {theirs[key]!r}: {self.name} has {ours[key]!r}.")
 
 
 def tables() -> list[str]:
@@ -56,20 +114,7 @@ def load_table(name: str) -> Table:
     if name not in tables():
         raise ConfigError(f"unknown table {name!r}: must be one of {', '.join(tables())}.")
     text = (resources.files("partialsym") / "experiments" / f"{name}.yaml").read_text(encoding="utf-8")
-    tree = yaml.safe_load(text)
-    common, experiments = tree["common"], {}
-    for row, own in tree["rows"].items():
-        parts = {part: {**common.get(part, {}), **own.get(part, {})} for part in ("data", "model", "training")}
-        experiments[row] = {"name": f"{name}/{row}", **parts}
-    paper = {row: own["paper"] for row, own in tree["rows"].items() if "paper" in own}
-    return Table(name, tree["title"], tree["source"], tree["budget"], experiments, paper)
-
-
-def read_results(folder: Path, row: str) -> list[dict[str, Any]]:
-    """The results of a row, by seed: `folder/<row>/seed<k>.json`, or the result of a run folder `…/seed<k>/`."""
-    files = [*folder.glob(f"{row}/seed*.json"), *folder.glob(f"{row}/seed*/result.json")]
-    results = [read_json(file) for file in files]
-    return sorted(results, key=lambda result: result["config"]["seed"])
+    return Table(name, **yaml.safe_load(text))
 
 
 def mean_std(values: Sequence[float], digits: int = 2) -> str:
@@ -81,31 +126,37 @@ def mean_std(values: Sequence[float], digits: int = 2) -> str:
 
 
 def render(table: Table, folder: Path, rows: Sequence[str] | None = None) -> str:
-    """The table as Markdown, a pure function of the results in `folder`. What was not run is an empty cell."""
-    body = []
-    for row in rows or table.experiments:
-        results = read_results(folder, row)
-        sampled = [100 * a for r in results for a in r["accuracy"]["test_sampled"]]
-        gaps = [r["copy_gap"] for r in results if "copy_gap" in r]
-        body.append(
-            (
-                row,
-                f"{table.paper[row]:.1f}" if row in table.paper else "",
-                mean_std([100 * r["accuracy"]["test"] for r in results]),
-                str(len(results)) if results else "",
-                "/".join(sorted({str(r["epochs"]) for r in results})),
-                mean_std(sampled),
-                f"{max(gaps):.0e}" if gaps else "",
-            )
-        )
-    widths = [max(len(line[i]) for line in (HEADER, *body)) for i in range(len(HEADER))]
-    lines = [_line(HEADER, widths), _line(["-" * w for w in widths], widths), *(_line(line, widths) for line in body)]
-    note = (
-        f"Paper: {table.source}. Ours: mean ± std over n seeds, deterministic inference, budget {table.budget}. "
-        "Sampled: accuracy under drawn elements, over seeds and draws. "
-        "Copy gap: largest logit difference between an original and its copy, over seeds."
-    )
-    return "\n".join([f"### {table.title}", "", *lines, "", note])
+    """The table as Markdown, a pure function of the results in `folder`. What was not run is an empty cell.
+
+    A row has a line for every budget it was run with, or one that is empty.
+    """
+    lines = [line for row in rows or table.rows for line in _of_row(table, folder, row)]
+    shown = [key for key in HEADER if key in ALWAYS or any(line.get(key) for line in lines)]
+    cells = [shown, *([line.get(key, "") for key in shown] for line in lines)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
+    rule = ["-" * w for w in widths]
+    body = [_line(line, widths) for line in (cells[0], rule, *cells[1:])]
+    notes = " ".join(text for key, text in NOTES.items() if key in shown)
+    return "\n".join([f"### {table.title}", "", *body, "", f"Paper: {table.source}. {notes}"])
+
+
+def _of_row(table: Table, folder: Path, row: str) -> list[dict[str, str]]:
+    printed = table.rows[row]
+    first = {"row": row, "paper": "" if printed is None else f"{printed:.2f}".removesuffix("0")}
+    lines = []
+    for budget in table.budgets:
+        if results := table.results(folder, row, budget):
+            gaps = [r["copy_gap"] for r in results if "copy_gap" in r]
+            ours = {
+                "ours": mean_std([100 * r["accuracy"]["test"] for r in results]),
+                "n": str(len(results)),
+                "epochs": "/".join(sorted({str(r["epochs"]) for r in results})),
+                "budget": budget,
+                "sampled": mean_std([100 * a for r in results for a in r["accuracy"]["test_sampled"]]),
+                "copy gap": f"{max(gaps):.0e}" if gaps else "",
+            }
+            lines.append(first | ours)
+    return lines or [first]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
-from partialsym.data import Dataset, Resident, load
+from partialsym.data import Dataset, Resident, augmentation, load
 from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
 from partialsym.freezing import kept
 from partialsym.inference import evaluating, on_elements
@@ -28,13 +28,13 @@ from partialsym.measure import (
     response,
     sampled_accuracies,
 )
-from partialsym.models import NETWORKS
+from partialsym.models import NETWORKS, Augerino
 from partialsym.provenance import provenance
 from partialsym.run import Run
 from partialsym.store import save_model
 
 log = logging.getLogger(__name__)
-DRAWS = 4  # of the sampled accuracy in a result
+DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy in a result: passes, and test images at most
 
 
 class Stopped(KeyboardInterrupt):
@@ -75,8 +75,9 @@ def train(
     run.begin(config)
     origin = provenance()  # of the code that trains, not of what is committed meanwhile
     fit = _fit(config, run, model, data, preprocess, progress)
-    save_model(model, run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
-    run.write_result({**_result(config, model, data, preprocess, fit), **origin})
+    result = _result(config, model, data, fit)
+    save_model(model.cpu(), run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
+    run.write_result({**result, **origin})
     return run
 
 
@@ -86,18 +87,22 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
 
 
 def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
-    """The network of a config; a setting it refuses becomes a ConfigError."""
+    """The network of a config, in an Augerino if it names one; a setting they refuse becomes a ConfigError."""
     settings = {key: value for key, value in vars(config.complete()).items() if value is not None}
-    network = NETWORKS[settings.pop("network")]
+    network, copies, around = NETWORKS[settings.pop("network")], settings.pop("copies"), settings.pop("augerino", None)
     try:
-        return network(in_channels=channels, classes=classes, **settings)
+        model = network(in_channels=channels, classes=classes, **settings)
+        if around is None:
+            return model
+        return Augerino(model, around, copies=copies, sampling=config.sampling, proportional=config.proportional)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model: {error}") from None
 
 
 def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
     """The data set of a config, from `root` if given."""
-    return load(config.name, root or config.root, validation=config.validation, split_seed=config.split_seed)
+    data = load(config.name, root or config.root, validation=config.validation, split_seed=config.split_seed)
+    return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
 
 
 @torch.no_grad()
@@ -166,8 +171,9 @@ def _fit(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    train, validation = (Resident(split, preprocess, device) for split in (data.train, data.validation))
-    batches = loaders(train, validation, settings.batch_size, config.seed)
+    train = Resident(data.train, preprocess, device, augmentation(config.data.augment))
+    validation = Resident(data.validation, preprocess, device)
+    batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats)
     with warnings.catch_warnings():
         # Lightning's advice on workers (the images are in memory) and on resuming into a folder that exists.
         warnings.filterwarnings("ignore", message=r".*(num_workers|Checkpoint directory|LeafSpec).*")
@@ -178,41 +184,46 @@ def _fit(
     if settings.select == "best":
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         fit.load_state_dict(state)
-    model.cpu().eval()
+    model.to(device).eval()  # Lightning takes it off at the end
     return fit
 
 
-def _by_elements(config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing) -> dict[str, float]:
-    """Test accuracy on all n elements of every layer, and on ⌈nθ⌉."""
-    batches = calibration(config, data, preprocess)
-    found: dict[str, float] = {}
-    taken: list[dict[str, tuple[int, int]]] = []
+def _by_elements(config: Experiment, model: nn.Module, data: Dataset, test: float) -> dict[str, float]:
+    """Test accuracy on all n elements of every layer, and on ⌈nθ⌉; one of them is `test`, that of the model as is."""
+    preprocess = Preprocessing(data.mean, data.std)
+    device = next(model.parameters()).device
+    batches = [batch.to(device) for batch in calibration(config, data, preprocess)]
+    before, found = kept(model), {}
     for name, proportional in (("test_all_elements", False), ("test_proportional", True)):
         with on_elements(model, proportional, batches):
-            taken.append(kept(model))
-            if taken[-1] == taken[0] and found:  # the same elements: the same answers
-                found[name] = found["test_all_elements"]
-            else:
-                found[name] = accuracy(logits(model, data.test.images, preprocess), data.test.labels)
+            same = kept(model) == before  # the same elements: the same answers
+            found[name] = test if same else accuracy(logits(model, data.test.images, preprocess), data.test.labels)
     return found
 
 
-def _result(config: Experiment, model: nn.Module, data: Dataset, preprocess: Preprocessing, fit: Fit) -> dict[str, Any]:
+def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> dict[str, Any]:
     """What result.json holds. The test split is looked at here, once, and chooses nothing."""
-    scores = {
-        name: logits(model, split.images, preprocess)
-        for name, split in (("validation", data.validation), ("test", data.test))
-    }
+    preprocess = Preprocessing(data.mean, data.std)
+    validation, test = (
+        accuracy(logits(model, split.images, preprocess), split.labels) for split in (data.validation, data.test)
+    )
+    some = data.test[:SAMPLED]
     result: dict[str, Any] = {
         "format": 1,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
         "accuracy": {
-            "validation": accuracy(scores["validation"], data.validation.labels),
-            "test": accuracy(scores["test"], data.test.labels),
-            **_by_elements(config, model, data, preprocess),
-            "test_sampled": sampled_accuracies(model, data.test, preprocess, DRAWS, config.seed),
+            "validation": validation,
+            "test": test,
+            **_by_elements(config, model, data, test),
+            "test_sampled": sampled_accuracies(model, some, preprocess, DRAWS, config.seed),
         },
-        "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        "data": data.name,
+        "images": {
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "test_sampled": len(some),
+        },
         "subsets": learned_subsets(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),

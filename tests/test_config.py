@@ -4,10 +4,11 @@ import pytest
 
 from partialsym import config as c
 from partialsym.data import SOURCES
+from partialsym.data.augmentation import AUGMENTERS
 from partialsym.groups import GROUPS
 from partialsym.kernels import KERNELS
 from partialsym.models import NETWORKS
-from partialsym.models.gresnet import PLACES
+from partialsym.models.gresnet import HEADS, PLACES
 from partialsym.table import load_table, tables
 
 
@@ -17,6 +18,8 @@ def test_names_are_the_keys_of_the_dicts():
     assert set(c.DATASETS) == set(SOURCES)
     assert set(c.NETWORKS) == set(NETWORKS)
     assert c.PLACES == PLACES
+    assert set(c.AUGMENTATIONS) == set(AUGMENTERS)
+    assert c.HEADS == HEADS
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,14 @@ def test_names_are_the_keys_of_the_dicts():
         (lambda: c.ModelConfig(samples=0), "model.samples is 0: must be at least 1"),
         (lambda: c.ModelConfig(pools=("blok1",)), "model.pools is 'blok1'.*'block1'"),
         (lambda: c.ModelConfig(dropout=1.0), r"model.dropout is 1.0: must be in \[0, 1\)"),
+        (lambda: c.DataConfig(train_images=1), "data.train_images is 1: must be at least 2"),
+        (lambda: c.DataConfig(augment=("flop",)), "data.augment is 'flop'.*Did you mean 'flip'"),
+        (lambda: c.ModelConfig(head="plan"), "model.head is 'plan'.*Did you mean 'plane'"),
+        (lambda: c.ModelConfig(network="CNN13", head="plane"), "model.head is 'plane'.*a setting of the ResNet"),
+        (lambda: c.ModelConfig(augerino="SE3"), "model.augerino is 'SE3'"),
+        (lambda: c.ModelConfig(copies=0), "model.copies is 0"),
+        (lambda: c.TrainingConfig(repeats=0), "training.repeats is 0"),
+        (lambda: c.TrainingConfig(width=-0.1), "training.width is -0.1"),
         (lambda: c.TrainingConfig(epochs=0), "training.epochs is 0"),
         (lambda: c.TrainingConfig(batch_size=1), "training.batch_size is 1"),
         (lambda: c.TrainingConfig(lr=-1e-3), "training.lr is -0.001: must be positive"),
@@ -85,14 +96,13 @@ def test_every_table_is_made_of_valid_experiments():
     assert "mnist6" in tables()
     for name in tables():
         table = load_table(name)
-        for row in table.experiments:
-            assert table.experiment(row, 1).seed == 1
-        assert set(table.paper) <= set(table.experiments)
+        for row in table.rows:
+            assert all(table.experiment(row, 1, budget).seed == 1 for budget in table.budgets)
 
 
 def test_compared_rows_of_mnist6_differ_in_partial_alone():
     table = load_table("mnist6")
-    for row in table.experiments:
+    for row in table.rows:
         full = table.experiment(row.replace("/partial/", "/full/"), 0).to_dict()
         partial = table.experiment(row.replace("/full/", "/partial/"), 0).to_dict()
         assert (full["model"].pop("partial"), partial["model"].pop("partial")) == (False, True)

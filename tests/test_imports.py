@@ -12,7 +12,7 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"checks", "config", "files", "groups"},
+    {"checks", "config", "files", "groups", "warp"},
     {"signal"},
     {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},

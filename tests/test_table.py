@@ -2,25 +2,30 @@
 
 import json
 import statistics
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from partialsym.cli import main
-from partialsym.config import ConfigError, Experiment
-from partialsym.table import load_table, mean_std, read_results, render
+from partialsym.config import ConfigError
+from partialsym.table import load_table, mean_std, render, tables
 
 
-def write(folder, row, seed, test, sampled=(0.5,), gap=1e-6, epochs=4):
+def write(folder, row, seed, test, sampled=(0.5,), gap=1e-6, epochs=4, *, table="mnist6", budget=None, **changed):
+    table = load_table(table)
     result = {
-        "config": {"seed": seed, "name": row},
+        "format": 1,
+        "config": table.experiment(row, seed, budget).to_dict(),
         "accuracy": {"test": test, "test_sampled": list(sampled)},
         "copy_gap": gap,
         "epochs": epochs,
+        **changed,
     }
-    file = folder / row / f"seed{seed}.json"
+    file = folder / table.place(row, table.budget(budget)) / f"seed{seed}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result))
+    return file
 
 
 def cells(text, row):
@@ -41,19 +46,71 @@ def test_render(tmp_path):
     write(tmp_path, "E2-8/full/MNIST6-M", 1, 0.5)
     text = render(table, tmp_path)
     row = "SE2-8/partial/MNIST6-180"
-    assert cells(text, row) == [row, "100.0", "99.50 ± 0.50", "3", "4", "95.00 ± 5.48", "1e+00"]
+    assert cells(text, row) == [row, "100.0", "99.50 ± 0.50", "3", "4", "short", "95.00 ± 5.48", "1e+00"]
     assert cells(text, "E2-8/full/MNIST6-M")[2:4] == ["50.00", "1"]
-    assert cells(text, "Mirror-2/full/MNIST6-M")[2:] == ["", "", "", "", ""]
+    assert cells(text, "Mirror-2/full/MNIST6-M")[2:] == [""] * 6
     assert text == render(table, tmp_path)
 
 
+def test_each_budget_has_a_line_and_a_folder_of_its_own(tmp_path):
+    row = "SE2-4/partial/rotMNIST"
+    assert "| row " in render(load_table("table2"), tmp_path)
+    write(tmp_path, row, 0, 0.98, table="table2", epochs=12)
+    write(tmp_path, row, 0, 0.99, table="table2", epochs=300, budget="paper")
+    lines = [line for line in render(load_table("table2"), tmp_path).splitlines() if line.startswith(f"| {row} ")]
+    assert [[cell.strip() for cell in line.split("|")[2:7]] for line in lines] == [
+        ["99.13", "98.00", "1", "12", "short"],
+        ["99.13", "99.00", "1", "300", "paper"],
+    ]
+    assert {file.parent.name for file in tmp_path.rglob("*.json")} == {"rotMNIST", "paper"}
+    with pytest.raises(ConfigError, match="table2 has no budget 'long': must be one of short, medium, paper"):
+        load_table("table2").budget("long")
+
+
 def test_results_are_sorted_by_seed_and_read_from_run_folders_too(tmp_path):
+    row = "SE2-8/full/MNIST6-180"
     for seed in (10, 2):
-        write(tmp_path, "a/b", seed, 0.5)
-    folder = tmp_path / "a/b/seed3"
+        write(tmp_path, row, seed, 0.5)
+    folder = tmp_path / row / "seed3"
     folder.mkdir()
-    (folder / "result.json").write_text((tmp_path / "a/b/seed2.json").read_text().replace('"seed": 2', '"seed": 3'))
-    assert [result["config"]["seed"] for result in read_results(tmp_path, "a/b")] == [2, 3, 10]
+    (folder / "result.json").write_text((tmp_path / row / "seed2.json").read_text().replace('"seed": 2', '"seed": 3'))
+    assert [result["config"]["seed"] for result in load_table("mnist6").results(tmp_path, row)] == [2, 3, 10]
+
+
+def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
+    row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
+    file = write(tmp_path, row, 0, 0.5, format=2)
+    with pytest.raises(ValueError, match=f"{file} has format version 2: this version reads 1"):
+        render(table, tmp_path)
+    write(tmp_path, row, 0, 0.5, config={"name": "x", "modle": {}})
+    with pytest.raises(ValueError, match=f"{file} holds no config.*unknown key 'modle'"):
+        render(table, tmp_path)
+    other = table.experiment(row, 0).to_dict()
+    other["training"]["lr"] = 0.25
+    write(tmp_path, row, 0, 0.5, config=other)
+    with pytest.raises(ValueError, match=r"of a run with training.lr = 0.25: mnist6 has 0.001"):
+        render(table, tmp_path)
+    file.write_text("[1]")
+    with pytest.raises(ValueError, match=f"{file} has format version None"):
+        render(table, tmp_path)
+    file.write_text('{"format": 1, "conf')
+    with pytest.raises(ValueError, match=f"{file} is damaged"):
+        render(table, tmp_path)
+
+
+def test_every_pattern_of_every_table_matches_a_row():
+    for table in map(load_table, tables()):
+        patterns = [*table.settings, *(pattern for budget in table.budgets.values() for pattern in budget)]
+        assert [p for p in patterns if not any(fnmatchcase(row, p) for row in table.rows)] == []
+
+
+def test_later_patterns_win_and_unknown_rows_are_refused():
+    table = load_table("table2")
+    assert table.experiment("T2/plain/rotMNIST", 0).model.pools == ("block1", "block2")
+    assert table.experiment("SE2-4/full/rotMNIST", 0).model.pools == ("lifting", "block1")
+    assert table.experiment("SE2-4/full/rotMNIST", 0, "paper").name == "table2/SE2-4/full/rotMNIST/paper"
+    with pytest.raises(ConfigError, match="table2 has no row 'SE2-4'"):
+        table.experiment("SE2-4", 0)
 
 
 def test_select():
@@ -65,7 +122,7 @@ def test_select():
 
 def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):
     table = load_table("mnist6")
-    for row in table.experiments:
+    for row in table.rows:
         write(tmp_path / "results" / "mnist6", row, 0, 0.5)
     for file in (tmp_path / "results").rglob("*.json"):
         result = json.loads(file.read_text())
@@ -85,13 +142,11 @@ def test_the_committed_results_are_what_the_readme_says():
     """Every row of mnist6, three seeds: partial at least 99.9 % in the mean, full at chance with equal logits."""
     folder = Path(__file__).parents[1] / "results" / "mnist6"
     table = load_table("mnist6")
-    for row, expected in table.experiments.items():
-        results = read_results(folder, row)
+    for row in table.rows:
+        results = table.results(folder, row)
         assert [result["config"]["seed"] for result in results] == [0, 1, 2], row
         mean = statistics.mean(result["accuracy"]["test"] for result in results)
         for result in results:
-            config = table.experiment(row, result["config"]["seed"])
-            assert Experiment.from_dict(result["config"]) == config, row
             assert not result["git"]["dirty"]
             assert result["git"]["commit"]
         if "/partial/" in row:
@@ -99,7 +154,7 @@ def test_the_committed_results_are_what_the_readme_says():
         else:
             assert abs(mean - 0.5) <= 0.01, row
             assert max(result["copy_gap"] for result in results) <= 1e-4, row
-        assert ("response" in results[0]) == expected["data"]["name"].endswith("-180")
+        assert ("response" in results[0]) == row.endswith("-180")
     text = render(table, folder)
     assert (folder / "table.md").read_text(encoding="utf-8") == text + "\n"
     readme = (folder.parents[1] / "README.md").read_text(encoding="utf-8")

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import partial
 
+from partialsym.data.augmentation import augmentation
 from partialsym.data.base import Dataset, Split, as_float, normalise
 from partialsym.data.batches import Order, Resident
+from partialsym.data.cifar import cifar
 from partialsym.data.digits import digits
 from partialsym.data.mnist import mnist, mnist6
 from partialsym.data.pairs import pairs
+from partialsym.data.pcam import pcam
+from partialsym.data.rotmnist import rotmnist
 from partialsym.data.splitting import check_validation, split_by_original
 
 __all__ = [
@@ -19,6 +23,7 @@ __all__ = [
     "Resident",
     "Split",
     "as_float",
+    "augmentation",
     "load",
     "normalise",
     "pairs",
@@ -31,6 +36,10 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "MNIST": mnist,
     "MNIST6-180": partial(mnist6, "180"),
     "MNIST6-M": partial(mnist6, "M"),
+    "rotMNIST": rotmnist,
+    "CIFAR-10": partial(cifar, "CIFAR-10"),
+    "CIFAR-100": partial(cifar, "CIFAR-100"),
+    "PCam": pcam,
 }
 
 

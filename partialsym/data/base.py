@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: Tensor | slice) -> "Split":
+        """The images at `index`."""
+        return Split(self.images[index], self.labels[index], self.originals[index])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -77,6 +81,16 @@ class Dataset:
             if (shared := next((i for i in originals if i in side), None)) is not None:
                 raise ValueError(f"{self.name}: original {shared} is in {side[shared]} and in {which}: a leak")
             side.update(dict.fromkeys(originals, which))
+
+    def with_train(self, count: int, seed: int) -> "Dataset":
+        """The same data set with the first `count` training images of a seeded order: fewer are among more.
+
+        Raises ValueError where there are not so many.
+        """
+        if not 1 <= count <= len(self.train):
+            raise ValueError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
+        index = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:count]
+        return replace(self, train=self.train[index])
 
     @property
     def channels(self) -> int:

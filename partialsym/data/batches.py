@@ -49,24 +49,26 @@ class Order(Sampler[Tensor]):
         resident: what is batched.
         batch_size: images of a batch.
         seed: of the order.
+        repeats: passes over the images that make an epoch, each in an order of its own.
     Raises:
         ValueError: not one batch comes together.
     """
 
-    def __init__(self, resident: Resident, batch_size: int, seed: int) -> None:
+    def __init__(self, resident: Resident, batch_size: int, seed: int, repeats: int = 1) -> None:
         if not 1 <= batch_size <= len(resident):
             raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(resident)}, the images there are")
-        self.resident, self.batch_size, self.seed, self.epoch = resident, batch_size, seed, 0
+        self.resident, self.batch_size, self.seed, self.repeats, self.epoch = resident, batch_size, seed, repeats, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls it before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.resident) // self.batch_size
+        return self.repeats * len(self.resident) // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         # Drawn at the first batch, not here: a loop may ask for the iterator before it sets the epoch.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self.resident), generator=generator)[: len(self) * self.batch_size]
+        passes = [torch.randperm(len(self.resident), generator=generator) for _ in range(self.repeats)]
+        order = torch.cat(passes)[: len(self) * self.batch_size]
         yield from order.to(self.resident.labels.device).split(self.batch_size)

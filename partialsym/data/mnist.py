@@ -29,8 +29,8 @@ def mnist(
     """
     check_validation(validation, split_seed)
     pool, test = _digits(root, mirrors, content_md5)
-    classes = tuple(str(digit) for digit in range(10))
-    return assemble("MNIST", classes, pool, test, validation=validation, split_seed=split_seed, grey=STATISTICS)
+    classes, known = tuple(str(digit) for digit in range(10)), (STATISTICS[:1], STATISTICS[1:])
+    return assemble("MNIST", classes, pool, test, validation=validation, split_seed=split_seed, mean_std=known)
 
 
 def mnist6(
@@ -49,7 +49,8 @@ def mnist6(
     check_validation(validation, split_seed)
     name, classes = f"MNIST6-{kind}", pair_classes(kind)
     pool, test = (_paired(part, kind) for part in _digits(root, mirrors, content_md5))
-    return assemble(name, classes, pool, test, validation=validation, split_seed=split_seed, grey=STATISTICS)
+    known = STATISTICS[:1], STATISTICS[1:]
+    return assemble(name, classes, pool, test, validation=validation, split_seed=split_seed, mean_std=known)
 
 
 def _digits(

@@ -51,14 +51,14 @@ def assemble(
     *,
     validation: float,
     split_seed: int,
-    grey: tuple[float, float] | None = None,
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Dataset:
     """A Dataset whose training and validation splits divide `pool`.
 
-    `grey`: mean and std of grey images; by default those of the training split, by channel.
+    `mean_std`: its mean and std, by channel; by default those of the training split.
     """
     check_validation(validation, split_seed)
     kept, held = split_by_original(pool.originals, validation, split_seed)
     train = pool.split(kept)
-    mean, std = statistics(train.images) if grey is None else ((grey[0],), (grey[1],))
+    mean, std = statistics(train.images) if mean_std is None else mean_std
     return Dataset(name, classes, train, pool.split(held), test.split(), mean, std)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.freezing.calls import alone, record, same, tensors
-from partialsym.freezing.plain import FrozenConv
+from partialsym.freezing.plain import FrozenConv, FrozenElements
+from partialsym.models import Augerino, named_densities
 from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "freeze", "kept"]
@@ -21,7 +22,8 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
     """A copy of `model` in eval mode that gives the same, every GroupConv in it a plain convolution.
 
     Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are gone. A BatchNorm
-    that alone reads what a convolution gives is folded into it. The model's own `forward` is kept, so that this holds
+    that alone reads what a convolution gives is folded into it. An Augerino goes on transforming its images, by
+    constant elements. The model's own `forward` is kept, so that this holds
     for any model of our layers. The copy is for evaluation: none of its parameters asks for a gradient.
 
     Args:
@@ -55,6 +57,8 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
         pairs = {conv: norm for conv, norm in pairs.items() if alone(model, {conv: norm}, example, expected)}
     new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in pairs.values()}
     new |= {conv: FrozenConv(conv, *calls.elements[conv], pairs.get(conv)) for conv in names}
+    wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
+    new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
     frozen = _replaced(model, new).eval()
     _check_same(expected, frozen(example))
     return frozen
@@ -63,11 +67,10 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
 def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Of every layer with a density: the elements it takes in eval mode, and the n it was made with."""
     counts = {}
-    for name, module in model.named_modules():
-        if isinstance(module, GroupConv) and module.codomain is not None:
-            elements = module.codomain.deterministic()
-            weights = elements.weights
-            counts[name] = len(elements) if weights is None else int((weights != 0).sum()), module.codomain.samples
+    for name, density in named_densities(model):
+        elements = density.deterministic()
+        weights = elements.weights
+        counts[name] = len(elements) if weights is None else int((weights != 0).sum()), density.samples
     return counts
 
 
@@ -81,7 +84,7 @@ def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def _example(model: nn.Module) -> Tensor:
     """An image that passes through one of our networks."""
-    settings = getattr(model, "settings", None)
+    settings = getattr(model.model if isinstance(model, Augerino) else model, "settings", None)
     if not isinstance(settings, dict) or "in_channels" not in settings:
         raise ValueError(f"freezing a {type(model).__name__} needs an example of its input: freeze(model, images).")
     like = next(model.parameters())

@@ -1,4 +1,4 @@
-"""One group convolution between fixed elements, as a plain convolution."""
+"""One group convolution between fixed elements, as a plain convolution; and fixed elements by themselves."""
 
 import copy
 from dataclasses import replace
@@ -57,6 +57,27 @@ class FrozenConv(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"
+
+
+class FrozenElements(nn.Module):
+    """What is left of a Density whose elements are known: those of weight 0 are left out."""
+
+    matrices: Tensor
+    weights: Tensor | None
+
+    def __init__(self, elements: Elements) -> None:
+        super().__init__()
+        elements = _kept(elements)
+        self.group = elements.group
+        self.register_buffer("matrices", elements.matrices, persistent=False)
+        self.register_buffer("weights", elements.weights, persistent=False)
+
+    def sample(self) -> Elements:
+        """The elements, always the same."""
+        return Elements(self.group, self.matrices, self.weights)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.matrices)} of {self.group}"
 
 
 @torch.no_grad()

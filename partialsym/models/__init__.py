@@ -1,9 +1,10 @@
 """Models built from the layers."""
 
+from partialsym.models.augerino import Augerino, named_densities
 from partialsym.models.gcnn13 import GCNN13
 from partialsym.models.gresnet import GResNet, ResidualBlock
 
 NETWORKS = {"ResNet": GResNet, "CNN13": GCNN13}  # as a config names them
-MODELS = {network.__name__: network for network in NETWORKS.values()}  # as a saved model names them
+MODELS = {model.__name__: model for model in (*NETWORKS.values(), Augerino)}  # as a saved model names them
 
-__all__ = ["GCNN13", "MODELS", "NETWORKS", "GResNet", "ResidualBlock"]
+__all__ = ["GCNN13", "MODELS", "NETWORKS", "Augerino", "GResNet", "ResidualBlock", "named_densities"]

@@ -1,19 +1,22 @@
 """The group-equivariant ResNet of the paper, full or partial, for every group."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial as bind
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.conv import GroupConv
-from partialsym.densities import Sampling
+from partialsym.densities import Sampling, dirac
+from partialsym.groups import T2
 from partialsym.models.building import Layers, check_arguments
 from partialsym.norm import BatchNorm, InstanceNorm
-from partialsym.pool import GlobalPool, SpatialPool
+from partialsym.pool import GlobalPool, LinearPool, SpatialPool
 from partialsym.signal import Signal
 
 PLACES = ("lifting", "block1", "block2")
+HEADS = ("group", "plane", "linear")
 
 
 class GResNet(nn.Module):
@@ -21,6 +24,10 @@ class GResNet(nn.Module):
 
     With `partial` every group convolution after lifting learns its part of the group; shortcuts never do. On T(2) it
     is a plain ResNet. (Romero & Lohit 2022, appendix.)
+
+    With `partial=False` and head `group` the network is invariant to the whole group. The two other heads break this
+    by hand, at the very end, as the paper's full networks with a T(2) head or with linear pooling do: no network with
+    them is fully equivariant.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
@@ -33,10 +40,13 @@ class GResNet(nn.Module):
             its other arguments.
         pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
         dropout: inside the residual blocks.
+        head: `group` takes the maximum over the group; `plane` ("T(2) head") lets the last convolution go to T(2), a
+            projection; `linear` ("linear pooling") maps the elements to channels by a LinearPool, which weighs every
+            one of them itself, so that the last convolution keeps the whole group.
         sampling: `systematic` or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range; elements in random order (`iid`) under the head `linear`.
     """
 
     def __init__(
@@ -54,6 +64,7 @@ class GResNet(nn.Module):
         kernel_options: Mapping[str, Any] | None = None,
         pools: Sequence[str] = ("lifting", "block1"),
         dropout: float = 0.0,
+        head: Literal["group", "plane", "linear"] = "group",
         sampling: Sampling = "systematic",
         proportional: bool = False,
     ) -> None:
@@ -69,6 +80,7 @@ class GResNet(nn.Module):
             dropout=dropout,
         )
         _check_pools(pools)
+        _check_head(head, sampling)
         self.in_channels, self.classes = in_channels, classes
         layers = Layers(
             group,
@@ -93,8 +105,10 @@ class GResNet(nn.Module):
         self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
         self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
         self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
+        if head != "group":  # of the last convolution
+            layers.density = layers.whole if head == "linear" else bind(dirac, T2())
         self.last, self.norm3 = layers.conv(2 * width, 2 * width, padding="valid"), BatchNorm(2 * width)
-        self.pool = GlobalPool("max")
+        self.pool = LinearPool(2 * width, layers.whole().samples) if head == "linear" else GlobalPool("max")
         self.classifier = nn.Linear(2 * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,7 +116,7 @@ class GResNet(nn.Module):
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 2w, n, h, w]."""
+        """The signal before global pooling, [batch, 2w, n, h, w] on the base group, or n = 1 on T(2)."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise ValueError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
@@ -137,3 +151,10 @@ def _check_pools(pools: Sequence[str]) -> None:
         raise ValueError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
         raise ValueError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+
+
+def _check_head(head: str, sampling: str) -> None:
+    if head not in HEADS:
+        raise ValueError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
+    if head == "linear" and sampling == "iid":
+        raise ValueError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")

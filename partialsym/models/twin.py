@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym.models.augerino import Augerino
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
 
@@ -16,30 +17,43 @@ def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
     Its weights are its own: it costs what `model` costs as plain convolutions, and computes something else.
 
     Raises:
-        TypeError: a network without a twin.
+        ValueError: an Augerino: its twin is that of the network inside it, at `copies` times the batch.
+        TypeError: another network without a twin.
     """
+    if isinstance(model, Augerino):
+        raise ValueError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
     if not isinstance(model, GResNet | GCNN13):
         raise TypeError(f"{type(model).__name__} has no dense twin: must be a GResNet or a GCNN13.")
     density = model.lifting.codomain
     assert density is not None
     s, n = model.settings, density.samples
     shared = (n, s["in_channels"], s["classes"], s["width"], s["kernel_size"], s["dropout"])
-    return TwinResNet(*shared, pools=s["pools"]) if isinstance(model, GResNet) else TwinCNN13(*shared)
+    return TwinResNet(*shared, pools=s["pools"], head=s["head"]) if isinstance(model, GResNet) else TwinCNN13(*shared)
 
 
 class TwinResNet(nn.Module):
     """The ResNet of `GResNet` in plain convolutions; n elements are n times the channels."""
 
     def __init__(
-        self, n: int, in_channels: int, classes: int, width: int, kernel_size: int, dropout: float, pools: Sequence[str]
+        self,
+        n: int,
+        in_channels: int,
+        classes: int,
+        width: int,
+        kernel_size: int,
+        dropout: float,
+        pools: Sequence[str],
+        head: str = "group",
     ) -> None:
         super().__init__()
         w, k = width * n, kernel_size
-        self.n, self.pools = n, tuple(pools)
+        self.n, self.pools = 1 if head == "plane" else n, tuple(pools)
         self.lifting, self.norm0 = nn.Conv2d(in_channels, w, k, padding="same"), nn.BatchNorm2d(w)
         self.block1, self.norm1 = TwinBlock(w, w, n, k, dropout), nn.BatchNorm2d(w)
         self.block2, self.norm2 = TwinBlock(w, 2 * w, n, k, dropout), nn.BatchNorm2d(2 * w)
-        self.last, self.norm3 = nn.Conv2d(2 * w, 2 * w, k), nn.BatchNorm2d(2 * w)
+        out = 2 * width * self.n
+        self.last, self.norm3 = nn.Conv2d(2 * w, out, k), nn.BatchNorm2d(out)
+        self.linear = nn.Linear(out, 2 * width) if head == "linear" else None
         self.classifier = nn.Linear(2 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,6 +61,8 @@ class TwinResNet(nn.Module):
         x = F.relu(self._pool("block1", self.norm1(self.block1(x))))
         x = F.relu(self._pool("block2", self.norm2(self.block2(x))))
         x = F.relu(self.norm3(self.last(x)))
+        if self.linear is not None:
+            return self.classifier(self.linear(x.amax((2, 3))))
         return self.classifier(x.unflatten(1, (-1, self.n)).amax((2, 3, 4)))
 
     def _pool(self, place: str, x: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""One experiment: data, model, training and seed, as one validated tree."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from partialsym.checks import ConfigError, check
+from partialsym.config.data import DataConfig
+from partialsym.config.model import ModelConfig
+from partialsym.config.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: data, model, training and seed.
+
+    Args:
+        name: of the run folder OUT/NAME/seed<seed>.
+        seed: of everything random.
+        data: the images.
+        model: the network; held complete, with its own values where settings are left out.
+        training: how it is trained.
+    """
+
+    name: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        plain = re.fullmatch(r"[\w][\w.+-]*(/[\w][\w.+-]*)*", self.name) is not None
+        check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
+        check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+        object.__setattr__(self, "model", self.model.complete())  # not earlier: a default must not look like a choice
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dicts, lists and scalars: what config.yaml holds."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> "Experiment":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: unknown keys, wrong types, values out of range.
+        """
+        from jsonargparse import ArgumentParser
+
+        check_keys(cls, tree)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        try:
+            return cls(**vars(parser.instantiate(parser.parse_object(dict(tree)))))
+        except ConfigError:
+            raise
+        except Exception as error:  # jsonargparse raises several kinds
+            raise ConfigError(" ".join(str(error).split())) from None
+
+
+def keys_of(cls: type) -> Iterator[str]:
+    """The dotted keys of a config class."""
+    for f in fields(cls):
+        default = f.default_factory if f.default_factory is not dict else None
+        if is_dataclass(default):
+            yield from (f"{f.name}.{key}" for key in keys_of(default))
+        else:
+            yield f.name
+
+
+def check_keys(cls: type, tree: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise ConfigError at the first key of `tree` that the class does not have, naming the nearest valid one."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the config'} is {tree!r}: must be a mapping of keys to values.")
+    nested: dict[str, Any] = {f.name: f.default_factory for f in fields(cls) if is_dataclass(f.default_factory)}
+    for key, value in tree.items():
+        if key not in {f.name for f in fields(cls)}:
+            raise ConfigError(unknown_key(f"{prefix}{key}"))
+        if key in nested:
+            check_keys(nested[key], value, f"{prefix}{key}.")
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that does not exist."""
+    valid = list(keys_of(Experiment))
+    near = difflib.get_close_matches(key, valid, 1, 0.5) or [k for k in valid if k.endswith("." + key.split(".")[-1])]
+    return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,99 @@
+"""Which network an experiment trains."""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from partialsym.checks import check, one_of
+
+GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
+KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
+NETWORKS = ("ResNet", "CNN13")
+PLACES = ("lifting", "block1", "block2")
+HEADS = ("group", "plane", "linear")
+_OWN: dict[str, dict[str, Any]] = {  # what each network takes where a config leaves it out
+    "ResNet": {
+        "width": 10,
+        "kernel_size": 7,
+        "hidden": 32,
+        "pools": ("lifting", "block1"),
+        "dropout": 0.0,
+        "head": "group",
+    },
+    "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: see partialsym.GResNet and GCNN13.
+
+    Args:
+        group: T2, Mirror, SE2, E2, C<n> or D<n>.
+        network: ResNet or CNN13, the 13-layer CNN.
+        partial: learn which part of the group each layer keeps.
+        samples: group elements of every layer; default 8, or all of a finite group.
+        width: channels after lifting; default 10, CNN13 128.
+        kernel_size: pixels, odd; default 7, CNN13 3.
+        kernel: SIREN, MLP, Fourier, Gabor or MAGNet.
+        hidden: features of the kernel network; default 32, CNN13 8.
+        kernel_options: other arguments of the kernel network, such as {omega0: 10}.
+        pools: of the ResNet: where 2×2 maxima are taken, of lifting, block1, block2; default lifting and block1.
+        dropout: in [0, 1); default 0, CNN13 0.3.
+        head: of the ResNet: group, plane (the last convolution goes to T(2)) or linear (pools elements by a linear
+            layer). With the latter two a full network is no longer fully equivariant. Default group.
+        augerino: group whose learned part the images are transformed by, around the whole network: SE2, E2, Mirror;
+            default none.
+        copies: transformed copies that Augerino averages over.
+        sampling: systematic or iid.
+        proportional: evaluate on ceil(r·theta) rotations instead of r.
+    """
+
+    group: str = "SE2"
+    network: str = "ResNet"
+    partial: bool = True
+    samples: int | None = None
+    width: int | None = None
+    kernel_size: int | None = None
+    kernel: str = "SIREN"
+    hidden: int | None = None
+    kernel_options: dict[str, int | float | str] = field(default_factory=dict)
+    pools: tuple[str, ...] | None = None
+    dropout: float | None = None
+    head: str | None = None
+    augerino: str | None = None
+    copies: int = 4
+    sampling: Literal["systematic", "iid"] = "systematic"
+    proportional: bool = False
+
+    def __post_init__(self) -> None:
+        _check_group("model.group", self.group)
+        if self.augerino is not None:
+            _check_group("model.augerino", self.augerino)
+        one_of("model.network", self.network, NETWORKS)
+        one_of("model.kernel", self.kernel, KERNELS)
+        for name in ("pools", "head"):
+            value = getattr(self, name)
+            free = name in _OWN[self.network] or value is None
+            check(f"model.{name}", value, free, f"left out: it is a setting of the ResNet, not of {self.network}")
+        for place in self.pools or ():
+            one_of("model.pools", place, PLACES)
+        if self.head is not None:
+            one_of("model.head", self.head, HEADS)
+        for name in ("samples", "width", "hidden", "copies"):
+            value = getattr(self, name)
+            check(f"model.{name}", value, value is None or value >= 1, "at least 1")
+        odd = self.kernel_size is None or (self.kernel_size >= 1 and self.kernel_size % 2 == 1)
+        check("model.kernel_size", self.kernel_size, odd, "odd and positive, so that the kernel has a centre")
+        check("model.dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
+
+    def complete(self) -> "ModelConfig":
+        """With what its network takes where a setting is left out."""
+        return replace(self, **{key: value for key, value in _OWN[self.network].items() if getattr(self, key) is None})
+
+
+def _check_group(key: str, value: str) -> None:
+    near = [name for name in GROUPS if name.lower() == value.lower()]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    named = value in GROUPS or re.fullmatch(r"[CD][1-9]\d{0,3}", value) is not None
+    check(key, value, named, f"one of {', '.join(GROUPS)}, C<n> or D<n>", hint)

@@ -1,0 +1,121 @@
+"""rotMNIST: digits turned by any angle, 10,000 to train on, 2,000 for validation, 50,000 to test."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from partialsym.data.base import Dataset
+from partialsym.data.files import data_root
+from partialsym.data.mnist import STATISTICS
+from partialsym.data.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
+from partialsym.data.splitting import Labelled
+from partialsym.warp import warp
+
+SIZES = {"train": 10_000, "validation": 2_000, "test": 50_000}
+ARCHIVE, ARCHIVE_MD5 = "mnist_rotation_new.zip", "0f9a947ff3d30e95cd685462cbf3b847"
+MEMBERS = (
+    "mnist_all_rotation_normalized_float_train_valid.amat",
+    "mnist_all_rotation_normalized_float_test.amat",
+)
+SEED = 0
+GENERATED_SHA256 = "aab54414fb85820c6db90d363443dae7dd7a4e1fde0c271f046d9b852fe75a6c"
+
+
+def rotmnist(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    validation: float = 0.1,
+    split_seed: int = 0,
+    archive_md5: str = ARCHIVE_MD5,
+    sizes: Mapping[str, int] = SIZES,
+    sha256: str | None = GENERATED_SHA256,
+    mirrors: Sequence[str] = MIRRORS,
+    content_md5: Mapping[str, str] = CONTENT_MD5,
+) -> Dataset:
+    """Larochelle et al. (2007): the authors' `mnist_rotation_new.zip` where it is in `root`, else made from MNIST.
+
+    The data set's name says which: `rotMNIST` or `rotMNIST-generated`. The latter takes a seeded permutation of all
+    70,000 digits of MNIST, turns each of the first 62,000 by an angle uniform in [0°, 360°), bilinear on black, and
+    divides them in that order. It has a split of its own: `validation` and `split_seed` are without effect.
+
+    `archive_md5`, `sizes`, `sha256` (of the generated pixels and labels; None: any): for other files than the official
+    ones. Raises ValueError, naming the file, on anything damaged or altered; for MNIST see `read_mnist`.
+    """
+    folder = data_root(root)
+    archive = folder / ARCHIVE
+    if archive.is_file():
+        name, (images, labels) = "rotMNIST", read_archive(archive, archive_md5, sizes)
+    else:
+        if loose := next((file for file in MEMBERS if (folder / file).is_file()), None):
+            right = f"must be inside {ARCHIVE} (MD5 {archive_md5}), whose content can be told from an altered one"
+            raise ValueError(f"{folder / loose}: {right}; move it away to have rotMNIST generated from MNIST")
+        name = "rotMNIST-generated"
+        images, labels = generate(read_mnist(root, mirrors=mirrors, content_md5=content_md5), sum(sizes.values()))
+        found = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+        if sha256 is not None and found != sha256:
+            raise ValueError(f"rotMNIST made from MNIST has sha256 {found}, expected {sha256}: not the same images")
+    everything = Labelled(images, labels, torch.arange(len(images)))
+    parts, start = {}, 0
+    for part, size in sizes.items():
+        parts[part] = everything.split(slice(start, start := start + size))
+    classes = tuple(str(digit) for digit in range(10))
+    return Dataset(name, classes, **parts, mean=STATISTICS[:1], std=STATISTICS[1:])
+
+
+def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
+    """The first `count` of all MNIST digits in a seeded order, each turned by a random angle.
+
+    Returns uint8 images [count, 1, 28, 28] and int64 labels [count]. RandomState is a stream that numpy promises to
+    keep; in float64 no pixel is near enough to a half for rounding to depend on the machine.
+    """
+    random = np.random.RandomState(seed)
+    chosen = random.permutation(len(arrays["y_train"]) + len(arrays["y_test"]))[:count]
+    angles = torch.from_numpy(random.uniform(0, 2 * np.pi, len(chosen)))
+    images, labels = (np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])[chosen] for key in "xy")
+    pixels = rearrange(torch.from_numpy(images), "n h w -> n 1 h w")
+    turned = [
+        (warp(part.double(), turns(angle)) + 0.5).floor().to(torch.uint8)
+        for part, angle in zip(pixels.split(4096), angles.split(4096), strict=True)
+    ]
+    return torch.cat(turned), torch.from_numpy(labels).long()
+
+
+def turns(angles: Tensor) -> Tensor:
+    """Rotations [n, 2, 2] by `angles` [n] in radians, counter-clockwise."""
+    c, s = angles.cos(), angles.sin()
+    return torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+
+
+def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    """The authors' images, float32 [N, 1, 28, 28] in [0, 1], and labels, int64 [N]: training, validation, test.
+
+    Raises ValueError where the archive is not the authors'.
+    """
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ValueError(f"{path}: MD5 {found}, expected {md5}: damaged or not the authors' archive")
+    expected = (sizes["train"] + sizes["validation"], sizes["test"])
+    rows = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member, count in zip(MEMBERS, expected, strict=True):
+                with archive.open(member) as lines:
+                    table = np.loadtxt(lines, dtype=np.float32, ndmin=2, max_rows=count + 1)
+                if table.shape != (count, 28 * 28 + 1):
+                    raise ValueError(f"{member} is {list(table.shape)}, expected [{count}, {28 * 28 + 1}]")
+                rows.append(torch.from_numpy(table))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    everything = torch.cat(rows)
+    labels = everything[:, -1]
+    if not torch.isin(labels, torch.arange(10.0)).all():
+        raise ValueError(f"{path}: labels span [{labels.min():g}, {labels.max():g}], expected whole numbers 0 to 9")
+    return rearrange(everything[:, :-1], "n (h w) -> n 1 h w", h=28).clamp(0, 1), labels.long()
