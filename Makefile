@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench tables clean
 setup: .venv/installed
 
 # The constraints pin torch for development; users get the range in pyproject.toml.
@@ -26,6 +26,14 @@ check: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# Rebuilds every table and figure from results/.
+tables: setup
+	for folder in results/*/; do \
+		name=$$(basename $$folder); \
+		test $$name = departures || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.reproduction
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 
 def main() -> None:
     for path, text in texts(json.loads((ROOT / "results.json").read_text(encoding="utf-8"))).items():
-        _fill(path, text)
+        fill(path, "measured", text)
 
 
 def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
@@ -45,12 +45,12 @@ def _target(row: dict[str, Any]) -> str:
     return f"≤ {row['target']:g}" if row["target"] else ""
 
 
-def _fill(path: Path, text: str) -> None:
-    """Replace what stands between the two marks."""
+def fill(path: Path, mark: str, text: str) -> None:
+    """Replace what stands in the file between `<!-- mark -->` and `<!-- /mark -->`; ValueError where they are not."""
     before = path.read_text(encoding="utf-8")
-    pattern = r"(<!-- measured -->\n).*?(<!-- /measured -->)"
+    pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
     if not re.search(pattern, before, re.DOTALL):
-        raise ValueError(f"{path} has no marks <!-- measured --> … <!-- /measured --> to write between.")
+        raise ValueError(f"{path} has no marks <!-- {mark} --> … <!-- /{mark} --> to write between.")
     replace_text(path, re.sub(pattern, lambda m: f"{m[1]}\n{text}\n{m[2]}", before, flags=re.DOTALL))
 
 

@@ -212,7 +212,7 @@ class Bar(TQDMProgressBar):
             shown |= {name: f"{100 * last[key]:.1f}%" for name, key in kinds}
         subsets = learned_subsets(pl_module.model)
         if any("theta_deg" in subset for subset in subsets):
-            shown["θ"] = " ".join(f"{subset['theta_deg']:.0f}°" for subset in subsets)
+            shown["θ"] = " ".join(f"{s['theta_deg']:.0f}°" for s in subsets if "theta_deg" in s)
         least = [min((v for k, v in subset.items() if k.startswith("P(")), default=1.0) for subset in subsets]
         if min(least) < 1:
             shown["least P"] = " ".join(f"{p:.2f}" for p in least)

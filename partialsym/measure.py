@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from partialsym.data import Split, as_float, normalise
+from partialsym.groups.base import rotation
 from partialsym.inference import evaluating, sampled
 from partialsym.models import named_densities
+from partialsym.warp import warp
 
 BATCH = 256
 ANGLES = tuple(range(0, 360, 15))
@@ -79,13 +80,8 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     """Float images [N, C, H, W] turned counter-clockwise: exact on quarter turns of squares, else bilinear on black."""
     if degrees % 90 == 0 and (images.shape[-1] == images.shape[-2] or degrees % 180 == 0):
         return images.rot90(int(degrees // 90), (-2, -1))
-    angle = torch.deg2rad(torch.tensor(degrees, dtype=images.dtype, device=images.device))
-    height, width = images.shape[-2:]
-    c, s, zero = angle.cos(), angle.sin(), angle * 0
-    # grid_sample has y down and unit coordinates per side, hence the aspect ratio.
-    matrix = torch.stack([torch.stack([c, -s * height / width, zero]), torch.stack([s * width / height, c, zero])])
-    grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    angle = torch.deg2rad(torch.tensor([degrees], dtype=images.dtype, device=images.device))
+    return warp(images, rotation(angle))
 
 
 def response(

@@ -1,4 +1,4 @@
-"""Tables, the paper's and our own: a YAML file each under experiments/, and what our runs put beside printed figures."""
+"""Tables, the paper's and our own: a YAML file each under experiments/, and our results beside printed figures."""
 
 import statistics
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -48,6 +49,7 @@ def train(
     root: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    alter: Callable[[nn.Module], object] | None = None,
 ) -> Run:
     """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
 
@@ -57,6 +59,8 @@ def train(
         root: where the data are, if not where the config says.
         resume: go on with an interrupted run; a finished one is returned as it is.
         progress: show a progress bar.
+        alter: changes the network, as built and before it is trained, in a way no config describes: for ablations.
+            The saved model does not know of it.
     Raises:
         ConfigError: the config cannot be run, or the folder exists already.
         Stopped: by the user; the last epoch's checkpoint is kept.
@@ -71,6 +75,8 @@ def train(
     preprocess = Preprocessing(data.mean, data.std)
     lightning.seed_everything(config.seed, verbose=False)
     model = build_model(config.model, data.channels, len(data.classes))
+    if alter is not None:
+        alter(model)
     check_size(model, data)
     run.begin(config)
     origin = provenance()  # of the code that trains, not of what is committed meanwhile

@@ -12,15 +12,23 @@ def warp(images: Tensor, matrices: Tensor, padding: Literal["zeros", "border"] =
 
     Args:
         images: [batch, channels, height, width], floating-point.
-        matrices: h, [batch, 2, 2] or one for all, [1, 2, 2]; orthogonal; x right, y up, centre of the image 0.
+        matrices: h, orthogonal, [batch, 2, 2] or one for all, [1, 2, 2]; x to the right, y up, 0 in the centre.
         padding: what lies outside the image: 0, or what its nearest border pixel has.
     Returns:
         [batch, channels, height, width]; differentiable in both.
     """
-    height, width = images.shape[-2:]
-    # grid_sample has y down and coordinates that reach 1 on every side; the inverse is the transpose.
-    xx, xy, yx, yy = matrices.flatten(1).unbind(1)
-    rows = torch.stack([torch.stack([xx, -yx * height / width], 1), torch.stack([-xy * width / height, yy], 1)], 1)
-    affine = F.pad(rows, (0, 1)).expand(len(images), 2, 3)
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid.to(images.dtype), padding_mode=padding, align_corners=False)
+    grid = _positions(matrices.mT, *images.shape[-2:]).to(images.dtype).expand(len(images), -1, -1, -1)
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
+def _positions(matrices: Tensor, height: int, width: int) -> Tensor:
+    """Where m·p is for the centre p of every pixel, in the coordinates of grid_sample: [n, height, width, 2].
+
+    By hand: torch's affine_grid rounds its product as the matrix precision says, and compiles for one batch size alone.
+    """
+    device, dtype = matrices.device, matrices.dtype
+    x = torch.arange(width, device=device, dtype=dtype) - (width - 1) / 2
+    y = (height - 1) / 2 - torch.arange(height, device=device, dtype=dtype)  # up, but down in grid_sample
+    p = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    moved = (matrices[:, None, None] * p[:, :, None]).sum(-1)
+    return torch.stack([moved[..., 0] * (2 / width), moved[..., 1] * (-2 / height)], -1)

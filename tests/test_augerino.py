@@ -226,11 +226,11 @@ def test_a_file_gives_the_same_answers_at_any_batch(suffix, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_compiled_step_is_one_graph_for_every_batch_size():
     torch._dynamo.reset()
-    model = Augerino(GResNet("SE2", width=2, samples=2, kernel_size=3), "E2", copies=2)
+    model = Augerino(GResNet("T2", width=2, kernel_size=3), "E2", copies=2)
     step = objective(model, TrainingConfig(width=0.1, monotonic=0.1))
     counter = CompileCounterWithBackend("aot_eager")
     fast = Compiled(step, backend=counter)
-    for size in (6, 4, 9):
+    for size in (6, 9):
         images, labels = torch.randn(size, 1, 14, 12), torch.randint(0, 10, (size,))
         found = []
         for run in (fast, step):

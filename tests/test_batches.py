@@ -76,3 +76,16 @@ def test_augmentation_comes_before_preprocessing_on_pixels_in_0_to_1():
 def test_an_order_without_a_batch_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"batch_size is {batch_size}: it must be from 1 to 23"):
         Order(Resident(split(), PREPROCESS), batch_size, seed=0)
+
+
+def test_an_epoch_of_several_passes_sees_every_image_as_often():
+    resident = Resident(split(), PREPROCESS)
+    order = Order(resident, 5, seed=0, repeats=5)
+    assert len(order) == 23  # 5 × 23 images in batches of 5: nothing is left over
+    index = torch.cat(list(order))
+    assert index.bincount().tolist() == [5] * 23
+    passes = index.split(23)
+    assert all(sorted(one.tolist()) == list(range(23)) for one in passes)
+    assert not torch.equal(passes[0], passes[1])
+    assert len(Order(resident, 7, seed=0, repeats=2)) == 6
+    assert torch.equal(torch.cat(list(Order(resident, 5, seed=0))), torch.cat(list(Order(resident, 5, 0, 1))))

@@ -147,7 +147,7 @@ def test_other_elements_than_its_own_are_refused(float64):
         def forward(self, images):
             return self.pool(self.conv(self.lift(Signal.image(images))))
 
-    with pytest.raises(ValueError, match="on 4 elements, .*nor a freezing that drops elements"):
+    with pytest.raises(ValueError, match=r"on 4 elements, .*nor a freezing that drops elements"):
         freeze(Own(), torch.randn(1, 1, 9, 9))
 
 
@@ -161,8 +161,6 @@ def test_other_elements_than_its_own_are_refused(float64):
 def test_heads_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         resnet(**options)
-    with pytest.raises(ConfigError, match="head is"):
-        build_model(ModelConfig(**{**options, "head": "linear", "sampling": "iid"}), 1, 2)
 
 
 def test_a_config_names_heads_and_augerino():
@@ -175,9 +173,14 @@ def test_a_config_names_heads_and_augerino():
     assert model.settings == {"model": "GResNet", "settings": model.model.settings, **outer}
     assert model(torch.randn(2, 1, 28, 28)).shape == (2, 3)
     assert isinstance(build_model(ModelConfig("T2", width=2, network="CNN13"), 1, 3), GCNN13)
-    for refused in (ModelConfig(augerino="T2"), ModelConfig(augerino="Mirror"), ModelConfig(augerino="E2", copies=3)):
-        with pytest.raises(ConfigError, match="model: (group|copies) is"):
-            build_model(refused, 1, 3)
+    for options, message in (
+        ({"augerino": "T2"}, "group is 'T2'"),
+        ({"augerino": "Mirror"}, "copies is 4: must be 2"),
+        ({"augerino": "E2", "copies": 3}, "copies is 3"),
+        ({"head": "linear", "sampling": "iid"}, "head is 'linear'"),
+    ):
+        with pytest.raises(ConfigError, match=f"model: {message}"):
+            build_model(ModelConfig(**options), 1, 3)
 
 
 def test_the_width_reward_widens_and_pushes_nothing_out():
@@ -221,6 +224,6 @@ def test_they_train_end_to_end(options, tmp_path):
     done = run(tmp_path, replace(TINY, model=replace(TINY.model, **options), training=training))
     result, model = done.result(), done.model().model
     assert result["subsets"] == learned_subsets(model)
-    assert [s["layer"] for s in result["subsets"]][0] == ("input" if "augerino" in options else "lifting")
+    assert result["subsets"][0]["layer"] == ("input" if "augerino" in options else "lifting")
     assert isinstance(model, Augerino) == ("augerino" in options)
     assert all(0 <= result["accuracy"][name] <= 1 for name in ("test", "test_all_elements", "test_proportional"))

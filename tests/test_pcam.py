@@ -129,7 +129,7 @@ def test_a_damaged_block_inside_is_refused(tmp_path, arrays):
     with path.open("r+b") as file:
         file.seek(start + 100)
         file.write(bytes(200))
-    with pytest.raises(ValueError, match="train_x.h5: damaged"):
+    with pytest.raises(ValueError, match=r"train_x\.h5: damaged"):
         pcam(tmp_path)
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from partialsym.data import load
-from partialsym.data.rotmnist import MEMBERS, generate, rotmnist, turns
+from partialsym.data.rotmnist import MEMBERS, generate, rotmnist
+from partialsym.groups.base import rotation
 from partialsym.measure import rotate
 from partialsym.warp import warp
 
@@ -72,14 +73,14 @@ def test_generated_digits_are_those_of_mnist_each_once_turned_by_its_angle():
 
 def test_warp_moves_a_quarter_turn_and_a_mirroring_exactly():
     x = torch.rand(4, 2, 6, 6, dtype=torch.float64)
-    quarters = turns(torch.arange(4, dtype=torch.float64) * torch.pi / 2)
+    quarters = rotation(torch.arange(4, dtype=torch.float64) * torch.pi / 2)
     expected = torch.stack([image.rot90(k, (-2, -1)) for k, image in enumerate(x)])
     torch.testing.assert_close(warp(x, quarters), expected, rtol=0, atol=1e-12)
     mirror = torch.tensor([[[-1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
     torch.testing.assert_close(warp(x, mirror), x.flip(-1), rtol=0, atol=1e-12)
     wide = torch.rand(1, 1, 6, 10, dtype=torch.float64)
     angle = torch.tensor([0.3], dtype=torch.float64)
-    torch.testing.assert_close(warp(wide, turns(angle)), rotate(wide, float(angle.rad2deg())), rtol=0, atol=1e-12)
+    torch.testing.assert_close(warp(wide, rotation(angle)), rotate(wide, float(angle.rad2deg())), rtol=0, atol=1e-12)
     assert float((warp(x, quarters[1:2]) - x.rot90(-1, (-2, -1))).abs().max()) > 0.1  # the other way round
 
 
@@ -126,14 +127,14 @@ def test_a_bad_archive_is_named(tmp_path, change, message):
 
 def test_an_altered_archive_a_loose_file_and_altered_mnist_are_refused(tmp_path):
     archive(tmp_path)
-    with pytest.raises(ValueError, match="MD5 .*, expected 0f9a947ff3d30e95cd685462cbf3b847"):
+    with pytest.raises(ValueError, match=r"MD5 .*, expected 0f9a947ff3d30e95cd685462cbf3b847"):
         rotmnist(tmp_path, sizes=SIZES)
     (tmp_path / "mnist_rotation_new.zip").unlink()
     np.savez(tmp_path / "mnist.npz", **arrays())
     made = rotmnist(tmp_path, sizes=SIZES, content_md5={}, sha256=None)
     assert (made.name, len(made.test)) == ("rotMNIST-generated", 4)
-    with pytest.raises(ValueError, match="rotMNIST made from MNIST has sha256 .*, expected aab54414"):
+    with pytest.raises(ValueError, match=r"rotMNIST made from MNIST has sha256 .*, expected aab54414"):
         rotmnist(tmp_path, sizes=SIZES, content_md5={})
     (tmp_path / MEMBERS[0]).write_text("0 0")
-    with pytest.raises(ValueError, match="train_valid.amat: must be inside mnist_rotation_new.zip"):
+    with pytest.raises(ValueError, match=r"train_valid.amat: must be inside mnist_rotation_new.zip"):
         rotmnist(tmp_path, sizes=SIZES, content_md5={}, sha256=None)

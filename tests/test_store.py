@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from partialsym import files, freeze
-from partialsym.models import GResNet
+from partialsym.models import GCNN13, Augerino, GResNet
 from partialsym.store import StoreError, load_model, save_model
 
 GROUPS = ["T2", "Mirror", "SE2", "E2", "C4", "D4"]
@@ -41,6 +41,91 @@ def test_every_setting_is_restored(tmp_path):
     model = small("SE2", partial=False, dropout=0.25, pools=["block2"], sampling="iid", kernel_options={"omega0": 3.0})
     save_model(model, tmp_path)
     assert load_model(tmp_path)[0].settings == model.settings
+
+
+def around(model=None, **options):
+    return Augerino(small("SE2") if model is None else model, "E2", copies=6, sampling="iid", **options)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: small("SE2", head="plane"),
+        lambda: small("SE2", head="linear"),
+        lambda: around(proportional=True),
+        lambda: around(small("E2", head="linear")),
+        lambda: around(GCNN13("D4", width=2, hidden=4)),
+    ],
+    ids=["plane", "linear", "Augerino", "Augerino round linear", "Augerino round CNN13"],
+)
+def test_heads_and_what_is_wrapped_round_a_network_come_back(model, tmp_path):
+    model, x = model(), torch.randn(2, 1, 12, 12)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.9)
+    model(x)
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)[0]
+    assert type(loaded) is type(model)
+    assert loaded.settings == json.loads(json.dumps(model.settings))
+    for mode in (False, True):
+        outputs = []
+        for m in (model.train(mode), loaded.train(mode)):
+            torch.manual_seed(7)
+            outputs.append(m(x))
+        assert torch.equal(*outputs)
+
+
+def test_augerino_round_a_foreign_model_or_frozen_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
+        save_model(around(torch.nn.Flatten()), tmp_path)
+    with pytest.raises(ValueError, match="this Augerino is frozen"):
+        save_model(freeze(around()), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "os.system", "settings": "true"}, "names the model 'os.system': must be one of GResNet"),
+        ({"model": "Linear", "settings": {"in_features": 1, "out_features": 1}}, "names the model 'Linear'"),
+        ({"model": "__class__", "settings": {}}, "names the model '__class__'"),
+        ({"model": ["GResNet"], "settings": INSIDE}, r"names the model \['GResNet'\]"),
+        ({"model": None, "settings": INSIDE}, "names the model None"),
+        ({"settings": INSIDE}, "names the model None"),
+        ({}, "names the model None"),
+        ([], r"has the settings \[\] of Augerino: must be a dict"),
+        ({"model": "GResNet", "settings": None}, "has the settings None of GResNet"),
+        ({"model": "GResNet", "settings": "E2"}, "has the settings 'E2' of GResNet"),
+        ({"model": "Augerino", "settings": {"model": "GResNet", "settings": INSIDE}}, "an Augerino in an Augerino"),
+        ({"model": "GResNet", "settings": {**INSIDE, "self": 1}}, "self"),
+        ({"model": "GResNet", "settings": {**INSIDE, "group": 5}}, "does not fit Augerino"),
+        ({"model": "GResNet", "settings": {**INSIDE, "head": ["plane"]}}, "head is"),
+        ({"model": "GResNet", "settings": {**INSIDE, "kernel": ["SIREN"]}}, "does not fit Augerino"),
+        ({"model": "GResNet", "settings": {**INSIDE, "width": 10**400}}, "does not fit Augerino"),
+        ({"model": "GResNet", "settings": {**INSIDE, "width": 3}}, "size"),
+        ({"model": "GResNet", "settings": INSIDE, "copies": "6"}, "does not fit Augerino"),
+        ({"model": "GResNet", "settings": INSIDE, "copies": 5}, "copies is 5"),
+        ({"model": "GResNet", "settings": INSIDE, "density": 1}, "density"),
+    ],
+)
+def test_a_damaged_record_of_what_is_inside_is_refused(tmp_path, settings, message):
+    save_model(around(), tmp_path)
+    if isinstance(settings, dict):
+        settings = {"group": "E2", "copies": 6, **settings}
+    edit(tmp_path, settings=settings)
+    with pytest.raises(StoreError, match=message):
+        load_model(tmp_path)
+
+
+def test_a_record_nested_without_end_is_refused(tmp_path):
+    save_model(around(), tmp_path)
+    (tmp_path / "model.json").write_text('{"settings": ' * 200_000)
+    with pytest.raises(StoreError, match="is not a model record"):
+        load_model(tmp_path)
 
 
 def test_float64_comes_back_as_float64(tmp_path):

@@ -48,5 +48,5 @@ def extra(module: str, ring: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = {"sklearn": "scikit-learn"}.get(name := module.split(".")[0], name)
+        package = {"sklearn": "scikit-learn", "PIL": "Pillow"}.get(name := module.split(".")[0], name)
         raise ImportError(f"{what} needs {package}: pip install 'partialsym[{ring}]' ({error})", name=name) from None

@@ -8,6 +8,7 @@ import numpy as np
 
 from partialsym.data.files import data_root, fetch
 from partialsym.data.idx import Bytes, md5, read_idx
+from partialsym.data.npz import read_npz
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -80,17 +81,8 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _read_npz(path: Path) -> dict[str, Bytes]:
-    with path.open("rb") as file:
-        try:
-            archive = np.load(file, allow_pickle=False)
-            names = archive.files
-            loaded = {key: archive[key] for key in FILES if key in names}
-        except Exception as error:  # a damaged zip fails in a dozen ways
-            raise ValueError(f"{path}: damaged or not an npz file ({error}): expected {', '.join(FILES)}") from None
-    for key in FILES:
-        if key not in loaded:
-            raise ValueError(f"{path}: no array {key!r}, found {sorted(names)}: expected {', '.join(FILES)}")
-        array = loaded[key]
+    loaded = read_npz(path, list(FILES))
+    for key, array in loaded.items():
         if array.dtype != np.uint8 or array.ndim != _ndim(key):
             found = f"{array.dtype} {list(array.shape)}"
             raise ValueError(f"{path} [{key}]: {found}, expected uint8 with {_ndim(key)} dimensions")

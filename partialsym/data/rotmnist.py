@@ -16,6 +16,7 @@ from partialsym.data.files import data_root
 from partialsym.data.mnist import STATISTICS
 from partialsym.data.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
 from partialsym.data.splitting import Labelled
+from partialsym.groups.base import rotation
 from partialsym.warp import warp
 
 SIZES = {"train": 10_000, "validation": 2_000, "test": 50_000}
@@ -81,16 +82,10 @@ def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> 
     images, labels = (np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])[chosen] for key in "xy")
     pixels = rearrange(torch.from_numpy(images), "n h w -> n 1 h w")
     turned = [
-        (warp(part.double(), turns(angle)) + 0.5).floor().to(torch.uint8)
+        (warp(part.double(), rotation(angle)) + 0.5).floor().to(torch.uint8)
         for part, angle in zip(pixels.split(4096), angles.split(4096), strict=True)
     ]
     return torch.cat(turned), torch.from_numpy(labels).long()
-
-
-def turns(angles: Tensor) -> Tensor:
-    """Rotations [n, 2, 2] by `angles` [n] in radians, counter-clockwise."""
-    c, s = angles.cos(), angles.sin()
-    return torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
 
 
 def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor, Tensor]:

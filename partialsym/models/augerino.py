@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from partialsym.conv import GroupConv
 from partialsym.densities import Density, Sampling, learned
 from partialsym.groups import group as group_named
 from partialsym.signal import Elements
+from partialsym.warp import warp
 
 
 class Augerino(nn.Module):
@@ -98,22 +97,7 @@ class Augerino(nn.Module):
         """
         # All images of an element move alike: they are its channels, and the positions are computed once.
         stacked = images.flatten(0, 1).expand(len(elements), -1, -1, -1)
-        grid = _positions(elements.matrices, *images.shape[-2:]).to(images.dtype)
-        moved = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
-        return moved.unflatten(1, images.shape[:2])
-
-
-def _positions(matrices: Tensor, height: int, width: int) -> Tensor:
-    """Where h·p is for the centre p of every pixel, in the coordinates of grid_sample: [n, height, width, 2].
-
-    By hand: torch's affine_grid rounds its product as the matrix precision says, and compiles for one batch size alone.
-    """
-    device, dtype = matrices.device, matrices.dtype
-    x = torch.arange(width, device=device, dtype=dtype) - (width - 1) / 2
-    y = (height - 1) / 2 - torch.arange(height, device=device, dtype=dtype)  # up, but down in grid_sample
-    p = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    moved = (matrices[:, None, None] * p[:, :, None]).sum(-1)
-    return torch.stack([moved[..., 0] * (2 / width), moved[..., 1] * (-2 / height)], -1)
+        return warp(stacked, elements.matrices.mT, padding="border").unflatten(1, images.shape[:2])
 
 
 def named_densities(model: nn.Module) -> Iterator[tuple[str, Density]]:

@@ -1,0 +1,132 @@
+"""What each departure from the published code does to the accuracy: `python -m benchmarks.departures`.
+
+The library holds our version of each alone. Here one of them at a time is put back as published, in a network that is
+otherwise the table's, trained as the table says. (What is said of the published code was found by running it; none of
+it is here.)
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.conv import GroupConv
+from partialsym.densities import Bernoulli, Density
+from partialsym.files import replace_file
+from partialsym.groups import SE2
+from partialsym.ops import FactoredKernel
+from partialsym.signal import Elements
+from partialsym.table import load_table
+from partialsym.train import train
+
+RESULTS = Path(__file__).parents[1] / "results" / "departures"
+
+
+class OneGradient(Density):
+    """θ as published: every rotation gets the derivative of the first one, where the true ones run from − to +."""
+
+    def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
+        theta, first = self.algebra.theta(), position[..., :1]
+        angles = torch.pi * (theta.detach() * position + (theta - theta.detach()) * first)
+        matrices = (self.group.exp(angles[..., None]) @ self.components[:, None]).flatten(0, 1)
+        return Elements(self.group, matrices, None if weights is None else weights.repeat_interleave(position.shape[1]))
+
+
+class SilentWhenDropped(Bernoulli):
+    """Mirrorings as published: a component that was not drawn gives its logit no gradient."""
+
+    def draw(self) -> Tensor:
+        drawn = super().draw()
+        return drawn * drawn.detach()
+
+
+class Sum(GroupConv):
+    """The convolution as published: a sum over the input's elements, not their mean."""
+
+    def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
+        k = super().factored_kernel(out, into)
+        total = len(into) if into.weights is None else into.weights.sum()
+        return k._replace(phi=k.phi * total, mean=k.mean * total)
+
+
+class Jump(SE2):
+    """The relative rotation δ in [0, 2π) as published: δ/π − 1, which jumps at the identity; and a dead input."""
+
+    def embed(self, h: Tensor) -> Tensor:
+        delta = torch.atan2(-h[..., 0, 1], h[..., 1, 1]).remainder(2 * torch.pi)
+        return torch.stack([delta / torch.pi - 1, torch.zeros_like(delta)], -1)
+
+
+def _become(kind: type[nn.Module], of: type[nn.Module], model: nn.Module) -> None:
+    changed = [module for module in model.modules() if type(module) is of]
+    assert changed, f"no {of.__name__} in the network: nothing would be measured"
+    for module in changed:
+        module.__class__ = kind  # the same parameters, by the same names
+
+
+def _jump(model: nn.Module) -> None:
+    for conv in model.modules():
+        if isinstance(conv, GroupConv) and conv.domain.name == "SE2":
+            conv.domain = Jump()
+            with torch.no_grad():  # the starting scale is not what is compared
+                grid = conv.group.grid(16).to(conv.taps)
+                conv.kernel.rescale(float(conv._mean_square(grid) / conv.out_channels) ** -0.5)
+
+
+ALTER: dict[str, Callable[[nn.Module], None]] = {
+    "theta-gradient": partial(_become, OneGradient, Density),
+    "mirror-gradient": partial(_become, SilentWhenDropped, Bernoulli),
+    "sum": partial(_become, Sum, GroupConv),
+    "embedding": _jump,
+}
+
+
+class Task(NamedTuple):
+    """A row of a table, and the departures taken back in it."""
+
+    table: str
+    row: str
+    departures: tuple[str, ...]
+
+
+TASKS = (
+    Task("mnist6", "SE2-8/partial/MNIST6-180", ("theta-gradient", "sum", "embedding")),
+    Task("mnist6", "Mirror-2/partial/MNIST6-M", ("mirror-gradient", "sum")),
+    Task("data_efficiency", "SE2-4/partial/rotMNIST/1000", ("theta-gradient", "sum", "embedding")),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--departures", default=",".join(ALTER))
+    parser.add_argument("--out", default="runs", help="folder of all runs; interrupted ones are resumed")
+    parser.add_argument("--publish", default=str(RESULTS), help="where the results are copied to")
+    options = parser.parse_args()
+    chosen = options.departures.split(",")
+    if unknown := [name for name in chosen if name not in ALTER]:
+        parser.error(f"departures names {unknown[0]!r}: must be of {', '.join(ALTER)}.")
+    for seed in map(int, options.seeds.split(",")):
+        for task in TASKS:
+            for departure in (name for name in task.departures if name in chosen):
+                place = f"{task.row}/{departure}"
+                config = load_table(task.table).experiment(task.row, seed)
+                run = train(
+                    config,
+                    Path(options.out) / "departures" / departure,
+                    resume=True,
+                    progress=False,
+                    alter=ALTER[departure],
+                )
+                target = Path(options.publish) / place / f"seed{seed}.json"
+                replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
+                print(place, seed, f"{100 * run.result()['accuracy']['test']:.2f}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
