@@ -23,6 +23,12 @@ from partialsym.table import Table, load_table, render
 from partialsym.train import build_model, calibration, check_size, load_data, precision, run_folder, train
 
 log = logging.getLogger(__name__)
+FIGURES = {
+    "subsets": "learned subsets per layer",
+    "depths": "learned subsets against depth",
+    "sizes": "accuracy against the size of the training set",
+    "responses": "responses to images turned through 360°",
+}
 
 
 def _say(text: str) -> None:
@@ -169,9 +175,9 @@ def reproduce(options: Namespace) -> None:
 
 def table(options: Namespace) -> None:
     chosen = load_table(options.table)
+    if not Path(options.results).is_dir():
+        raise FileNotFoundError(f"{options.results} does not exist: `reproduce --publish {options.results}` makes it.")
     folder = Path(options.results) / chosen.name
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} does not exist: `partialsym reproduce {chosen.name}` makes results.")
     text = render(chosen, folder)
     _say(text)
     if options.out:
@@ -180,15 +186,10 @@ def table(options: Namespace) -> None:
 
 
 def _figures(table: Table, folder: Path, out: Path) -> None:
-    from partialsym.figures import responses, save, subsets
+    from partialsym.figures import of_table, save
 
-    results = {row: found for row in table.rows if (found := table.results(folder, row))}
-    if partial := {row: found for row, found in results.items() if "/partial/" in row}:
-        save(subsets(partial), out / "subsets.png")
-        _say(f"learned subsets per layer: {out / 'subsets.png'}")
-    if turned := {row: found for row, found in results.items() if all("response" in result for result in found)}:
-        save(responses(turned), out / "responses.png")
-        _say(f"responses to images turned through 360°: {out / 'responses.png'}")
+    for name, figure in of_table({row: table.results(folder, row) for row in table.rows}).items():
+        _say(f"{FIGURES[name]}: {save(figure, out / f'{name}.png')}")
 
 
 def demo(options: Namespace) -> None:

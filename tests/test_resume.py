@@ -31,11 +31,19 @@ def kill_at(monkeypatch, step):
     monkeypatch.setattr(Fit, "training_step", training_step)
 
 
-@pytest.mark.parametrize("step", [2, 3, 5, 8])
-def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, step):
-    whole = run(tmp_path, replace(TINY, name="whole"))
+FEW = replace(  # a part of the images, several times an epoch, cropped at random, under Augerino
+    TINY,
+    data=replace(TINY.data, train_images=70, augment=("crop", "flip")),
+    model=replace(TINY.model, group="T2", samples=1, augerino="SE2", copies=2),
+    training=replace(TINY.training, repeats=3),
+)
+
+
+@pytest.mark.parametrize(("like", "step"), [(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)])
+def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, like, step):
+    whole = run(tmp_path, replace(like, name="whole"))
     kill_at(monkeypatch, step)
-    config = replace(TINY, name="died")
+    config = replace(like, name="died")
     with pytest.raises(Killed):
         run(tmp_path, config)
     monkeypatch.undo()

@@ -127,6 +127,7 @@ def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):
     for file in (tmp_path / "results").rglob("*.json"):
         result = json.loads(file.read_text())
         result["subsets"] = [{"layer": "last", "group": "SE2", "theta_deg": 90.0}]
+        result["images"] = {"train": 100}
         if "180" in str(file):
             result["response"] = {"angles": [0.0, 180.0], "share": [1.0, 0.0], "mean": [0.9, 0.1]}
         file.write_text(json.dumps(result))
@@ -135,7 +136,7 @@ def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):
     text = render(table, tmp_path / "results" / "mnist6")
     assert capsys.readouterr().out.startswith(text)
     assert (out / "table.md").read_text() == text + "\n"
-    assert {file.name for file in out.iterdir()} == {"table.md", "subsets.png", "responses.png"}
+    assert {file.name for file in out.iterdir()} == {"table.md", "subsets.png", "depths.png", "responses.png"}
 
 
 def test_the_committed_results_are_what_the_readme_says():

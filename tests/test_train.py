@@ -68,6 +68,35 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
     assert numbers[0][0] != numbers[2][0]
 
 
+def test_few_images_several_passes_an_epoch_and_augmentation(tmp_path):
+    few = replace(TINY, data=replace(TINY.data, train_images=70), training=replace(TINY.training, repeats=3, epochs=2))
+    done = run(tmp_path, few)
+    assert done.result()["images"]["train"] == 70
+    assert [row["step"] for row in done.history()] == [3, 6]  # 3 × 70 images in batches of 64
+    cropped = run(tmp_path, replace(few, name="cropped", data=replace(few.data, augment=("crop", "flip"))))
+    assert not same(weights(done), weights(cropped))
+    assert cropped.result()["accuracy"].keys() == done.result()["accuracy"].keys()
+    with pytest.raises(ValueError, match="has 244 training images, not the 300 asked for"):
+        run(tmp_path, replace(few, name="many", data=replace(few.data, train_images=300)))
+
+
+def test_augerino_trains_is_saved_and_shows_what_it_learned(tmp_path):
+    model = replace(TINY.model, group="T2", samples=1, augerino="SE2", copies=3)
+    done = run(tmp_path, replace(TINY, model=model, training=replace(TINY.training, width=0.1)), progress=True)
+    result = done.result()
+    assert result["subsets"][0]["layer"] == "input"
+    assert result["subsets"][0]["theta_deg"] == result["history"][-1]["input.theta_deg"]
+    assert type(done.model().model).__name__ == "Augerino"
+
+
+def test_an_altered_network_is_what_is_trained(tmp_path):
+    def freeze_head(model):
+        model.classifier.weight.requires_grad_(False).zero_()
+
+    done = run(tmp_path, alter=freeze_head)
+    assert not weights(done)["classifier.weight"].any()
+
+
 def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):
     config = replace(TINY, training=replace(TINY.training, select="best", epochs=4))
     done = run(tmp_path, config)

@@ -14,7 +14,7 @@ TINY = Experiment(
 
 
 def run(tmp_path, config=TINY, **options):
-    return train(config, tmp_path, progress=False, **options)
+    return train(config, tmp_path, **{"progress": False, **options})
 
 
 def weights(run):
