@@ -169,7 +169,7 @@ def test_report(run, tmp_path, capsys):
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
-        (["table", "mnist6", "--results", "nowhere"], "nowhere/mnist6 does not exist"),
+        (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
         (["fti"], "fti"),
     ],
 )

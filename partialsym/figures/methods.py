@@ -1,0 +1,73 @@
+"""What a row of results is of: which method, on which images."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from partialsym.config import ModelConfig
+
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row: the accuracies of its seeds, in %. `kind` is one of LOOKS, `method` says more where it has to."""
+
+    data: str
+    kind: str
+    method: str
+    size: int
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+
+def points_of(rows: Results) -> list[Point]:
+    """A point a row, in the order of the rows; what one method's rows on the same images differ in is in its name.
+
+    Raises:
+        ValueError: the seeds of a row differ in model or images.
+    """
+    read = {}
+    for row, seeds in rows.items():
+        models = [ModelConfig(**result["config"]["model"]).complete() for result in seeds]
+        names = {str(r["data"]) for r in seeds if "data" in r} or {str(seeds[0]["config"]["data"]["name"])}
+        sizes = {result["images"]["train"] for result in seeds}
+        if _differ(models) or len(names) > 1 or len(sizes) > 1:
+            raise ValueError(f"The seeds of {row!r} differ in model or images.")
+        read[row] = (names.pop(), models[0], sizes.pop())
+    groups: dict[tuple[str, str], list[ModelConfig]] = {}
+    for data, model, _ in read.values():
+        groups.setdefault((data, _kind(model)), []).append(model)
+    several = {(kind, key) for (_, kind), models in groups.items() for key in _differ(models)}
+    found = []
+    for row, (data, model, size) in read.items():
+        kind = _kind(model)
+        more = [_say(key, getattr(model, key)) for key in vars(model) if (kind, key) in several]
+        found.append(
+            Point(data, kind, ", ".join([kind, *more]), size, [100 * r["accuracy"]["test"] for r in rows[row]])
+        )
+    return found
+
+
+def _kind(model: ModelConfig) -> str:
+    """What the method is called; on T(2) there is nothing to be partial about."""
+    kind = "CNN" if model.group == "T2" else "Partial G-CNN" if model.partial else "G-CNN"
+    return f"{kind} + Augerino" if model.augerino else kind
+
+
+def _differ(models: Sequence[ModelConfig]) -> list[str]:
+    """Settings that these models do not share; `partial` is in the name of the method."""
+    keys = [f.name for f in fields(ModelConfig) if f.name != "partial"]
+    return [key for key in keys if any(getattr(m, key) != getattr(models[0], key) for m in models)]
+
+
+def _say(key: str, value: Any) -> str:
+    if key in ("group", "augerino"):
+        return re.sub(r"^(SE|E|T)2$", r"\1(2)", str(value))
+    return f"{key.replace('_', ' ')} {value}"
