@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.departures import RESULTS as DEPARTURES
 from benchmarks.departures import TASKS
 from benchmarks.tables import fill
-from partialsym.run import read_json
+from partialsym.results import read_result
 from partialsym.table import load_table, mean_std, render, tables
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,10 @@ def departures() -> str:
         ours = [100 * r["accuracy"]["test"] for r in table.results(ROOT / "results" / task.table, task.row)]
         for departure in task.departures:
             files = sorted((DEPARTURES / task.row / departure).glob("seed*.json"))
-            theirs = [100 * read_json(file)["accuracy"]["test"] for file in files]
+            results = [read_result(file) for file in files]
+            if strange := [f for f, r in zip(files, results, strict=True) if r.get("altered") != departure]:
+                raise ValueError(f"{strange[0]} is not of a network altered by {departure!r}.")
+            theirs = [100 * result["accuracy"]["test"] for result in results]
             cells = [task.row, departure, mean_std(ours), _count(ours), mean_std(theirs), _count(theirs)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -14,13 +14,14 @@ from jsonargparse import Namespace
 from partialsym.config import ConfigError, Experiment, keys_of
 from partialsym.cost import beside, costs
 from partialsym.densities import set_proportional
+from partialsym.evaluation import calibration
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import kept
 from partialsym.inference import recalibrate
 from partialsym.measure import Preprocessing, accuracy, logits, sampled_accuracies
 from partialsym.run import Run, Trained
 from partialsym.table import Table, load_table, render
-from partialsym.train import build_model, calibration, check_size, load_data, precision, run_folder, train
+from partialsym.train import build_model, check_size, load_data, precision, run_folder, train
 
 log = logging.getLogger(__name__)
 FIGURES = {
@@ -170,7 +171,7 @@ def reproduce(options: Namespace) -> None:
         if options.publish:
             target = Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json"
             replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
-    _say(render(table, out / table.name, rows))
+    _say(render(table, out / table.name, rows, [budget]))
 
 
 def table(options: Namespace) -> None:
@@ -188,7 +189,7 @@ def table(options: Namespace) -> None:
 def _figures(table: Table, folder: Path, out: Path) -> None:
     from partialsym.figures import of_table, save
 
-    for name, figure in of_table({row: table.results(folder, row) for row in table.rows}).items():
+    for name, figure in of_table(table.longest(folder)).items():
         _say(f"{FIGURES[name]}: {save(figure, out / f'{name}.png')}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from partialsym.config import ModelConfig, TrainingConfig
+from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.figures import responses, save, subsets, training
 from partialsym.files import replace_text
 from partialsym.page import Method, page
@@ -69,7 +69,7 @@ def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
     """What makes two runs the same method: neither their seed nor where the data lies."""
     model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
     training = asdict(TrainingConfig()) | config["training"]
-    data = {key: value for key, value in config["data"].items() if key != "root"}
+    data = asdict(DataConfig()) | config["data"] | {"root": None}
     return {key: value for key, value in config.items() if key != "seed"} | {
         "data": data,
         "model": model,

@@ -13,6 +13,7 @@ from torch import nn
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.files import replace_text
 from partialsym.measure import Preprocessing
+from partialsym.results import read_result
 from partialsym.store import StoreError, load_model
 
 
@@ -48,10 +49,10 @@ class Run:
         return Experiment.from_dict(read_yaml(path))
 
     def result(self) -> dict[str, Any]:
-        """Raises FileNotFoundError where the run has not finished."""
+        """Raises FileNotFoundError where the run has not finished, ValueError where its result is damaged."""
         if not self.finished:
             raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
-        return read_json(self.folder / "result.json")
+        return read_result(self.folder / "result.json")
 
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, from metrics.csv."""
@@ -64,6 +65,8 @@ class Run:
     def model(self) -> Trained:
         """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
         model, about = load_model(self.folder / "model")
+        if "altered" in about:
+            raise StoreError(f"{self.folder} is of a network altered by {about['altered']!r}: it cannot be rebuilt.")
         try:
             preprocess = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
             height, width = about["size"]
@@ -101,14 +104,6 @@ class Run:
 
     def write_result(self, result: dict[str, Any]) -> None:
         replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A result file; raises ValueError naming it where it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,16 +11,17 @@ from typing import Any
 import yaml
 
 from partialsym.config import ConfigError, Experiment
-from partialsym.run import flatten, read_json
+from partialsym.results import read_result
+from partialsym.run import flatten
 
-FORMAT = 1  # of a result
-HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap")
-ALWAYS = HEADER[:6]
+HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap", "data")
+ALWAYS = ("row", "ours", "n", "epochs", "budget")
 NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
     "budget": "Budget: `paper` where epochs, schedule and rates are the paper's.",
-    "sampled": "Sampled: accuracy under drawn elements, over seeds and draws.",
+    "sampled": "Sampled: accuracy under drawn elements on at most 5,000 test images, over seeds and draws.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
+    "data": "Data: where it is not the paper's.",
 }
 
 
@@ -29,18 +30,19 @@ class Table:
     """A table of the paper, or of our own.
 
     Attributes:
-        name, title, source: what it is and where its figures were printed.
-        rows: row → figure printed there, in percent; None where there is none.
+        name, title: what it is.
+        rows: row → figure printed elsewhere, in percent, as it is printed; None where there is none.
         settings: pattern of rows → {"data": …, "model": …, "training": …}; of all that match a row, later ones win.
-        budgets: name → the same, on top of `settings`; the first one is the default.
+        budgets: name → the same, on top of `settings`, from short to long; the first one is the default.
+        source: where figures were printed; None for a table of our own.
     """
 
     name: str
     title: str
-    source: str
-    rows: dict[str, float | None]
+    rows: dict[str, float | str | None]
     settings: dict[str, dict[str, Any]]
     budgets: dict[str, dict[str, dict[str, Any]]]
+    source: str | None = None
 
     def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
         """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET where the budget is not the table's first.
@@ -83,24 +85,36 @@ class Table:
         """
         budget = self.budget(budget)
         place = self.place(row, budget)
-        files = [*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")]
-        found = {file: read_json(file) for file in files}
-        for file, result in found.items():
-            self._check(file, result, row, budget)
-        return sorted(found.values(), key=lambda result: result["config"]["seed"])
+        found: dict[int, tuple[Path, dict[str, Any]]] = {}
+        for file in sorted([*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")]):
+            result = read_result(file)
+            seed = self._seed(file, result, row, budget)
+            if seed in found:
+                raise ValueError(f"{file} is seed {seed}, and so is {found[seed][0]}: one of them must go.")
+            found[seed] = file, result
+        if len(sources := {_data(result) for _, result in found.values()}) > 1:
+            raise ValueError(f"{folder / place} holds runs on different data: {', '.join(sorted(sources))}.")
+        return [result for _, (_, result) in sorted(found.items())]
 
-    def _check(self, file: Path, result: dict[str, Any], row: str, budget: str) -> None:
-        if not isinstance(result, dict) or result.get("format") != FORMAT:
-            version = result.get("format") if isinstance(result, dict) else None
-            raise ValueError(f"{file} has format version {version!r}: this version reads {FORMAT}.")
+    def longest(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
+        """The results of each row that has any, under the last budget it was run with."""
+        found = {row: [self.results(folder, row, budget) for budget in self.budgets] for row in self.rows}
+        return {row: results[-1] for row, all_ in found.items() if (results := [r for r in all_ if r])}
+
+    def _seed(self, file: Path, result: dict[str, Any], row: str, budget: str) -> int:
+        """The seed of a result; raises ValueError where it is not of this row."""
         try:
             held = Experiment.from_dict(result["config"])
-        except (KeyError, ConfigError) as error:
+        except ConfigError as error:
             raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
         ours, theirs = (flatten(c.to_dict()) for c in (self.experiment(row, held.seed, budget), held))
+        ours["altered"], theirs["altered"] = None, result.get("altered")
         if other := [key for key in ours if ours[key] != theirs[key]]:
             key = other[0]
             raise ValueError(f"{file} is of a run with {key} = {theirs[key]!r}: {self.name} has {ours[key]!r}.")
+        if f"seed{held.seed}" not in (file.stem, file.parent.name):
+            raise ValueError(f"{file} is of seed {held.seed}: it must be called so.")
+        return held.seed
 
 
 def tables() -> list[str]:
@@ -125,38 +139,45 @@ def mean_std(values: Sequence[float], digits: int = 2) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def render(table: Table, folder: Path, rows: Sequence[str] | None = None) -> str:
+def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budgets: Sequence[str] | None = None) -> str:
     """The table as Markdown, a pure function of the results in `folder`. What was not run is an empty cell.
 
-    A row has a line for every budget it was run with, or one that is empty.
+    A row has a line for every budget it was run with (of `budgets`, by default all), or one that is empty.
     """
-    lines = [line for row in rows or table.rows for line in _of_row(table, folder, row)]
+    lines = [line for row in rows or table.rows for line in _of_row(table, folder, row, budgets or list(table.budgets))]
     shown = [key for key in HEADER if key in ALWAYS or any(line.get(key) for line in lines)]
     cells = [shown, *([line.get(key, "") for key in shown] for line in lines)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
     rule = ["-" * w for w in widths]
     body = [_line(line, widths) for line in (cells[0], rule, *cells[1:])]
-    notes = " ".join(text for key, text in NOTES.items() if key in shown)
-    return "\n".join([f"### {table.title}", "", *body, "", f"Paper: {table.source}. {notes}"])
+    notes = [f"Paper: {table.source}."] if table.source else []
+    notes += [text for key, text in NOTES.items() if key in shown]
+    return "\n".join([f"### {table.title}", "", *body, "", " ".join(notes)])
 
 
-def _of_row(table: Table, folder: Path, row: str) -> list[dict[str, str]]:
+def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> list[dict[str, str]]:
     printed = table.rows[row]
-    first = {"row": row, "paper": "" if printed is None else f"{printed:.2f}".removesuffix("0")}
+    first = {"row": row} if printed is None else {"row": row, "paper": str(printed)}
     lines = []
-    for budget in table.budgets:
+    for budget in budgets:
         if results := table.results(folder, row, budget):
             gaps = [r["copy_gap"] for r in results if "copy_gap" in r]
-            ours = {
+            own = {
                 "ours": mean_std([100 * r["accuracy"]["test"] for r in results]),
                 "n": str(len(results)),
                 "epochs": "/".join(sorted({str(r["epochs"]) for r in results})),
                 "budget": budget,
                 "sampled": mean_std([100 * a for r in results for a in r["accuracy"]["test_sampled"]]),
                 "copy gap": f"{max(gaps):.0e}" if gaps else "",
+                "data": "" if _data(results[0]) == results[0]["config"]["data"]["name"] else _data(results[0]),
             }
-            lines.append(first | ours)
+            lines.append(first | own)
     return lines or [first]
+
+
+def _data(result: dict[str, Any]) -> str:
+    """What a run was really on: rotMNIST may be generated."""
+    return str(result.get("data", result["config"]["data"]["name"]))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -7,35 +7,34 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, augmentation, load
+from partialsym.evaluation import calibration, evaluation
 from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
-from partialsym.freezing import kept
-from partialsym.inference import evaluating, on_elements
-from partialsym.measure import (
-    Preprocessing,
-    accuracy,
-    copy_gap,
-    learned_subsets,
-    logits,
-    response,
-    sampled_accuracies,
-)
+from partialsym.inference import evaluating
+from partialsym.measure import Preprocessing
 from partialsym.models import NETWORKS, Augerino
 from partialsym.provenance import provenance
+from partialsym.results import FORMAT
 from partialsym.run import Run
 from partialsym.store import save_model
 
 log = logging.getLogger(__name__)
-DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy in a result: passes, and test images at most
+
+
+class Alteration(NamedTuple):
+    """A change to a network, in place, in a way no config describes: for ablations. The name stands in the result."""
+
+    name: str
+    apply: Callable[[nn.Module], object]
 
 
 class Stopped(KeyboardInterrupt):
@@ -49,7 +48,7 @@ def train(
     root: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
-    alter: Callable[[nn.Module], object] | None = None,
+    alter: Alteration | None = None,
 ) -> Run:
     """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
 
@@ -59,8 +58,7 @@ def train(
         root: where the data are, if not where the config says.
         resume: go on with an interrupted run; a finished one is returned as it is.
         progress: show a progress bar.
-        alter: changes the network, as built and before it is trained, in a way no config describes: for ablations.
-            The saved model does not know of it.
+        alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
     Raises:
         ConfigError: the config cannot be run, or the folder exists already.
         Stopped: by the user; the last epoch's checkpoint is kept.
@@ -68,6 +66,9 @@ def train(
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     run.check(config, resume)
+    altered = alter.name if alter else None
+    if run.finished and run.result().get("altered") != altered:
+        raise ConfigError(f"{run.folder} holds a run altered by {run.result().get('altered')!r}, not by {altered!r}.")
     if run.finished:
         log.info("%s has finished already", run.folder)
         return run
@@ -76,13 +77,16 @@ def train(
     lightning.seed_everything(config.seed, verbose=False)
     model = build_model(config.model, data.channels, len(data.classes))
     if alter is not None:
-        alter(model)
+        alter.apply(model)
     check_size(model, data)
     run.begin(config)
     origin = provenance()  # of the code that trains, not of what is committed meanwhile
     fit = _fit(config, run, model, data, preprocess, progress)
     result = _result(config, model, data, fit)
-    save_model(model.cpu(), run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
+    about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std, "size": data.size}
+    if altered:
+        about["altered"] = result["altered"] = altered
+    save_model(model.cpu(), run.folder / "model", **about)
     run.write_result({**result, **origin})
     return run
 
@@ -129,13 +133,6 @@ def precision(setting: str) -> str:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if fast else "32"
-
-
-def calibration(config: Experiment, data: Dataset, preprocess: Preprocessing) -> tuple[Tensor, ...]:
-    """The training images that BatchNorm statistics are recomputed on, in batches: the same for a run, always."""
-    chosen = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(config.seed))
-    chosen = chosen[: config.training.recalibration_images]
-    return preprocess(data.train.images[chosen]).split(config.training.batch_size)
 
 
 class _WriteHistory(Callback):
@@ -186,7 +183,7 @@ def _fit(
         try:
             trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            raise Stopped(f"{run.folder} is stopped; --resume goes on from its last finished epoch.") from None
+            raise Stopped(f"{run.folder} is stopped; with --resume it goes on after its last epoch.") from None
     if settings.select == "best":
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         fit.load_state_dict(state)
@@ -194,43 +191,12 @@ def _fit(
     return fit
 
 
-def _by_elements(config: Experiment, model: nn.Module, data: Dataset, test: float) -> dict[str, float]:
-    """Test accuracy on all n elements of every layer, and on ⌈nθ⌉; one of them is `test`, that of the model as is."""
-    preprocess = Preprocessing(data.mean, data.std)
-    device = next(model.parameters()).device
-    batches = [batch.to(device) for batch in calibration(config, data, preprocess)]
-    before, found = kept(model), {}
-    for name, proportional in (("test_all_elements", False), ("test_proportional", True)):
-        with on_elements(model, proportional, batches):
-            same = kept(model) == before  # the same elements: the same answers
-            found[name] = test if same else accuracy(logits(model, data.test.images, preprocess), data.test.labels)
-    return found
-
-
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> dict[str, Any]:
-    """What result.json holds. The test split is looked at here, once, and chooses nothing."""
-    preprocess = Preprocessing(data.mean, data.std)
-    validation, test = (
-        accuracy(logits(model, split.images, preprocess), split.labels) for split in (data.validation, data.test)
-    )
-    some = data.test[:SAMPLED]
-    result: dict[str, Any] = {
-        "format": 1,
+    """What result.json holds."""
+    return {
+        "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
-        "accuracy": {
-            "validation": validation,
-            "test": test,
-            **_by_elements(config, model, data, test),
-            "test_sampled": sampled_accuracies(model, some, preprocess, DRAWS, config.seed),
-        },
-        "data": data.name,
-        "images": {
-            "train": len(data.train),
-            "validation": len(data.validation),
-            "test": len(data.test),
-            "test_sampled": len(some),
-        },
-        "subsets": learned_subsets(model),
+        **evaluation(config, model, data),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,
@@ -239,8 +205,3 @@ def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> di
         "precision": precision(config.training.precision),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    if data.name.endswith(("-180", "-M")):
-        result["copy_gap"] = copy_gap(model, data.test, preprocess)
-    if data.name.endswith("-180"):
-        result["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
-    return result

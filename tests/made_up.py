@@ -17,6 +17,7 @@ def result(name="E2", *, seed=0, run="e2", theta=60.0, p=0.25, test=0.9, respons
     config = Experiment(name=run, seed=seed, model=ModelConfig(group=name, samples=8)).to_dict()
     curve = {"angles": ANGLES, "share": [a / 360 for a in ANGLES], "mean": [0.5] * len(ANGLES)}
     return {
+        "format": 1,
         "config": config,
         "accuracy": {"validation": 0.9, "test": test, "test_sampled": [0.7, 0.8]},
         "images": {"train": 1000, "validation": 100, "test": 100},

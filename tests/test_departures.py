@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from benchmarks.departures import ALTER, TASKS, OneGradient
-from partialsym import SE2, GResNet, learned
+from partialsym import SE2, GResNet, Mirror, learned
 from partialsym.densities import Bernoulli
+from partialsym.signal import Elements
 from partialsym.table import load_table
 
 
@@ -53,16 +54,18 @@ def test_a_dropped_component_is_silent():
         assert drawn[1][1] == (drawn[0][1] if drawn[0][0] else 0)
 
 
-def test_a_sum_is_n_times_the_mean_of_each_layer():
-    ours = network()
-    published = copy.deepcopy(ours)
+def test_a_sum_weighs_what_was_drawn_by_its_share_and_is_the_mean_while_nothing_is_dropped():
+    ours, published = network("Mirror", 2), network("Mirror", 2)
     ALTER["sum"](published)
-    for name in ("lifting", "last"):
-        layers = getattr(ours, name), getattr(published, name)
-        n = 1 if name == "lifting" else 8
-        out = ours.last.codomain.deterministic()
-        into = out if n == 8 else layers[0].codomain.deterministic().__class__(layers[0].domain, torch.eye(2)[None])
-        torch.testing.assert_close(layers[1].filters(out, into), n * layers[0].filters(out, into))
+    matrices = ours.last.codomain.deterministic().matrices
+    for weights, share in (([1.0, 1.0], 1.0), ([1.0, 0.0], 0.5)):
+        into = Elements(Mirror(), matrices, torch.tensor(weights))
+        kernels = (net.last.filters(into, into) for net in (published, ours))
+        torch.testing.assert_close(next(kernels), share * next(kernels))
+    turned, same = network(), network()
+    ALTER["sum"](turned)
+    images = torch.randn(2, 1, 28, 28)
+    torch.testing.assert_close(turned.eval()(images), same.eval()(images))
 
 
 def test_the_published_embedding_jumps_at_the_identity_and_ours_does_not():
@@ -83,9 +86,17 @@ def test_each_task_is_a_row_and_each_altered_network_trains(task):
     for departure in task.departures:
         model = network(config.model.group, config.model.samples)
         names = list(model.state_dict())
+        images, ours = torch.randn(2, 1, 28, 28), copy.deepcopy(model)
         ALTER[departure](model)
         assert list(model.state_dict()) == names
-        model(torch.randn(2, 1, 28, 28)).square().sum().backward()
+        answers = []
+        for net in (ours, model):
+            torch.manual_seed(2)  # both draw alike
+            with torch.autocast("cpu", torch.bfloat16):  # as in training
+                answers.append(net(images))
+        if departure.endswith("gradient"):
+            assert torch.equal(*answers)
+        answers[1].square().sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 

@@ -1,6 +1,7 @@
 """Tables: a pure function of the results; what was not run is an empty cell."""
 
 import json
+import re
 import statistics
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +19,8 @@ def write(folder, row, seed, test, sampled=(0.5,), gap=1e-6, epochs=4, *, table=
         "format": 1,
         "config": table.experiment(row, seed, budget).to_dict(),
         "accuracy": {"test": test, "test_sampled": list(sampled)},
+        "images": {"train": 100, "test": 100},
+        "subsets": [{"layer": "last", "group": "SE2", "theta_deg": 90.0}],
         "copy_gap": gap,
         "epochs": epochs,
         **changed,
@@ -98,6 +101,58 @@ def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
         render(table, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"accuracy": 3}, "accuracy = 3: must be a mapping"),
+        ({"accuracy": {"test_sampled": [0.5]}}, r"accuracy.test = None: must be a number in \[0, 1\]"),
+        ({"accuracy": {"test": 99.1, "test_sampled": [0.5]}}, "accuracy.test = 99.1"),
+        ({"accuracy": {"test": 0.5, "test_sampled": ["x"]}}, "accuracy.test_sampled = .'x'.: must be a list of num"),
+        ({"epochs": "4"}, "epochs = 4: must be a number of epochs"),
+        ({"images": {}}, "images.train = None"),
+        ({"subsets": [{"layer": "last"}]}, "subsets = .*: must be a list of layers"),
+        ({"copy_gap": "small"}, "copy_gap = small"),
+        ({"response": {}}, "response.angles = None"),
+        ({"config": None}, "config = None"),
+        ({"altered": "sum"}, "of a run with altered = 'sum': mnist6 has None"),
+    ],
+)
+def test_a_damaged_result_is_one_line(tmp_path, capsys, changed, message):
+    file = write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5, **changed)
+    assert main(["table", "mnist6", "--results", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"partialsym: {file} ")
+    assert re.search(message, said)
+    assert said.count("\n") == 1
+
+
+def test_no_run_counts_twice_and_no_two_data_sets_are_one_row(tmp_path):
+    row, table = "SE2-4/full/rotMNIST", load_table("table2")
+    file = write(tmp_path, row, 0, 0.9, table="table2", data="rotMNIST-generated")
+    assert "| rotMNIST-generated |" in render(table, tmp_path)
+    copy = file.with_name("seed7.json")
+    copy.write_text(file.read_text())
+    with pytest.raises(ValueError, match=f"{copy} is of seed 0: it must be called so"):
+        render(table, tmp_path)
+    copy.unlink()
+    (file.parent / "seed0").mkdir()
+    (file.parent / "seed0" / "result.json").write_text(file.read_text())
+    with pytest.raises(ValueError, match=r"is seed 0, and so is .*: one of them must go"):
+        render(table, tmp_path)
+    (file.parent / "seed0" / "result.json").unlink()
+    write(tmp_path, row, 1, 0.9, table="table2", data="rotMNIST")
+    with pytest.raises(ValueError, match=r"runs on different data: rotMNIST, rotMNIST-generated\."):
+        render(table, tmp_path)
+
+
+def test_figures_are_of_the_longest_budget_that_was_run(tmp_path):
+    row, folder = "SE2-4/partial/rotMNIST", tmp_path / "table2"
+    write(folder, row, 0, 0.98, table="table2")
+    write(folder, row, 0, 0.99, table="table2", budget="paper")
+    (found,) = load_table("table2").longest(folder)[row]
+    assert found["accuracy"]["test"] == 0.99
+
+
 def test_every_pattern_of_every_table_matches_a_row():
     for table in map(load_table, tables()):
         patterns = [*table.settings, *(pattern for budget in table.budgets.values() for pattern in budget)]
@@ -126,8 +181,6 @@ def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):
         write(tmp_path / "results" / "mnist6", row, 0, 0.5)
     for file in (tmp_path / "results").rglob("*.json"):
         result = json.loads(file.read_text())
-        result["subsets"] = [{"layer": "last", "group": "SE2", "theta_deg": 90.0}]
-        result["images"] = {"train": 100}
         if "180" in str(file):
             result["response"] = {"angles": [0.0, 180.0], "share": [1.0, 0.0], "mean": [0.9, 0.1]}
         file.write_text(json.dumps(result))

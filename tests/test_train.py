@@ -13,7 +13,8 @@ from partialsym.densities import Bernoulli, Uniform
 from partialsym.fitting import schedule
 from partialsym.measure import accuracy, logits
 from partialsym.models import GResNet
-from partialsym.train import build_model, precision
+from partialsym.store import StoreError, load_model
+from partialsym.train import Alteration, build_model, precision
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -89,12 +90,17 @@ def test_augerino_trains_is_saved_and_shows_what_it_learned(tmp_path):
     assert type(done.model().model).__name__ == "Augerino"
 
 
-def test_an_altered_network_is_what_is_trained(tmp_path):
-    def freeze_head(model):
-        model.classifier.weight.requires_grad_(False).zero_()
-
-    done = run(tmp_path, alter=freeze_head)
-    assert not weights(done)["classifier.weight"].any()
+def test_an_altered_network_is_what_is_trained_and_says_so(tmp_path):
+    zero = Alteration("zero", lambda model: model.classifier.weight.requires_grad_(False).zero_())
+    done = run(tmp_path, alter=zero)
+    saved, about = load_model(done.folder / "model")
+    assert not saved.classifier.weight.any()
+    assert done.result()["altered"] == about["altered"] == "zero"
+    with pytest.raises(StoreError, match="altered by 'zero': it cannot be rebuilt"):
+        done.model()
+    with pytest.raises(ConfigError, match="holds a run altered by 'zero', not by None"):
+        run(tmp_path, resume=True)
+    assert run(tmp_path, alter=zero, resume=True).result() == done.result()
 
 
 def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):

@@ -105,11 +105,15 @@ class Density(nn.Module):
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
         """position [components or 1, r] in [−1, 1] and weights [components] → Elements, component after component."""
         with torch.autocast(self.components.device.type, enabled=False):
-            angles = (self.algebra.theta() * torch.pi * position)[..., None][..., : self.group.dim]
+            angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
         if weights is not None:
             weights = weights.repeat_interleave(position.shape[1])
         return Elements(self.group, matrices, weights)
+
+    def _angles(self, position: Tensor) -> Tensor:
+        """The reparametrisation: positions in [−1, 1] → angles in [−θπ, θπ], of the same shape."""
+        return self.algebra.theta() * torch.pi * position
 
     def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from partialsym.files import replace_file
 
 T = TypeVar("T")
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds
 INK, GREY, PALE = "#22282f", "#66707a", "#e3e6ea"
 BLUE, ORANGE, DEEP = "#0072b2", "#d55e00", "#0a1c2e"  # the first two are told apart by everyone
 FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.projections.polar import PolarAxes
 
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, blank, some, write
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, blank, some, write
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
 CELL, MARGIN = 1.45, 0.3  # inches
 
 

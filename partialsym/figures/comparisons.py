@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from partialsym.config import ModelConfig
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, blank, some
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.circles import responses, subsets
 from partialsym.figures.depths import depths
 from partialsym.figures.methods import Point, points_of
 from partialsym.figures.placing import fit, frame, spread
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
 LOOKS = {  # of kinds of methods: colours that everyone tells apart, marks that are told apart in grey
     "CNN": (INK, "s"),
     "G-CNN": (ORANGE, "^"),

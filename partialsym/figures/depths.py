@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, blank, some
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.dials import Cell, gather
 from partialsym.figures.placing import fit, frame
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
 THETA, TURNED, MIRRORED = "theta", "P of turns", "P of mirrorings"
 LOOKS: dict[str, dict[str, Any]] = {
     THETA: {"color": BLUE, "marker": "o", "ls": "-"},

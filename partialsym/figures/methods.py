@@ -1,15 +1,14 @@
 """What a row of results is of: which method, on which images."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from partialsym.config import ModelConfig
-
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
+from partialsym.figures.canvas import Results
 
 
 @dataclass(frozen=True)

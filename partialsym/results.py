@@ -1,0 +1,65 @@
+"""What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises ValueError naming it where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a run.
+
+    Raises:
+        ValueError: the file is damaged, of another format version, or lacks what every result has.
+    """
+    result = read_json(path)
+    version = result.get("format") if isinstance(result, Mapping) else None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+    accuracy, images, _ = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
+    if "response" in result:
+        response = _mapping(path, result, "response")
+        for key in ("angles", "share", "mean"):
+            _check(path, f"response.{key}", response.get(key), _numbers(response.get(key)), "a list of numbers")
+    _check(path, "accuracy.test", accuracy.get("test"), _share(accuracy.get("test")), "a number in [0, 1]")
+    sampled = accuracy.get("test_sampled")
+    _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
+    _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
+    _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
+    _check(path, "copy_gap", result.get("copy_gap"), isinstance(result.get("copy_gap", 0.0), int | float), "a number")
+    subsets = result.get("subsets")
+    good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
+    _check(path, "subsets", subsets, good, "a list of layers")
+    return result
+
+
+def _mapping(path: Path, result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    _check(path, key, result.get(key), isinstance(result.get(key), Mapping), "a mapping")
+    return result[key]
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(number, int | float) for number in value)
+
+
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _check(path: Path, key: str, value: Any, good: bool, right: str) -> None:
+    if not good:
+        raise ValueError(f"{path} has {key} = {str(value)[:60]}: must be {right}.")
