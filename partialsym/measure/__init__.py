@@ -1,0 +1,33 @@
+"""What a model has learned and how it behaves: numbers, no pictures. Evaluation is in float32, in eval mode."""
+
+from partialsym.measure.basics import BATCH, Preprocessing, accuracy, copy_gap, logits, sampled_accuracies
+from partialsym.measure.errors import TURNS, equivariance_errors
+from partialsym.measure.local import lie_derivative
+from partialsym.measure.ranges import measured_range, range_of
+from partialsym.measure.responses import ANGLES, class_responses, predictions_unchanged, response, turned_logits
+from partialsym.measure.subsets import learned_subsets, subset_spread
+from partialsym.measure.turning import control_error, control_image, rotate
+
+__all__ = [
+    "ANGLES",
+    "BATCH",
+    "TURNS",
+    "Preprocessing",
+    "accuracy",
+    "class_responses",
+    "control_error",
+    "control_image",
+    "copy_gap",
+    "equivariance_errors",
+    "learned_subsets",
+    "lie_derivative",
+    "logits",
+    "measured_range",
+    "predictions_unchanged",
+    "range_of",
+    "response",
+    "rotate",
+    "sampled_accuracies",
+    "subset_spread",
+    "turned_logits",
+]

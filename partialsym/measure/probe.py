@@ -1,0 +1,157 @@
+"""The layers of a model seen as functions on the plane, on their own elements or on given ones."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from partialsym.conv import GroupConv
+from partialsym.data import as_float
+from partialsym.densities import Density
+from partialsym.inference import evaluating
+from partialsym.measure.basics import Preprocessing, place
+from partialsym.measure.turning import Motion, inscribed
+from partialsym.models import Augerino
+from partialsym.signal import Elements, Signal
+
+OUTPUT = "output"
+BATCH = 64  # of images: the maps of all layers are held
+Maps = dict[str, Tensor]
+Given = Callable[[GroupConv, bool], Elements | None]
+
+
+def plane(out: Tensor | Signal) -> Tensor:
+    """A signal's weighted mean over H, [batch, channels, height, width]; a tensor as it is."""
+    if not isinstance(out, Signal):
+        return out
+    mean = out.elements.mean_weights()
+    return out.values.mean(2) if mean is None else torch.einsum("bcnhw,n->bchw", out.values, mean.to(out.values))
+
+
+class Probe:
+    """A model whose passes show the output of every GroupConv, and the model's own, as functions on the plane.
+
+    Of an Augerino the layers are those of the network inside, on the images as they come.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.inside: nn.Module = model.model if isinstance(model, Augerino) else model
+        self.names = {m: name for name, m in self.inside.named_modules() if isinstance(m, GroupConv)}
+        self.movable = bool(self.names) and not any(isinstance(m, _ConvNd) for m in self.inside.modules())
+
+    def own(self, x: Tensor, factor: int = 1) -> tuple[Maps, list[Elements]]:
+        """A pass on the layers' own elements, or on `factor` times as many rotations: maps, elements a call."""
+
+        def given(conv: GroupConv, told: bool) -> Elements | None:
+            density = conv.codomain
+            if factor == 1 or told or density is None or not density.group.dim or not density.algebra.theta():
+                return None
+            return _denser(density, factor)
+
+        maps, elements = self._pass(x, given)
+        if self.inside is not self.model:
+            maps[OUTPUT] = plane(self.model(x))
+        return maps, elements
+
+    def on(self, x: Tensor, elements: Sequence[Elements]) -> Maps:
+        """A pass on given elements, one set a call; no maps where a model's equivariance does not rest on elements."""
+        if not self.movable:
+            return {}
+        rest = iter(elements)
+        maps, _ = self._pass(x, lambda _conv, _told: next(rest))
+        if self.inside is not self.model:
+            del maps[OUTPUT]  # an Augerino's copies are no layer's elements
+        return maps
+
+    def returned(
+        self, moved: Tensor, motion: Motion, elements: Sequence[Elements], factor: int = 1
+    ) -> tuple[Maps, Maps]:
+        """g⁻¹·f(g·x) from g·x, on the layers' own elements and on the transported ones {g·h_i}."""
+        carried = self.on(moved, [e.transport(motion.matrix()) for e in elements])
+        return _undone(self.own(moved, factor)[0], motion), _undone(carried, motion)
+
+    def _pass(self, x: Tensor, given: Given) -> tuple[Maps, list[Elements]]:
+        maps: Maps = {}
+        seen: list[Elements] = []
+        calls: dict[GroupConv, int] = defaultdict(int)
+
+        def before(conv: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+            at = given(conv, len(args) > 1 or kwargs.get("at") is not None)
+            return None if at is None else (args[:1], {**kwargs, "at": at})
+
+        def after(conv: Any, _: object, out: Signal) -> None:
+            calls[conv] += 1
+            name = self.names[conv] if calls[conv] == 1 else f"{self.names[conv]} ({calls[conv]})"
+            maps[name] = plane(out)
+            seen.append(out.elements)
+
+        with _hooks(self.names, before, after):
+            maps[OUTPUT] = plane(self.inside(x))
+        return maps, seen
+
+
+def prepared(x: Tensor, motion: Motion, preprocess: Preprocessing) -> Tensor:
+    """What the model takes: g·x on black outside the inscribed disc, normalised."""
+    # The disc comes last: every moved image then has the same edge, and no corner comes in or is lost.
+    return preprocess(motion(x, "border") * inscribed(x))
+
+
+@contextmanager
+def batches(model: nn.Module, images: Tensor) -> Iterator[Iterator[Tensor]]:
+    """Images in [0, 1] in batches, where the model is and in its precision; it is in eval mode meanwhile."""
+    device, dtype = place(model)
+    with torch.no_grad(), evaluating(model), torch.autocast(device.type, enabled=False):
+        yield (as_float(batch).to(device, dtype) for batch in images.split(BATCH))
+
+
+class Norms:
+    """Sums of squares, on the inscribed disc of maps, of everything added under a key."""
+
+    def __init__(self) -> None:
+        self.squares: dict[Any, float] = defaultdict(float)
+        self.counts: dict[Any, float] = defaultdict(float)
+
+    def add(self, key: Any, values: Tensor) -> None:
+        """Add values [batch, channels, height, width], or of any other shape, of which all count."""
+        inside = inscribed(values) if values.ndim == 4 else values.new_ones(())
+        self.squares[key] += float((values * inside).double().square().sum())
+        self.counts[key] += values.numel() * float(inside.mean())
+
+    def mean_square(self, key: Any) -> float:
+        """The mean of the squares added."""
+        return self.squares[key] / self.counts[key]
+
+    def ratio(self, key: Any, reference: Any) -> float | None:
+        """√(Σ key² / Σ reference²); 0 where both are 0, and None where nothing was added."""
+        if key not in self.squares:
+            return None
+        above, below = self.squares[key], self.squares[reference]
+        return (above / below) ** 0.5 if below else (0.0 if not above else float("inf"))
+
+
+def _undone(maps: Maps, motion: Motion) -> Maps:
+    return {key: motion.undo(values, "border") if values.ndim == 4 else values for key, values in maps.items()}
+
+
+def _denser(density: Density, factor: int) -> Elements:
+    """Its deterministic elements, with `factor` times as many rotations a component."""
+    denser = copy(density)  # its parameters are shared, its number of elements is not
+    denser.samples = density.samples * factor
+    return denser.deterministic()
+
+
+@contextmanager
+def _hooks(convs: dict[GroupConv, str], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    handles = [conv.register_forward_pre_hook(before, with_kwargs=True) for conv in convs]
+    handles += [conv.register_forward_hook(after) for conv in convs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,80 @@
+"""How far images can be turned before a model's accuracy changes."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from torch import nn
+
+from partialsym.data import Split
+from partialsym.measure.basics import Preprocessing, accuracy
+from partialsym.measure.responses import turned_logits
+
+
+def range_of(angles: Sequence[float], accuracies: Sequence[float], tolerance: float = 0.01) -> float:
+    """The largest a such that |acc(φ) − acc(0°)| ≤ tolerance at every given φ with |φ| ≤ a, in degrees.
+
+    The first violation ends it, on either side: what a curve does farther out does not count.
+
+    Args:
+        angles: φ in degrees, in any order, all alike modulo 360° (345 is −15); 0 must be among them.
+        accuracies: in [0, 1], one an angle.
+        tolerance: 0.01 is one point; a step in the accuracy of just that much is within it.
+    Returns:
+        One of the |φ| given, so that its resolution is theirs: 0 where the next angle violates it, the largest,
+        180 on a whole circle, where none does.
+    Raises:
+        ValueError: the lengths differ, 0° is missing, or an argument is out of range.
+
+    >>> range_of([0, 10, -10, 20, -20], [0.95, 0.95, 0.945, 0.95, 0.70])
+    10.0
+    """
+    if len(angles) != len(accuracies):
+        raise ValueError(f"{len(angles)} angles but {len(accuracies)} accuracies: must be one an angle.")
+    if tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance}: must be at least 0.")
+    if wrong := [a for a in accuracies if not 0 <= a <= 1]:
+        raise ValueError(f"accuracies hold {wrong[0]}: must be in [0, 1].")
+    at: dict[float, list[float]] = defaultdict(list)
+    for angle, value in zip(angles, accuracies, strict=True):
+        at[abs((angle + 180) % 360 - 180)].append(value)
+    if 0 not in at:
+        raise ValueError(f"angles are {list(angles)}: 0 must be among them.")
+    upright, largest = at[0][0], 0.0
+    for distance in sorted(at):
+        if any(abs(value - upright) > tolerance + 1e-9 for value in at[distance]):  # 0.95 − 0.94 is above 0.01
+            break
+        largest = float(distance)
+    return largest
+
+
+def measured_range(
+    model: nn.Module, split: Split, preprocess: Preprocessing, step: float = 5, tolerance: float = 0.01
+) -> float:
+    """The measured range: the largest a on a grid of `step` degrees such that the accuracy at every |φ| ≤ a is within
+    `tolerance` of that at 0°. See `range_of`.
+
+    Images are turned on black, in both directions, outwards until the first violation: what lies beyond costs nothing.
+
+    Args:
+        split: labelled images.
+        step: degrees; a divisor of 180.
+        tolerance: 0.01 is one point.
+    Returns:
+        Degrees in [0, 180]: 0 where the first step violates it, 180 where none does.
+    Raises:
+        ValueError: step does not divide 180, or tolerance is negative.
+    """
+    if step <= 0 or 180 % step:
+        raise ValueError(f"step is {step}: must be a positive divisor of 180 (degrees).")
+    angles: list[float] = []
+    accuracies: list[float] = []
+    for k in range(round(180 / step) + 1):
+        a = k * step
+        both = [a] if a in (0, 180) else [a, -a]
+        angles += both
+        accuracies += [
+            accuracy(scores, split.labels) for scores in turned_logits(model, split.images, preprocess, both)
+        ]
+        if (found := range_of(angles, accuracies, tolerance)) < a:
+            return found
+    return 180.0

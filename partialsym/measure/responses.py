@@ -1,0 +1,114 @@
+"""What a model answers to images that are turned and mirrored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.data import Split, as_float
+from partialsym.measure.basics import Preprocessing, logits
+from partialsym.measure.turning import Motion
+
+ANGLES = tuple(range(0, 360, 15))
+
+
+def turned_logits(
+    model: nn.Module,
+    images: Tensor,
+    preprocess: Preprocessing,
+    angles: Sequence[float] = ANGLES,
+    mirrored: bool = False,
+) -> Tensor:
+    """Logits of images turned by each angle (on black; exact on quarter turns of squares): [angles, N, classes].
+
+    Args:
+        images: [N, C, H, W], uint8 or in [0, 1].
+        angles: degrees, counter-clockwise.
+        mirrored: the images are mirrored left-right before they are turned.
+    Raises:
+        ValueError: no angle is given.
+    """
+    if not len(angles):
+        raise ValueError("angles is empty: must be at least one, in degrees.")
+    images = as_float(images)
+    return torch.stack([logits(model, Motion(float(a), mirrored)(images), preprocess) for a in angles])
+
+
+def response(
+    model: nn.Module, images: Tensor, preprocess: Preprocessing, angles: Sequence[float] = ANGLES, label: int = 0
+) -> dict[str, list[float]]:
+    """The answer to images, uint8 or in [0, 1], turned through a circle (Romero & Lohit 2022, figure 4).
+
+    Returns:
+        "angles" in degrees; "share", that of images with P(label) > ½; "mean" of P(label).
+    """
+    p = turned_logits(model, images, preprocess, angles).softmax(2)[:, :, label].double()
+    share = (p > 0.5).double().mean(1)
+    return {"angles": [float(a) for a in angles], "share": share.tolist(), "mean": p.mean(1).tolist()}
+
+
+def predictions_unchanged(
+    model: nn.Module,
+    images: Tensor,
+    preprocess: Preprocessing,
+    angles: Sequence[float] = ANGLES,
+    mirrored: bool = False,
+) -> dict[str, list[float]]:
+    """Share of images whose prediction stays what it is upright: mean over x of [argmax f(g·x) = argmax f(x)].
+
+    Right or wrong does not matter: no labels are asked for.
+
+    Args:
+        images: [N, C, H, W], uint8 or in [0, 1].
+        angles: degrees, counter-clockwise.
+        mirrored: measure images mirrored left-right, then turned, too.
+    Returns:
+        "angles"; "share" at each, in [0, 1]; and "mirrored", that of mirrored images, where asked for.
+    Raises:
+        ValueError: no angle is given.
+    """
+    upright = logits(model, as_float(images), preprocess).argmax(1)
+
+    def share(flip: bool) -> list[float]:
+        turned = turned_logits(model, images, preprocess, angles, flip).argmax(2)
+        return (turned == upright).double().mean(1).tolist()
+
+    found = {"angles": [float(a) for a in angles], "share": share(False)}
+    return found | ({"mirrored": share(True)} if mirrored else {})
+
+
+def class_responses(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocessing,
+    angles: Sequence[float] = ANGLES,
+    mirrored: bool = False,
+) -> dict[str, Any]:
+    """Response curves: the mean probability of each class by angle, for the images of each true class.
+
+    mean[k][c][i] is the mean of softmax(f(g_i·x))_c over the images x with label classes[k].
+
+    Args:
+        split: labelled images.
+        angles: degrees, counter-clockwise.
+        mirrored: measure images mirrored left-right, then turned, too.
+    Returns:
+        "angles"; "classes", the labels that occur, ascending; "images", how many have each; "mean", lists
+        [true class][class][angle]; and "mirrored", the same of mirrored images, where asked for.
+    Raises:
+        ValueError: no angle is given.
+    """
+    classes, counts = split.labels.unique(return_counts=True)
+
+    def mean(flip: bool) -> list[list[list[float]]]:
+        p = turned_logits(model, split.images, preprocess, angles, flip).double().softmax(2)
+        return [p[:, split.labels == k].mean(1).T.tolist() for k in classes]
+
+    found = {
+        "angles": [float(a) for a in angles],
+        "classes": classes.tolist(),
+        "images": counts.tolist(),
+        "mean": mean(False),
+    }
+    return found | ({"mirrored": mean(True)} if mirrored else {})
