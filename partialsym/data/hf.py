@@ -1,0 +1,115 @@
+"""Image data sets of the Hugging Face Hub, or saved by its library."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from partialsym.data.base import Dataset
+from partialsym.data.files import extra
+from partialsym.data.folder import SPLITS
+from partialsym.data.gathering import Picture, Preparation, gather
+from partialsym.images import Fit
+
+
+def hf(
+    name: str,
+    *,
+    config: str | None = None,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "resize",
+    channels: Literal[1, 3] | None = None,
+    validation: float = 0.1,
+    test: float = 0.2,
+    split_seed: int = 0,
+    root: str | os.PathLike[str] | None = None,
+    image: str | None = None,
+    label: str | None = None,
+) -> Dataset:
+    """A data set of Hugging Face's `datasets`: `name` on the Hub, or a folder written by its `save_to_disk`.
+
+    Its train, validation and test splits where there are, else what `folder` takes from train; other splits are left
+    out. Classes in the order of its labels. `size` to `split_seed`: see `folder`, which treats the images alike.
+
+    Args:
+        name: the data set; an existing folder is never looked up on the Hub.
+        config: its configuration, where it has several.
+        root: folder of downloads; by default that of `datasets`.
+        image: column of images, by default the only one of type Image.
+        label: column of labels, by default the only one of type ClassLabel.
+    Raises:
+        ValueError: no train split, no such column or several, images and arguments that `folder` refuses, a label that
+            is missing or -1, a data set that cannot be loaded.
+        FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
+        ImportError: `datasets` is missing.
+    """
+    how = Preparation(size, fit, channels, validation, test, split_seed)
+    splits = _splits(_load(name, config, root), name)
+    features = splits["train"].features
+    datasets = extra("datasets", "hf", "a Hugging Face data set")
+    of_images = _column(features, datasets.Image, "image", image, name)
+    of_labels = _column(features, datasets.ClassLabel, "label", label, name)
+    for which, split in splits.items():
+        if split.features.get(of_labels) != features[of_labels] or of_images not in split.features:
+            raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
+    parts = {
+        which: _pictures(which, split.select_columns([of_images, of_labels]), of_images, of_labels, datasets)
+        for which, split in splits.items()
+    }
+    return gather(name, tuple(features[of_labels].names), parts, how)
+
+
+def _load(name: str, config: str | None, root: str | os.PathLike[str] | None) -> Any:
+    datasets = extra("datasets", "hf", "a Hugging Face data set")
+    place = Path(name).expanduser()
+    try:
+        if place.is_dir():
+            return datasets.load_from_disk(str(place))
+        return datasets.load_dataset(name, config, cache_dir=None if root is None else os.fspath(root))
+    except FileNotFoundError as error:
+        hint = " (images in folders of their own: data source `folder`)" * place.is_dir()
+        raise FileNotFoundError(f"{_line(error)}{hint}") from None
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # the library's own are of no common type
+        raise ValueError(f"{name} cannot be loaded: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _splits(loaded: Any, name: str) -> dict[str, Any]:
+    """The splits by our names; a data set in one piece is all training images."""
+    if not isinstance(loaded, Mapping):
+        return {"train": loaded}
+    splits: dict[str, Any] = {}
+    for key, split in loaded.items():
+        which = SPLITS.get(key.lower())
+        if which in splits:
+            raise ValueError(f"{name} has splits {list(loaded)}: only one may be of {which} images")
+        if which is not None:
+            splits[which] = split
+    if "train" not in splits:
+        raise ValueError(f"{name} has splits {list(loaded)}: one must be train")
+    return splits
+
+
+def _column(features: Mapping[str, Any], kind: type, argument: str, asked: str | None, name: str) -> str:
+    """The column `asked` for, or the only one of its kind."""
+    found = [column for column, feature in features.items() if isinstance(feature, kind)]
+    if asked in found:
+        return str(asked)
+    if asked is None and len(found) == 1:
+        return found[0]
+    columns = ", ".join(f"{column!r} ({type(feature).__name__})" for column, feature in features.items())
+    what = f"{argument} is {asked!r}" if asked is not None else f"{len(found)} columns of type {kind.__name__}"
+    right = f"one of {', '.join(map(repr, found))}" if found else f"of type {kind.__name__}"
+    raise ValueError(f"{name}: {what}: {argument} must be {right}. Columns: {columns}")
+
+
+def _pictures(which: str, rows: Any, of_images: str, of_labels: str, datasets: Any) -> Iterator[Picture]:
+    for i, row in enumerate(rows.cast_column(of_images, datasets.Image(decode=False))):
+        held, label = row[of_images] or {}, row[of_labels]
+        source = held.get("bytes") or (Path(held["path"]) if held.get("path") else None)
+        yield Picture(f"{which}[{i}]", -1 if label is None else label, source)

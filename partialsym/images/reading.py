@@ -1,0 +1,160 @@
+"""One image file as pixels: 8 bits, grey or RGB, upright and opaque – or the reason why not."""
+
+import os
+import re
+import stat
+import struct
+import warnings
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+MOST_PIXELS = 64_000_000
+BACKGROUND = 255  # white, as on paper: what is drawn on nothing is mostly dark
+GREY = ("1", "L", "LA", "La")
+SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
+ONE_PICTURE = ("MPO", "PSD")  # further frames are previews, views and layers; the first is the picture
+SIZES = {b"\x89PNG": (16, ">II"), b"GIF8": (6, "<HH"), b"BM": (18, "<ii")}  # where width and height stand
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+class _Refused(Exception):
+    """A reason that follows the name of the file."""
+
+
+def read_image(path: str | os.PathLike[str], channels: int | None = None, *, name: str | None = None) -> Tensor:
+    """The image in a file, uint8 [C, H, W], upright as its EXIF says, laid on white where transparent.
+
+    `channels`: 1 for grey, 3 for RGB, None for what the file holds. 16-bit grey is divided by 257. `name`: what
+    errors call the file. Raises FileNotFoundError, and ValueError in a line that begins with that name: no regular
+    file, empty, damaged, no image, more than one frame, more than MOST_PIXELS (from the header alone), a mode whose
+    range is unknown. ImportError without Pillow.
+    """
+    name = shown(path) if name is None else name
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+            raise ValueError(f"{name} is {kind}: it must be a regular file.")
+        with Path(path).open("rb") as file:
+            return decode(file, name, channels)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} does not exist.") from None
+    except OSError as error:  # reading errors: those of decoding are ValueErrors by now
+        raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
+
+
+def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
+    """The image in an open binary file, as `read_image` gives it; raises ValueError alone, beginning with `name`."""
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels is {channels!r}: it must be 1 (grey), 3 (RGB) or None (as the file has it)")
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise ImportError("reading images needs the extra `train`: pip install 'partialsym[train]'.") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on metadata; damaged pixels are errors
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                _check(image)
+                _mend_transparency(image)
+                image.load()
+                _check_pixels(image.width * image.height)  # an icon's header need not speak the truth
+                return _pixels(ImageOps.exif_transpose(image), channels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"\d+", str(error))
+        reason = _bomb(int(count.group()) if count else MOST_PIXELS + 1)
+    except UnidentifiedImageError:
+        reason = _unidentified(file)
+    except _Refused as error:
+        reason = str(error)
+    except Exception as error:  # a damaged image fails in a dozen ways
+        why = " ".join(str(error).split()) or type(error).__name__
+        reason = f"cannot be read as an image: {why}."
+    raise ValueError(f"{name} {reason}")
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path for a message: as it is, or quoted with escapes where a character of it does not print."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _check(image: "ImageFile") -> None:
+    """Refuse what the header shows, before a pixel is decoded."""
+    _check_pixels(image.width * image.height)
+    if image.format == "EPS":  # it would be run, by Ghostscript
+        raise _Refused("is PostScript, a program: export it as an image.")
+    if getattr(image, "is_animated", False) and image.format not in ONE_PICTURE:
+        raise _Refused("is animated or has several pages: it must hold one image.")
+    mode = image.mode
+    tags = getattr(image, "tag_v2", {})
+    if mode in SIXTEEN and (tags.get(258, (16,)) != (16,) or tags.get(262, 1) != 1):
+        raise _Refused("is TIFF of 12 bits or with white as 0: it must have 8 or 16 bits, with black as 0.")
+    if mode == "F" or (mode == "I" and image.format not in ("PPM", "PNG")):  # these two mean 16 bits by it
+        raise _Refused(f"has mode {mode}: must be 8 bits a channel, or 16-bit grey.")
+
+
+def _mend_transparency(image: "ImageFile") -> None:
+    """A PNG's transparent colour in the range of its pixels: Pillow scales 2 and 4 bits to 8, and that colour not."""
+    if image.format != "PNG" or "transparency" not in image.info or not image.tile:
+        return
+    stored = image.tile[0].args
+    if stored == "RGB;16B":  # the lower halves of the pixels are dropped
+        raise _Refused("has 16 bits a channel and a transparent colour: it must have 8, or an alpha channel.")
+    if stored in ("L;2", "L;4"):
+        image.info["transparency"] *= 85 if stored == "L;2" else 17
+
+
+def _check_pixels(count: int) -> None:
+    if count > MOST_PIXELS:
+        raise _Refused(_bomb(count))
+    if count == 0:
+        raise _Refused("has a width or height of 0: both must be >= 1.")
+
+
+def _bomb(pixels: int) -> str:
+    return f"has {pixels:,} pixels: at most {MOST_PIXELS:,} are read."
+
+
+def _unidentified(file: IO[bytes]) -> str:
+    file.seek(0)
+    if not (start := file.read(32)):
+        return "is empty: it must be an image."
+    for magic, (at, form) in SIZES.items():
+        if start.startswith(magic):
+            if len(start) >= at + struct.calcsize(form) and 0 in (size := struct.unpack_from(form, start, at)):
+                return f"has width {size[0]} and height {size[1]}: both must be >= 1."
+            return "cannot be read as an image: its header is damaged."
+    return "cannot be read as an image: it is none, is damaged at its start, or of a format unknown to Pillow."
+
+
+def _pixels(image: "Image", channels: int | None) -> Tensor:
+    from PIL import Image
+
+    grey = image.mode in (*GREY, *SIXTEEN, "I")
+    if image.mode in (*SIXTEEN, "I"):
+        wide = np.asarray(image).astype(np.int64)
+        narrow = (wide + 128) // 257
+        narrow[wide == image.info.get("transparency", -1)] = BACKGROUND
+        opaque = Image.fromarray(narrow.astype(np.uint8))
+    elif image.has_transparency_data:
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        paper = Image.new("RGBA", image.size, (BACKGROUND,) * 4)
+        opaque = Image.alpha_composite(paper, rgba).convert("RGB")
+    else:
+        opaque = image.convert("L" if grey else "RGB")
+    if image.mode in ("P", "PA"):  # a palette says nothing about its colours
+        array = np.asarray(opaque)
+        grey = bool((array == array[..., :1]).all())
+    wanted = channels or (1 if grey else 3)
+    flat = np.array(opaque.convert("L" if wanted == 1 else "RGB"))
+    return torch.from_numpy(flat).view(image.height, image.width, wanted).permute(2, 0, 1).contiguous()
