@@ -46,7 +46,9 @@ def _readable(error: Exception) -> str:
     """One line, without errno; jsonargparse's `fit.name` is our `--name`."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, ConfigError):  # jsonargparse breaks lines; a list of files has a line for each
+        text = " ".join(text.split())
     return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: give --\1 or put it in the config", text)
 
 
@@ -73,6 +75,7 @@ def _dispatch(args: list[str]) -> int:
     if not args:
         parser.print_help()
         return 0
+    args = _source(args)
     if args[0] in OPTIONS:
         _check_keys(args[1:], OPTIONS[args[0]])
     try:
@@ -85,6 +88,14 @@ def _dispatch(args: list[str]) -> int:
 
     getattr(run, parsed.command)(options)
     return 0
+
+
+def _source(args: list[str]) -> list[str]:
+    """`--data folder` for `--data.source folder`."""
+    named = [arg.replace("--data=", "--data.source=") if arg in SHORT else arg for arg in args]
+    follows = [*args[1:], ""]
+    pairs = zip(named, follows, strict=True)
+    return ["--data.source" if arg == "--data" and f"--data={then}" in SHORT else arg for arg, then in pairs]
 
 
 def _check_keys(args: list[str], options: Sequence[str]) -> None:
@@ -100,6 +111,7 @@ def _check_keys(args: list[str], options: Sequence[str]) -> None:
             check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
 
 
+SHORT = ("--data=folder", "--data=hf")
 _BOTH = ("config", "help", "print_config", "data", "model", "training")
 OPTIONS = {"fit": (*_BOTH, "out", "resume", "progress"), "cost": (*_BOTH, "pairs")}
 
@@ -141,6 +153,9 @@ def _report(parser: ArgumentParser) -> None:
 def _predict(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("images", type=str, nargs="+", help="image files")
+    parser.add_argument(
+        "--format", type=Literal["text", "csv", "json"], default="text", help="csv and json give all probabilities"
+    )
 
 
 def _freeze(parser: ArgumentParser) -> None:

@@ -1,9 +1,13 @@
 """What each command does, once its arguments are known to be good."""
 
+import csv
+import io
+import json
 import logging
 import shutil
 import statistics
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,10 +119,34 @@ def predict(options: Namespace) -> None:
     from partialsym.images import read_images
 
     trained = Run(Path(options.run)).model()
-    images = read_images([Path(file) for file in options.images], trained.size, len(trained.preprocess.mean))
-    for file, p in zip(options.images, logits(trained.model, images, trained.preprocess).softmax(1), strict=True):
-        best = int(p.argmax())
-        _say(f"{file}\t{trained.classes[best]}\t{float(p[best]):.4f}")
+    images = read_images([Path(f) for f in options.images], trained.size, len(trained.preprocess.mean), trained.fit)
+    shares = logits(trained.model, images, trained.preprocess).softmax(1).tolist()
+    sys.stdout.write(WRITERS[options.format](options.images, trained.classes, shares))
+
+
+def _as_text(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    best = [max(zip(p, classes, strict=True)) for p in shares]
+    return "".join(f"{file}\t{name}\t{share:.4f}\n" for file, (share, name) in zip(files, best, strict=True))
+
+
+def _as_csv(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "class", *classes])
+    for file, p in zip(files, shares, strict=True):
+        rows.writerow([file, classes[p.index(max(p))], *(f"{share:.6f}" for share in p)])
+    return text.getvalue()
+
+
+def _as_json(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    rows = [
+        {"file": file, "class": classes[p.index(max(p))], "probabilities": dict(zip(classes, p, strict=True))}
+        for file, p in zip(files, shares, strict=True)
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+WRITERS = {"text": _as_text, "csv": _as_csv, "json": _as_json}
 
 
 def freeze(options: Namespace) -> None:

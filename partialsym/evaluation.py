@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_auroc, multiclass_calibration_error
 
 from partialsym.config import Experiment
 from partialsym.data import Dataset
+from partialsym.data.folder import imbalance
 from partialsym.freezing import kept
 from partialsym.inference import on_elements
 from partialsym.measure import (
@@ -28,9 +30,9 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
     The test split is looked at here, once, and chooses nothing.
     """
     preprocess = Preprocessing(data.mean, data.std)
-    validation, test = (
-        accuracy(logits(model, split.images, preprocess), split.labels) for split in (data.validation, data.test)
-    )
+    answers = logits(model, data.test.images, preprocess)
+    validation = accuracy(logits(model, data.validation.images, preprocess), data.validation.labels)
+    test = accuracy(answers, data.test.labels)
     some = data.test[:SAMPLED]
     found: dict[str, Any] = {
         "accuracy": {
@@ -39,6 +41,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
             **_by_elements(config, model, data, test),
             "test_sampled": sampled_accuracies(model, some, preprocess, DRAWS, config.seed),
         },
+        "scores": scores(answers, data.test.labels),
         "data": data.name,
         "images": {
             "train": len(data.train),
@@ -46,13 +49,36 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
             "test": len(data.test),
             "test_sampled": len(some),
         },
+        "imbalance": imbalance(data),
         "subsets": learned_subsets(model),
     }
+    if config.data.source != "named":
+        return found
     if data.name.endswith(("-180", "-M")):
         found["copy_gap"] = copy_gap(model, data.test, preprocess)
     if data.name.endswith("-180"):
         found["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
     return found
+
+
+def scores(answers: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Of answers (logits) [N, classes] to images with labels [N], each in [0, 1].
+
+    `balanced_accuracy`, the mean over the classes there are of the share that is right; `auroc`, one class against the
+    rest, the mean over the classes (None where some class has no image); `calibration_error`, the mean over 15 bins of
+    confidence of |accuracy − confidence|, weighted by their images (Guo et al. 2017).
+    """
+    classes = answers.shape[1]
+    p = answers.softmax(1)
+    right = p.argmax(1) == labels
+    there = labels.bincount(minlength=classes)
+    shares = torch.bincount(labels, right.double(), minlength=classes)[there > 0] / there[there > 0]
+    auroc = multiclass_auroc(p, labels, classes) if bool((there > 0).all()) else None
+    return {
+        "balanced_accuracy": float(shares.mean()),
+        "auroc": None if auroc is None else float(auroc),
+        "calibration_error": float(multiclass_calibration_error(p, labels, classes, n_bins=15)),
+    }
 
 
 def calibration(config: Experiment, data: Dataset, preprocess: Preprocessing) -> tuple[Tensor, ...]:

@@ -5,13 +5,14 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from torch import nn
 
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.files import replace_text
+from partialsym.images import Fit
 from partialsym.measure import Preprocessing
 from partialsym.results import read_result
 from partialsym.store import StoreError, load_model
@@ -19,12 +20,14 @@ from partialsym.store import StoreError, load_model
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in eval mode with what surrounds it: preprocessing, class names, and image height and width."""
+    """A model in eval mode with what surrounds it: preprocessing, class names, height and width of the images, and how
+    they got that size."""
 
     model: nn.Module
     preprocess: Preprocessing
     classes: tuple[str, ...]
     size: tuple[int, int]
+    fit: Fit = "resize"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Run:
         try:
             preprocess = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
             height, width = about["size"]
-            return Trained(model, preprocess, tuple(about["classes"]), (height, width))
+            fit = about.get("fit", "resize")
+            if fit not in get_args(Fit):
+                raise ValueError(f"fit is {fit!r}")
+            return Trained(model, preprocess, tuple(about["classes"]), (height, width), fit)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
 

@@ -15,8 +15,11 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from partialsym.checks import check
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, augmentation, load
+from partialsym.data.folder import folder
+from partialsym.data.hf import hf
 from partialsym.evaluation import calibration, evaluation
 from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
 from partialsym.inference import evaluating
@@ -84,6 +87,7 @@ def train(
     fit = _fit(config, run, model, data, preprocess, progress)
     result = _result(config, model, data, fit)
     about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std, "size": data.size}
+    about["fit"] = config.data.fit
     if altered:
         about["altered"] = result["altered"] = altered
     save_model(model.cpu(), run.folder / "model", **about)
@@ -111,7 +115,17 @@ def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
 
 def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
     """The data set of a config, from `root` if given."""
-    data = load(config.name, root or config.root, validation=config.validation, split_seed=config.split_seed)
+    config, root = config.complete(), root or config.root
+    name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
+    split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
+    own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
+    if config.source == "named":
+        data = load(name, root, **split)
+    elif config.source == "folder":
+        check("data.root", root, bool(root), "the folder of the images")
+        data = folder(str(root), **own)
+    else:
+        data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
     return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
 
 

@@ -39,6 +39,21 @@ def test_names_are_the_keys_of_the_dicts():
         (lambda: c.ModelConfig(samples=0), "model.samples is 0: must be at least 1"),
         (lambda: c.ModelConfig(pools=("blok1",)), "model.pools is 'blok1'.*'block1'"),
         (lambda: c.ModelConfig(dropout=1.0), r"model.dropout is 1.0: must be in \[0, 1\)"),
+        (lambda: c.DataConfig(size=32), "data.size is 32: must be left out: it is for own images"),
+        (
+            lambda: c.DataConfig(source="folder", root="x", label="y"),
+            "data.label is 'y': must be left out: .*--data hf",
+        ),
+        (lambda: c.DataConfig(source="folder", root="x", size=(32, 0)), r"data.size is \(32, 0\): must be at least 1"),
+        (lambda: c.DataConfig(source="folder", root="x", test=0.9), r"data.test is 0.9: must be in \(0, 0.5\]"),
+        (
+            lambda: c.Experiment("x", data=c.DataConfig(source="folder")),
+            "data.root is None: must be the folder",
+        ),
+        (
+            lambda: c.Experiment("x", data=c.DataConfig(source="hf")),
+            "data.name is None: must be that of",
+        ),
         (lambda: c.DataConfig(train_images=1), "data.train_images is 1: must be at least 2"),
         (lambda: c.DataConfig(augment=("flop",)), "data.augment is 'flop'.*Did you mean 'flip'"),
         (lambda: c.ModelConfig(head="plan"), "model.head is 'plan'.*Did you mean 'plane'"),
@@ -91,6 +106,13 @@ def test_round_trip():
         training=c.TrainingConfig(density_lr=3e-2, temperature=(0.5, 1e-4), schedule="one-cycle"),
     )
     assert c.Experiment.from_dict(config.to_dict()) == config
+
+
+def test_data_are_held_with_their_name():
+    assert c.Experiment("x").data.name == "MNIST6-180"
+    assert c.Experiment("x", data=c.DataConfig(source="folder", root="a/tiles")).data.name == "tiles"
+    own = c.Experiment("x", data=c.DataConfig("user/set", "hf", size=(32, 48), subset="s", channels=3))
+    assert c.Experiment.from_dict(own.to_dict()) == own
 
 
 def test_every_table_is_made_of_valid_experiments():

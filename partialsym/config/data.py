@@ -1,6 +1,8 @@
 """Which images an experiment is on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from partialsym.checks import check, one_of
 
@@ -16,6 +18,7 @@ DATASETS = (
     "PCam",
 )
 AUGMENTATIONS = ("crop", "flip")
+OWN, HF = ("test", "size", "fit", "channels"), ("subset", "image", "label")
 
 
 @dataclass(frozen=True)
@@ -23,27 +26,61 @@ class DataConfig:
     """The images.
 
     Args:
-        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, CIFAR-10, CIFAR-100 or PCam.
-        root: directory that holds the files; else PARTIALSYM_DATA, else a download.
-        validation: share of the training originals held out for validation, in (0, 0.5]; rotMNIST and PCam have a
-            validation split of their own.
+        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, CIFAR-10, CIFAR-100 or PCam;
+            of a Hugging Face data set, its own; of a folder, what to call it. Default MNIST6-180, or the folder's.
+        source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set); `--data folder` for
+            short.
+        root: directory that holds the files; else PARTIALSYM_DATA, else a download. Of a folder, that.
+        validation: share of the training originals held out for validation, in (0, 0.5], where there is no validation
+            split (rotMNIST and PCam have one).
+        test: of own images, the share held out for the test, in (0, 0.5], where there is no test split.
         split_seed: seed of that split; the same for every training seed, so that seeds differ in training alone.
+        size: of own images, height and width in pixels, or one number for both; default theirs, if all have the same.
+        fit: how own images get that size: resize, or crop (scaled until the shorter side fits, then the centre).
+        channels: of own images, 1 for grey or 3 for RGB; default 1 if all are grey.
+        subset, image, label: of a Hugging Face data set, its configuration, and its columns of images and of labels;
+            default the only ones there are.
         train_images: the first so many images of the training split, in an order of their own; default all.
         augment: of training batches: crop (4 pixels of zeros, shifted at random), flip (left-right, half of them).
     """
 
-    name: str = "MNIST6-180"
+    name: str | None = None
+    source: Literal["named", "folder", "hf"] = "named"
     root: str | None = None
     validation: float = 0.1
+    test: float = 0.2
     split_seed: int = 0
+    size: int | tuple[int, int] | None = None
+    fit: Literal["resize", "crop"] = "resize"
+    channels: Literal[1, 3] | None = None
+    subset: str | None = None
+    image: str | None = None
+    label: str | None = None
     train_images: int | None = None
     augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        one_of("data.name", self.name, DATASETS)
-        check("data.validation", self.validation, 0 < self.validation <= 0.5, "in (0, 0.5]")
+        if self.source == "named" and self.name is not None:
+            one_of("data.name", self.name, DATASETS)
+        for keys, source in ((OWN, "named"), (HF, "named"), (HF, "folder")):
+            for key in keys if source == self.source else ():
+                value, default = getattr(self, key), getattr(DataConfig, key)
+                others = "own images (--data folder)" if keys is OWN else "a Hugging Face data set (--data hf)"
+                check(f"data.{key}", value, value == default, f"left out: it is for {others}")
+        for key in ("validation", "test"):
+            check(f"data.{key}", getattr(self, key), 0 < getattr(self, key) <= 0.5, "in (0, 0.5]")
         check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
+        sides = self.size if isinstance(self.size, tuple) else (self.size or 1,)
+        check("data.size", self.size, all(side >= 1 for side in sides), "at least 1")
         least = self.train_images is None or self.train_images >= 2
         check("data.train_images", self.train_images, least, "at least 2")
         for name in self.augment:
             one_of("data.augment", name, AUGMENTATIONS)
+
+    def complete(self) -> "DataConfig":
+        """With a name."""
+        if self.name is not None:
+            return self
+        check("data.name", None, self.source != "hf", "that of the Hugging Face data set")
+        check("data.root", self.root, self.source == "named" or bool(self.root), "the folder of the images")
+        return replace(self, name="MNIST6-180" if self.source == "named" else Path(str(self.root)).resolve().name)

@@ -19,7 +19,7 @@ class Experiment:
     Args:
         name: of the run folder OUT/NAME/seed<seed>.
         seed: of everything random.
-        data: the images.
+        data: the images; held with their name.
         model: the network; held complete, with its own values where settings are left out.
         training: how it is trained.
     """
@@ -34,6 +34,7 @@ class Experiment:
         plain = re.fullmatch(r"[\w][\w.+-]*(/[\w][\w.+-]*)*", self.name) is not None
         check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
         check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+        object.__setattr__(self, "data", self.data.complete())
         object.__setattr__(self, "model", self.model.complete())  # not earlier: a default must not look like a choice
 
     def to_dict(self) -> dict[str, Any]:
