@@ -21,6 +21,7 @@ from partialsym.densities import set_proportional
 from partialsym.evaluation import calibration
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import kept
+from partialsym.images import read_images, shown
 from partialsym.inference import recalibrate
 from partialsym.measure import Preprocessing, accuracy, logits, sampled_accuracies
 from partialsym.run import Run, Trained
@@ -116,8 +117,6 @@ def report(options: Namespace) -> None:
 
 
 def predict(options: Namespace) -> None:
-    from partialsym.images import read_images
-
     trained = Run(Path(options.run)).model()
     images = read_images([Path(f) for f in options.images], trained.size, len(trained.preprocess.mean), trained.fit)
     shares = logits(trained.model, images, trained.preprocess).softmax(1).tolist()
@@ -126,7 +125,8 @@ def predict(options: Namespace) -> None:
 
 def _as_text(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
     best = [max(zip(p, classes, strict=True)) for p in shares]
-    return "".join(f"{file}\t{name}\t{share:.4f}\n" for file, (share, name) in zip(files, best, strict=True))
+    rows = zip(files, best, strict=True)
+    return "".join(f"{shown(file)}\t{shown(name)}\t{share:.4f}\n" for file, (share, name) in rows)
 
 
 def _as_csv(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
