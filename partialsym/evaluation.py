@@ -7,18 +7,21 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_calibration_error
 
 from partialsym.config import Experiment
-from partialsym.data import Dataset
+from partialsym.data import Dataset, Split
 from partialsym.data.folder import imbalance
 from partialsym.freezing import kept
 from partialsym.inference import on_elements
 from partialsym.measure import (
+    ANGLES,
     Preprocessing,
     accuracy,
     copy_gap,
     learned_subsets,
     logits,
+    measured_range,
     response,
     sampled_accuracies,
+    turned_logits,
 )
 
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: passes, and test images at most
@@ -52,6 +55,8 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
         "imbalance": imbalance(data),
         "subsets": learned_subsets(model),
     }
+    if data.probe is not None:
+        found["turned"] = _turned(model, data.probe, preprocess)
     if config.data.source != "named":
         return found
     if data.name.endswith(("-180", "-M")):
@@ -59,6 +64,17 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
     if data.name.endswith("-180"):
         found["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
     return found
+
+
+def _turned(model: nn.Module, probe: Split, preprocess: Preprocessing) -> dict[str, Any]:
+    """Accuracy on images in a known position as they turn, and the measured range in degrees."""
+    answers = turned_logits(model, probe.images, preprocess, ANGLES)
+    return {
+        "range": measured_range(model, probe, preprocess),
+        "angles": list(ANGLES),
+        "accuracy": [accuracy(one, probe.labels) for one in answers],
+        "images": len(probe),
+    }
 
 
 def scores(answers: Tensor, labels: Tensor) -> dict[str, float | None]:

@@ -166,6 +166,8 @@ def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Ten
             loss = loss + config.monotonic * penalty.monotonic(model)
         if config.width:
             loss = loss - config.width * penalty.width(model)
+        if config.haar:
+            loss = loss + config.haar * penalty.haar_divergence(model)
         return loss, entropy.detach(), scores.detach()
 
     return run

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
-from partialsym.densities import Uniform
+from partialsym.densities import Bernoulli, Density, Uniform
 from partialsym.models import Augerino
 
 
@@ -33,3 +33,16 @@ def width(model: nn.Module) -> Tensor:
     """
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
     return torch.stack(theta).sum() if theta else torch.zeros(())
+
+
+def haar_divergence(model: nn.Module) -> Tensor:
+    """Σ over the learned densities of KL(p ‖ Haar) = −log(the share of the group that p keeps). A scalar ≥ 0.
+
+    The share is θ · (1 + Σ P(c)) / components, that of the expected set; 0 where a density keeps its whole group.
+    """
+    shares = []
+    for density in (m for m in model.modules() if isinstance(m, Density) and next(m.parameters(), None) is not None):
+        component, kept = density.component, len(density.group.components)
+        count = 1 + component.logits.sigmoid().sum() if isinstance(component, Bernoulli) else len(density.components)
+        shares.append(density.algebra.theta() * count / kept)
+    return -torch.stack(shares).log().sum() if shares else torch.zeros(())

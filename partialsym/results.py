@@ -36,6 +36,9 @@ def read_result(path: Path) -> dict[str, Any]:
     _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
     _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
     _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
+    if "turned" in result:
+        found = _mapping(path, result, "turned").get("range")
+        _check(path, "turned.range", found, isinstance(found, int | float), "a number of degrees")
     _check(path, "copy_gap", result.get("copy_gap"), isinstance(result.get("copy_gap", 0.0), int | float), "a number")
     subsets = result.get("subsets")
     good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)

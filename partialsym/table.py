@@ -14,13 +14,14 @@ from partialsym.config import ConfigError, Experiment
 from partialsym.results import read_result
 from partialsym.run import flatten
 
-HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap", "data")
+HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap", "range", "data")
 ALWAYS = ("row", "ours", "n", "epochs", "budget")
 NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
     "budget": "Budget: `paper` where epochs, schedule and rates are the paper's.",
     "sampled": "Sampled: accuracy under drawn elements on at most 5,000 test images, over seeds and draws.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
+    "range": "Range: how far images may be turned, in degrees, before accuracy changes by more than a point.",
     "data": "Data: where it is not the paper's.",
 }
 
@@ -169,6 +170,7 @@ def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> lis
                 "budget": budget,
                 "sampled": mean_std([100 * a for r in results for a in r["accuracy"]["test_sampled"]]),
                 "copy gap": f"{max(gaps):.0e}" if gaps else "",
+                "range": mean_std([r["turned"]["range"] for r in results if "turned" in r], 0),
                 "data": "" if _data(results[0]) == results[0]["config"]["data"]["name"] else _data(results[0]),
             }
             lines.append(first | own)

@@ -55,6 +55,13 @@ def test_render(tmp_path):
     assert text == render(table, tmp_path)
 
 
+def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
+    for seed, found in enumerate((85.0, 95.0)):
+        write(tmp_path, "T2/plain/sectors-2", seed, 0.9, table="sectors", turned={"range": found})
+    assert "| 90 ± 7 |" in render(load_table("sectors"), tmp_path)
+    assert "range" not in render(load_table("mnist6"), tmp_path).splitlines()[2]
+
+
 def test_each_budget_has_a_line_and_a_folder_of_its_own(tmp_path):
     row = "SE2-4/partial/rotMNIST"
     assert "| row " in render(load_table("table2"), tmp_path)
@@ -113,6 +120,7 @@ def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
         ({"subsets": [{"layer": "last"}]}, "subsets = .*: must be a list of layers"),
         ({"copy_gap": "small"}, "copy_gap = small"),
         ({"response": {}}, "response.angles = None"),
+        ({"turned": {}}, "turned.range = None"),
         ({"config": None}, "config = None"),
         ({"altered": "sum"}, "of a run with altered = 'sum': mnist6 has None"),
     ],

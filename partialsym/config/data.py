@@ -13,6 +13,10 @@ DATASETS = (
     "MNIST6-180",
     "MNIST6-M",
     "rotMNIST",
+    "sectors-2",
+    "sectors-3",
+    "sectors-4",
+    "sectors-6",
     "CIFAR-10",
     "CIFAR-100",
     "PCam",
@@ -26,8 +30,9 @@ class DataConfig:
     """The images.
 
     Args:
-        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, CIFAR-10, CIFAR-100 or PCam;
-            of a Hugging Face data set, its own; of a folder, what to call it. Default MNIST6-180, or the folder's.
+        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, sectors-<K> with K of 2, 3, 4,
+            6, CIFAR-10, CIFAR-100 or PCam; of a Hugging Face data set, its own; of a folder, what to call it. Default
+            MNIST6-180, or the folder's.
         source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set); `--data folder` for
             short.
         root: directory that holds the files; else PARTIALSYM_DATA, else a download. Of a folder, that.

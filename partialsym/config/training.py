@@ -22,6 +22,7 @@ class TrainingConfig:
         kernel_norm: weight of the sum of kernel norms over all convolutions.
         monotonic: weight of sum(relu(theta[l+1] - theta[l])).
         width: weight of minus the sum of all theta, a reward for wide densities (Benton et al. 2020, for Augerino).
+        haar: weight of the sum of the divergences KL(p ‖ Haar) of the learned densities, a prior for symmetry.
         temperature: of the relaxed Bernoulli, first and last, linear in between.
         precision: auto takes bf16-mixed where the processor has it in hardware, else 32. Evaluation is in float32.
         compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more.
@@ -39,6 +40,7 @@ class TrainingConfig:
     kernel_norm: float = 0.0
     monotonic: float = 0.0
     width: float = 0.0
+    haar: float = 0.0
     temperature: tuple[float, float] = (0.5, 0.1)
     precision: Literal["auto", "bf16-mixed", "32"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
@@ -52,7 +54,7 @@ class TrainingConfig:
         for name in ("lr", "density_lr"):
             value = getattr(self, name)
             check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")
-        for name in ("kernel_norm", "monotonic", "width"):
+        for name in ("kernel_norm", "monotonic", "width", "haar"):
             value = getattr(self, name)
             check(f"training.{name}", value, 0 <= value < math.inf, "at least 0")
         in_range = 0 <= self.warmup_epochs < self.epochs

@@ -14,6 +14,7 @@ from partialsym.data.mnist import mnist, mnist6
 from partialsym.data.pairs import pairs
 from partialsym.data.pcam import pcam
 from partialsym.data.rotmnist import rotmnist
+from partialsym.data.sectors import sectors
 from partialsym.data.splitting import check_validation, split_by_original
 
 __all__ = [
@@ -37,6 +38,7 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "MNIST6-180": partial(mnist6, "180"),
     "MNIST6-M": partial(mnist6, "M"),
     "rotMNIST": rotmnist,
+    **{f"sectors-{count}": partial(sectors, count) for count in (2, 3, 4, 6)},
     "CIFAR-10": partial(cifar, "CIFAR-10"),
     "CIFAR-100": partial(cifar, "CIFAR-100"),
     "PCam": pcam,

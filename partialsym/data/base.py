@@ -53,6 +53,8 @@ class Split:
 class Dataset:
     """Three splits of one data set, its class names in label order, and its per-channel mean and std.
 
+    `probe`: test images in a known position, to be turned; None where none is known.
+
     Raises ValueError where the splits differ in channels or size, a label has no class, two splits share an
     original, or the statistics do not fit the channels.
     """
@@ -64,6 +66,7 @@ class Dataset:
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    probe: Split | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):

@@ -1,7 +1,7 @@
 """What the networks share: checks of their arguments, and layers that differ in little but their channels."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial as bind
 from typing import Any
 
@@ -11,6 +11,7 @@ from partialsym.groups import T2, Group
 from partialsym.groups import group as group_named
 from partialsym.kernels import KERNELS
 
+LEARN = ("all", "last")  # layers whose densities are learned
 _GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
 
 
@@ -19,7 +20,8 @@ class Layers:
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn the densities of all layers but lifting, or keep the whole group in every layer.
+        partial: learn densities, or keep the whole group in every layer.
+        learn: which densities, those of `all` layers but lifting, or of the `last` layer alone.
         samples: elements of every layer; None for 8, or all of a finite group.
         kernel_size: of all convolutions but the pointwise shortcuts.
         kernel: name of the kernel network; `hidden` its features (half as many in pointwise convolutions);
@@ -27,7 +29,7 @@ class Layers:
         sampling: `systematic` or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
-        ValueError: an unknown group.
+        ValueError: an unknown group, or `learn`.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Layers:
         group: str,
         *,
         partial: bool,
+        learn: str,
         samples: int | None,
         kernel_size: int,
         kernel: str,
@@ -43,11 +46,14 @@ class Layers:
         sampling: Sampling,
         proportional: bool,
     ) -> None:
+        if learn not in LEARN:
+            raise ValueError(f"learn is {learn!r}: must be one of {', '.join(LEARN)}.")
         self.group = h = group_named(group)
         samples = (8 if h.dim else len(h.components)) if samples is None else samples
         self.whole = bind(haar, h, samples, sampling=sampling)
         part = bind(learned, h, samples, sampling=sampling, proportional=proportional)
-        self.density = part if partial else self.whole
+        self.last = part if partial else self.whole
+        self.inner = part if partial and learn == "all" else self.whole
         self.kernel_size, self.hidden = kernel_size, hidden
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
 
@@ -55,9 +61,11 @@ class Layers:
         """From images onto the whole group."""
         return self._conv(in_channels, out_channels, self.whole(), domain=T2())
 
-    def conv(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
-        """On the group, onto the part of it the layer keeps."""
-        return self._conv(in_channels, out_channels, self.density(), **rest)
+    def conv(
+        self, in_channels: int, out_channels: int, density: Callable[[], Density] | None = None, **rest: Any
+    ) -> GroupConv:
+        """On the group, onto the part of it that `density` keeps, by default that of the inner layers."""
+        return self._conv(in_channels, out_channels, (density or self.inner)(), **rest)
 
     def shortcut(self, in_channels: int, out_channels: int) -> GroupConv:
         """Pointwise, onto elements it is given; without bias."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +25,8 @@ class GCNN13(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn the densities, or keep the whole group in every layer.
+        partial: learn densities, or keep the whole group in every layer.
+        learn: which, those of `all` layers but lifting, or of the `last` convolution alone.
         in_channels, classes: of the images and of the answer.
         samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
@@ -43,6 +44,7 @@ class GCNN13(nn.Module):
         group: str = "SE2",
         *,
         partial: bool = True,
+        learn: Literal["all", "last"] = "all",
         in_channels: int = 1,
         classes: int = 10,
         samples: int | None = None,
@@ -70,6 +72,7 @@ class GCNN13(nn.Module):
         layers = Layers(
             group,
             partial=partial,
+            learn=learn,
             samples=samples,
             kernel_size=kernel_size,
             kernel=kernel,
@@ -81,7 +84,10 @@ class GCNN13(nn.Module):
         widths = [width, width, *7 * [2 * width]]
         self.lifting, self.norm0 = layers.lifting(in_channels, width), BatchNorm(width)
         # By name, not in lists: counted from 1 like everywhere the network is described.
-        self.convs = nn.ModuleDict({str(i): layers.conv(*pair) for i, pair in enumerate(pairwise(widths), 1)})
+        kept = [*7 * [layers.inner], layers.last]
+        self.convs = nn.ModuleDict(
+            {str(i): layers.conv(*pair, p) for i, (pair, p) in enumerate(zip(pairwise(widths), kept, strict=True), 1)}
+        )
         self.norms = nn.ModuleDict({str(i): BatchNorm(w) for i, w in enumerate(widths[1:], 1)})
         self.shrink, self.dropout = SpatialPool(2), nn.Dropout(dropout)
         self.pool = GlobalPool("mean")

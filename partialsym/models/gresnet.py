@@ -31,7 +31,8 @@ class GResNet(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn the densities, or keep the whole group in every layer.
+        partial: learn densities, or keep the whole group in every layer.
+        learn: which, those of `all` layers but lifting, or of the `last` convolution alone.
         in_channels, classes: of the images and of the answer.
         samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
@@ -54,6 +55,7 @@ class GResNet(nn.Module):
         group: str = "SE2",
         *,
         partial: bool = True,
+        learn: Literal["all", "last"] = "all",
         in_channels: int = 1,
         classes: int = 10,
         samples: int | None = None,
@@ -85,6 +87,7 @@ class GResNet(nn.Module):
         layers = Layers(
             group,
             partial=partial,
+            learn=learn,
             samples=samples,
             kernel_size=kernel_size,
             kernel=kernel,
@@ -105,9 +108,8 @@ class GResNet(nn.Module):
         self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
         self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
         self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
-        if head != "group":  # of the last convolution
-            layers.density = layers.whole if head == "linear" else bind(dirac, T2())
-        self.last, self.norm3 = layers.conv(2 * width, 2 * width, padding="valid"), BatchNorm(2 * width)
+        density = {"group": layers.last, "plane": bind(dirac, T2()), "linear": layers.whole}[head]
+        self.last, self.norm3 = layers.conv(2 * width, 2 * width, density, padding="valid"), BatchNorm(2 * width)
         self.pool = LinearPool(2 * width, layers.whole().samples) if head == "linear" else GlobalPool("max")
         self.classifier = nn.Linear(2 * width, classes)
 
