@@ -45,7 +45,8 @@ class GroupPool(nn.Module):
     """Pools over H: the weighted mean, or the maximum over the elements that were drawn. Gives a signal on T(2).
 
     Towards the weight w_j the maximum's straight-through gradient is the discrete one,
-    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be.
+    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be. Elements that are drawn together,
+    as the rotations of E(2)'s mirrored half, are one j: the first of them gets the gradient of their weight.
     """
 
     def __init__(self, mode: Mode = "max") -> None:
@@ -121,8 +122,12 @@ class LinearPool(nn.Module):
 def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
     """Pool axis 2 of values [batch, channels, n, ...]."""
     weights = elements.weights
+    if mode == "max" and weights is not None:
+        if elements.together > 1:
+            values, weights = values.unflatten(2, (-1, elements.together)).amax(3), weights[:: elements.together]
+        return _MaxOverDrawn.apply(values, weights)[0]
     if mode == "max":
-        return values.amax(2) if weights is None else _MaxOverDrawn.apply(values, weights)[0]
+        return values.amax(2)
     if weights is None:
         return values.mean(2)
     mean = (weights / weights.sum()).to(values.dtype)

@@ -21,11 +21,13 @@ class Elements:
         group: the group they belong to.
         matrices: [n, 2, 2].
         weights: [n], 0 for an element that was dropped and 1 otherwise; None where nothing can be dropped.
+        together: how many elements after one another were drawn or dropped as one, and so have one weight.
     """
 
     group: Group
     matrices: Tensor
     weights: Tensor | None = None
+    together: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
@@ -34,6 +36,8 @@ class Elements:
             raise ValueError(f"matrices has shape {tuple(self.matrices.shape)}: must be [n, 2, 2] with n ≥ 1.")
         if isinstance(self.weights, Tensor) and self.weights.shape != self.matrices.shape[:1]:
             raise ValueError(f"weights has shape {tuple(self.weights.shape)}: must be [{len(self.matrices)}].")
+        if self.together < 1 or len(self.matrices) % self.together:
+            raise ValueError(f"together is {self.together}: must be a divisor of {len(self.matrices)}, the elements.")
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -118,8 +122,8 @@ def check_group(name: str, group: object) -> None:
 
 pytree.register_pytree_node(
     Elements,
-    lambda e: ([e.matrices, e.weights], e.group),
-    lambda children, group: Elements(group, *children),
+    lambda e: ([e.matrices, e.weights], (e.group, e.together)),
+    lambda children, rest: Elements(rest[0], *children, rest[1]),
     serialized_type_name="partialsym.Elements",
 )
 pytree.register_pytree_node(

@@ -21,6 +21,7 @@ from partialsym import (
     learned,
 )
 from partialsym.models import ResidualBlock
+from partialsym.signal import Elements
 
 pytestmark = pytest.mark.usefixtures("float64")
 DROPPABLE = [name for name in SAMPLES if name not in ("T2", "SE2")]
@@ -53,10 +54,11 @@ LAYERS = {
 
 
 def with_absent(elements):
-    """The elements and one more, of weight 0."""
+    """The elements and one more, of weight 0; or as many more as are dropped together."""
     weights = elements.matrices.new_ones(len(elements)) if elements.weights is None else elements.weights
-    matrices = torch.cat([elements.matrices, elements.matrices[-1:]])
-    return replace(elements, matrices=matrices, weights=torch.cat([weights, weights.new_zeros(1)]))
+    r = elements.together
+    matrices = torch.cat([elements.matrices, elements.matrices[-r:]])
+    return replace(elements, matrices=matrices, weights=torch.cat([weights, weights.new_zeros(r)]))
 
 
 def without_absent(elements):
@@ -220,3 +222,23 @@ def test_the_discrete_gradient_of_the_maximum(over_space, weights, ties):
     torch.testing.assert_close(w.grad, brute_force(values.detach(), w, cotangent, over_space), check_dtype=False)
     assert not values.grad[:, :, w == 0].any()
     torch.testing.assert_close(values.grad.sum(), cotangent.sum())
+
+
+@pytest.mark.parametrize("mirrored", [0.0, 1.0])
+def test_the_maximum_gives_a_weight_that_elements_share_the_gradient_of_all_of_them_at_once(mirrored):
+    w = torch.tensor([1.0, mirrored], requires_grad=True)
+    f = random_signal("E2", weights=torch.ones(8))
+    values = f.values.clone()
+    values[:, :, 5:] = values[:, :, 4:5] + 1e-3 * torch.randn_like(values[:, :, 5:])  # the mirrored ones resemble
+    gradients = {}
+    for together in (4, 1):
+        elements = Elements(f.group, f.elements.matrices, w.repeat_interleave(4), together)
+        out = GlobalPool("max")(replace(f, values=values, elements=elements))
+        (gradients[together],) = torch.autograd.grad(out.sum(), w)
+    with_them, without = values.amax((2, 3, 4)), values[:, :, :4].amax((2, 3, 4))
+    torch.testing.assert_close(gradients[4][1], (with_them - without).sum())
+    assert not torch.allclose(gradients[1][1], gradients[4][1], rtol=0.5)  # one by one is another number
+    density = learned(group("E2"), 8)
+    assert density.draw().together == density.eval().sample().together == 4
+    with pytest.raises(ValueError, match="together is 3: must be a divisor of 8"):
+        Elements(f.group, f.elements.matrices, None, 3)

@@ -107,9 +107,10 @@ class Density(nn.Module):
         with torch.autocast(self.components.device.type, enabled=False):
             angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
-        if weights is not None:
-            weights = weights.repeat_interleave(position.shape[1])
-        return Elements(self.group, matrices, weights)
+        if weights is None:
+            return Elements(self.group, matrices)
+        r = position.shape[1]
+        return Elements(self.group, matrices, weights.repeat_interleave(r), r)
 
     def _angles(self, position: Tensor) -> Tensor:
         """The reparametrisation: positions in [−1, 1] → angles in [−θπ, θπ], of the same shape."""
