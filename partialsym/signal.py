@@ -123,7 +123,7 @@ def check_group(name: str, group: object) -> None:
 pytree.register_pytree_node(
     Elements,
     lambda e: ([e.matrices, e.weights], (e.group, e.together)),
-    lambda children, rest: Elements(rest[0], children[0], children[1], rest[1]),
+    lambda children, rest: replace(Elements(rest[0], *children), together=rest[1]),
     serialized_type_name="partialsym.Elements",
 )
 pytree.register_pytree_node(
