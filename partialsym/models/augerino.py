@@ -33,6 +33,7 @@ class Augerino(nn.Module):
     Raises:
         ValueError: an argument out of range.
 
+    >>> import torch
     >>> from partialsym import GResNet
     >>> Augerino(GResNet("T2", width=4, kernel_size=3), "SE2")(torch.randn(2, 1, 28, 28)).shape
     torch.Size([2, 10])
