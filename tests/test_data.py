@@ -14,7 +14,7 @@ from partialsym.data.mnist_files import FILES
 
 TURNS = {"180": lambda x: torch.rot90(x, k=2, dims=(-2, -1)), "M": lambda x: torch.flip(x, dims=(-1,))}
 ORIGINALS = {"digits-6-M": 181, "MNIST6-180": 5918 + 958, "MNIST": 70_000}
-PAIRED = [name for name in SOURCES if "6" in name]
+PAIRED = [name for name in SOURCES if name.endswith(("-180", "-M"))]
 
 
 @functools.lru_cache(maxsize=2)
