@@ -1,0 +1,42 @@
+"""What is committed under results/ and said in the documents is one thing."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.departures import RESULTS, TASKS
+from benchmarks.reproduction import DOCUMENT, texts
+from partialsym.results import read_result
+from partialsym.table import load_table, render, tables
+
+ROOT = Path(__file__).parents[1] / "results"
+FOLDERS = sorted(folder.name for folder in ROOT.iterdir() if folder.name in tables())
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_table_beside_the_results_is_theirs(name):
+    text = render(load_table(name), ROOT / name)
+    assert (ROOT / name / "table.md").read_text(encoding="utf-8") == text + "\n"
+
+
+def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
+    folders = {}
+    for table in map(load_table, FOLDERS):
+        for budget in table.budgets:
+            folders |= {ROOT / table.name / table.place(row, budget): (table, row, budget) for row in table.rows}
+    altered = {RESULTS / task.row / departure for task in TASKS for departure in task.departures}
+    files = list(ROOT.rglob("*.json"))
+    assert len(files) >= 24
+    for file in files:
+        assert file.parent in folders or file.parent in altered, f"{file} is of no row"
+        result = read_result(file)
+        assert result["git"]["commit"], file
+        assert not result["git"]["dirty"], file
+    for folder, (table, row, budget) in folders.items():
+        assert len(table.results(ROOT / table.name, row, budget)) == len(list(folder.glob("seed*.json")))
+
+
+def test_the_document_holds_the_tables():
+    document = DOCUMENT.read_text(encoding="utf-8")
+    for mark, text in texts().items():
+        assert f"<!-- {mark} -->\n\n{text}\n<!-- /{mark} -->" in document, f"run `make tables`: {mark} is out of date"
