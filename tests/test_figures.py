@@ -114,3 +114,11 @@ def test_save_is_atomic(tmp_path, monkeypatch, suffix):
 def test_save_refuses_other_suffixes(tmp_path):
     with pytest.raises(ValueError, match=r"\.png, \.svg, \.pdf"):
         save(subsets({"a": [result()]}), tmp_path / "a.jpg")
+
+
+def test_the_input_comes_first_also_where_only_a_later_row_has_it():
+    plain, before = result("SE2"), result("SE2")
+    before["subsets"] = [{"layer": "input", "group": "SE2", "theta_deg": 90.0}, *before["subsets"]]
+    figure = subsets({"partial": [plain], "augerino": [before]})
+    left = {axes.get_gid(): axes.get_position().x0 for axes in figure.axes}
+    assert left["augerino input"] < left["partial lifting"] == left["augerino lifting"]

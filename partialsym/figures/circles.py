@@ -26,7 +26,8 @@ def subsets(results: Results) -> Figure:
         ValueError: nothing to draw, or the seeds of one name are of different models.
     """
     rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
-    layers = list(dict.fromkeys(layer for row in rows.values() for layer in row))
+    found = dict.fromkeys(layer for row in rows.values() for layer in row)
+    layers = sorted(found, key=lambda layer: layer != "input")  # Augerino's comes before all layers
     heights = [CELL * max(map(height, row.values()), default=1.0) for row in rows.values()]
     notes = explain([cell for row in rows.values() for cell in row.values()])
     width = max(CELL * len(layers), 3.6) + 2 * MARGIN
