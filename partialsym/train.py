@@ -207,6 +207,7 @@ def _fit(
 
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> dict[str, Any]:
     """What result.json holds."""
+    seconds = fit.seconds  # before the evaluation, which is no part of them
     return {
         "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
@@ -214,7 +215,7 @@ def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> di
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,
-        "seconds": round(fit.seconds, 1),
+        "seconds": round(seconds, 1),
         "loader_share": round(fit.loader_share, 4),
         "precision": precision(config.training.precision),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
