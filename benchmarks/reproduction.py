@@ -1,10 +1,12 @@
 """Write the tables of results/ into docs/reproduction.md: `python -m benchmarks.reproduction`, or `make tables`."""
 
 from pathlib import Path
+from statistics import mean
 
 from benchmarks.departures import RESULTS as DEPARTURES
 from benchmarks.departures import TASKS
 from benchmarks.tables import fill
+from partialsym.measure import subset_spread
 from partialsym.results import read_result
 from partialsym.table import load_table, mean_std, render, tables
 
@@ -20,7 +22,7 @@ def main() -> None:
 def texts() -> dict[str, str]:
     """What stands between each pair of marks: a table, without its title."""
     found = {name: _without_title(render(load_table(name), ROOT / "results" / name)) for name in tables()}
-    return found | {"departures": departures()}
+    return found | {"departures": departures(), "subsets": subsets()}
 
 
 def departures() -> str:
@@ -37,6 +39,24 @@ def departures() -> str:
             theirs = [100 * result["accuracy"]["test"] for result in results]
             cells = [task.row, departure, mean_std(ours), _count(ours), mean_std(theirs), _count(theirs)]
             lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def subsets() -> str:
+    """What each learned layer keeps, the mean over seeds, and which of them keeps least, by seed."""
+    lines = ["| row | kept | layers after lifting | least, by seed | n |", "| --- | --- | --- | --- | --- |"]
+    for name in tables():
+        for row, results in load_table(name).longest(ROOT / "results" / name).items():
+            model = results[0]["config"]["model"]
+            if not model["partial"] or model["group"] == "T2":
+                continue
+            layers = subset_spread(results)[1:]
+            for key in (key for key in layers[0] if key not in ("layer", "group")):
+                values = [[v / (180 if key == "theta_deg" else 1) for v in layer[key]["values"]] for layer in layers]
+                means = " ".join(f"{mean(v):.3f}".replace("0.", ".") for v in values)
+                least = [1 + seed.index(min(seed)) for seed in zip(*values, strict=True)]
+                cells = [f"{name}: {row}", "θ" if key == "theta_deg" else key, means, ", ".join(map(str, least))]
+                lines.append("| " + " | ".join([*cells, str(len(results))]) + " |")
     return "\n".join(lines)
 
 

@@ -124,26 +124,29 @@ def predict(options: Namespace) -> None:
 
 
 def _as_text(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
-    best = [max(zip(p, classes, strict=True)) for p in shares]
-    rows = zip(files, best, strict=True)
-    return "".join(f"{shown(file)}\t{shown(name)}\t{share:.4f}\n" for file, (share, name) in rows)
+    rows = zip(files, _best(classes, shares), shares, strict=True)
+    return "".join(f"{shown(file)}\t{shown(name)}\t{max(p):.4f}\n" for file, name, p in rows)
 
 
 def _as_csv(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file", "class", *classes])
-    for file, p in zip(files, shares, strict=True):
-        rows.writerow([file, classes[p.index(max(p))], *(f"{share:.6f}" for share in p)])
+    for file, name, p in zip(files, _best(classes, shares), shares, strict=True):
+        rows.writerow([file, name, *(f"{share:.6f}" for share in p)])
     return text.getvalue()
 
 
 def _as_json(files: Sequence[str], classes: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
     rows = [
-        {"file": file, "class": classes[p.index(max(p))], "probabilities": dict(zip(classes, p, strict=True))}
-        for file, p in zip(files, shares, strict=True)
+        {"file": file, "class": name, "probabilities": dict(zip(classes, p, strict=True))}
+        for file, name, p in zip(files, _best(classes, shares), shares, strict=True)
     ]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def _best(classes: Sequence[str], shares: Sequence[Sequence[float]]) -> list[str]:
+    return [classes[p.index(max(p))] for p in shares]
 
 
 WRITERS = {"text": _as_text, "csv": _as_csv, "json": _as_json}

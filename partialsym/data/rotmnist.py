@@ -80,12 +80,14 @@ def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> 
     chosen = random.permutation(len(arrays["y_train"]) + len(arrays["y_test"]))[:count]
     angles = torch.from_numpy(random.uniform(0, 2 * np.pi, len(chosen)))
     images, labels = (np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])[chosen] for key in "xy")
-    pixels = rearrange(torch.from_numpy(images), "n h w -> n 1 h w")
-    turned = [
-        (warp(part.double(), rotation(angle)) + 0.5).floor().to(torch.uint8)
-        for part, angle in zip(pixels.split(4096), angles.split(4096), strict=True)
-    ]
-    return torch.cat(turned), torch.from_numpy(labels).long()
+    return turned(rearrange(torch.from_numpy(images), "n h w -> n 1 h w"), angles), torch.from_numpy(labels).long()
+
+
+def turned(images: Tensor, angles: Tensor) -> Tensor:
+    """uint8 images [n, 1, H, W], each turned by its angle [n] in radians, float64, counter-clockwise: bilinear on
+    black, rounded. In parts: all in float64 at once would take gigabytes."""
+    parts = zip(images.split(4096), angles.split(4096), strict=True)
+    return torch.cat([(warp(part.double(), rotation(a)) + 0.5).floor().to(torch.uint8) for part, a in parts])
 
 
 def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from partialsym.data.base import Dataset
 from partialsym.data.mnist import STATISTICS
 from partialsym.data.mnist_files import CONTENT_MD5, MIRRORS, Bytes, read_mnist
+from partialsym.data.rotmnist import turned
 from partialsym.data.splitting import Labelled, assemble
-from partialsym.groups.base import rotation
-from partialsym.warp import warp
 
 DIGIT = 3  # looks like no other turn of itself, and is written with little slant
 GAP = 4.0  # degrees between a sector and the middle of the way to the next
@@ -63,9 +61,5 @@ def _turned(
     chosen = np.flatnonzero(digits == DIGIT)
     labels = torch.from_numpy(random.permutation(len(chosen)) % count).long()
     angles = 360 * labels.double() / count + torch.from_numpy(random.uniform(-spread, spread, len(chosen)))
-    pixels = rearrange(torch.from_numpy(images[chosen]), "n h w -> n 1 h w").double()
-    return Labelled(_rounded(warp(pixels, rotation(angles.deg2rad()))), labels, torch.from_numpy(chosen) + start)
-
-
-def _rounded(pixels: Tensor) -> Tensor:
-    return (pixels + 0.5).floor().to(torch.uint8)
+    pixels = rearrange(torch.from_numpy(images[chosen]), "n h w -> n 1 h w")
+    return Labelled(turned(pixels, angles.deg2rad()), labels, torch.from_numpy(chosen) + start)
