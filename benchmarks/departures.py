@@ -6,7 +6,6 @@ it is here.)
 """
 
 import argparse
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from partialsym.commands import parse_seeds
 from partialsym.conv import GroupConv
 from partialsym.densities import Bernoulli, Density
-from partialsym.files import replace_file
 from partialsym.groups import SE2
 from partialsym.ops import FactoredKernel
 from partialsym.signal import Elements
@@ -123,8 +121,7 @@ def main() -> None:
                 config = replace(config, name=f"departures/{place}")
                 altered = Alteration(departure, ALTER[departure])
                 run = train(config, options.out, resume=True, progress=False, alter=altered)
-                target = Path(options.publish) / place / f"seed{seed}.json"
-                replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
+                run.publish(Path(options.publish) / place / f"seed{seed}.json")
                 print(place, seed, f"{100 * run.result()['accuracy']['test']:.2f}", flush=True)  # noqa: T201
 
 

@@ -4,11 +4,9 @@ import csv
 import io
 import json
 import logging
-import shutil
 import statistics
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from partialsym.config import ConfigError, Experiment, keys_of
 from partialsym.cost import beside, costs
 from partialsym.densities import set_proportional
 from partialsym.evaluation import calibration
-from partialsym.files import replace_file, replace_text
+from partialsym.files import replace_text
 from partialsym.freezing import kept
 from partialsym.images import read_images, shown
 from partialsym.inference import recalibrate
@@ -200,8 +198,7 @@ def reproduce(options: Namespace) -> None:
         log.info("%s, seed %d, budget %s", row, config.seed, budget)
         run = train(config, out, resume=True, progress=_progress(options), root=options.data.root)
         if options.publish:
-            target = Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json"
-            replace_file(target, partial(shutil.copyfile, run.folder / "result.json"))
+            run.publish(Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json")
     _say(render(table, out / table.name, rows, [budget]))
 
 

@@ -111,6 +111,10 @@ class Run:
     def write_result(self, result: dict[str, Any]) -> None:
         replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
+    def publish(self, target: Path) -> None:
+        """Copy the result to a file of its own."""
+        replace_text(target, (self.folder / "result.json").read_text(encoding="utf-8"))
+
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys as dotted ones; `kernel_options` stays whole."""
