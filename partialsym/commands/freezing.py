@@ -1,0 +1,39 @@
+"""Writing a network as plain convolutions."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.commands.saying import say
+from partialsym.config import Experiment
+from partialsym.densities import set_proportional
+from partialsym.evaluation import calibration
+from partialsym.freezing import kept
+from partialsym.inference import recalibrate
+from partialsym.run import Run, Trained
+from partialsym.train import load_data
+
+
+def freeze(options: Namespace) -> None:
+    from partialsym.exporting import check_target, export
+
+    run, path = Run(Path(options.run)), Path(options.out)
+    check_target(path)
+    trained = run.model()
+    if options.proportional:
+        _make_proportional(trained, run.config(), options.data.root)
+    mean, std = trained.preprocess.mean, trained.preprocess.std
+    difference = export(trained.model, path, mean=mean, std=std, classes=trained.classes, size=trained.size)
+    for layer, (taken, samples) in kept(trained.model).items():
+        say(f"  {layer:<14} {taken} of {samples} elements")
+    say(f"largest difference of a logit from the run's: {difference:.1e}")
+    say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _make_proportional(trained: Trained, config: Experiment, root: str | None) -> None:
+    """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
+    before = kept(trained.model)
+    set_proportional(trained.model, True)
+    if kept(trained.model) == before:
+        return
+    recalibrate(trained.model, calibration(config, load_data(config.data, root), trained.preprocess))

@@ -1,0 +1,34 @@
+"""Commands that look at finished runs."""
+
+import statistics
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.commands.saying import say
+from partialsym.config import ConfigError
+from partialsym.measure import accuracy, logits, sampled_accuracies
+from partialsym.run import Run
+from partialsym.train import load_data
+
+
+def evaluate(options: Namespace) -> None:
+    if options.draws < 0 or options.draws == 1:
+        raise ConfigError(f"draws is {options.draws}: must be 0, or at least 2 for a spread.")
+    run = Run(Path(options.run))
+    config, trained = run.config(), run.model()
+    split = getattr(load_data(config.data, options.data.root), options.split)
+    deterministic = accuracy(logits(trained.model, split.images, trained.preprocess), split.labels)
+    say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
+    if options.draws:
+        shares = sampled_accuracies(trained.model, split, trained.preprocess, options.draws, options.seed)
+        drawn = [100 * share for share in shares]
+        spread = statistics.stdev(drawn)
+        say(f"{options.split} accuracy: {statistics.mean(drawn):.2f} ± {spread:.2f} % ({options.draws} draws)")
+
+
+def report(options: Namespace) -> None:
+    from partialsym.report import report as write
+
+    page = write([Run(Path(folder)) for folder in options.runs], Path(options.out))
+    say(f"report: {page}")
