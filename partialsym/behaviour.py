@@ -1,0 +1,110 @@
+"""How a trained network behaves as its test images turn: measured once, kept beside the run."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partialsym.data import Dataset, Split
+from partialsym.files import replace_text
+from partialsym.images import png
+from partialsym.measure import (
+    class_responses,
+    equivariance_errors,
+    logits,
+    predictions_unchanged,
+    preserved_ranges,
+    turned_logits,
+)
+from partialsym.results import read_json
+from partialsym.run import Run, Trained
+from partialsym.train import load_data
+
+FORMAT = 1
+ANSWERED, TURNED, COMPARED = 5000, 48, 16  # images at most: answered, turned through a circle, compared layer by layer
+ANGLES = tuple(range(0, 360, 15))
+TURNS = (0, 15, 30, 45, 60, 75, 90, 180)
+EXAMPLES = 10  # of as many classes
+
+
+def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = None) -> dict[str, Any]:
+    """What a finished run answers to its test images, upright, turned and mirrored; from RUN/behaviour.json if there.
+
+    Args:
+        run: finished.
+        root: where the data are, if not where the run's config says.
+        data: the run's data set, where it is at hand already.
+    Returns:
+        "classes", the names of all; "answers", {"labels", "predictions"} of the first test images, upright;
+        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
+        "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
+        "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
+        "images", how many were "answered", "turned" and "compared".
+    Raises:
+        FileNotFoundError: the run has not finished, or the data are gone.
+        ValueError: behaviour.json is damaged or of another format version.
+    """
+    path = run.folder / "behaviour.json"
+    if path.is_file():
+        return read_behaviour(path)
+    trained = run.model()
+    data = load_data(run.config().data, root) if data is None else data
+    found = {"format": FORMAT, **measured(trained, data.test)}
+    replace_text(path, json.dumps(found) + "\n")
+    return found
+
+
+def read_behaviour(path: Path) -> dict[str, Any]:
+    """Raises ValueError where the file is damaged or of another format version."""
+    found = read_json(path)
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
+        )
+    return dict(found)
+
+
+def measured(trained: Trained, test: Split) -> dict[str, Any]:
+    """Everything in `behaviour` but the format."""
+    model, preprocess = trained.model, trained.preprocess
+    answered = test[:ANSWERED]
+    turned = answered[in_turn(answered.labels, TURNED)]
+    compared = turned.images[:COMPARED]
+    circle = turned_logits(model, turned.images, preprocess, ANGLES).argmax(2)
+    right = circle[0] == turned.labels
+    first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
+    return {
+        "classes": list(trained.classes),
+        "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
+        "answers": {
+            "labels": answered.labels.tolist(),
+            "predictions": logits(model, answered.images, preprocess).argmax(1).tolist(),
+        },
+        "responses": class_responses(model, turned, preprocess, ANGLES, mirrored=True),
+        "unchanged": predictions_unchanged(model, turned.images, preprocess, ANGLES, mirrored=True),
+        "preserved": {
+            "labels": turned.labels[right].tolist(),
+            "ranges": preserved_ranges(circle, ANGLES)[right].tolist(),
+        },
+        "errors": equivariance_errors(model, compared, preprocess, TURNS, mirrored=True),
+        "examples": [
+            {"label": label, "png": base64.b64encode(png(_bytes(turned.images[first[label]]))).decode()}
+            for label in sorted(first)[:EXAMPLES]
+        ],
+    }
+
+
+def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices of `count` images, as equally many of each class as there are, the first ones of each: [≤ count]."""
+    rank = torch.zeros_like(labels)
+    for label in labels.unique():
+        of_class = labels == label
+        rank[of_class] = torch.arange(int(of_class.sum()))
+    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
+
+
+def _bytes(image: torch.Tensor) -> torch.Tensor:
+    return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)

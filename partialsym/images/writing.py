@@ -1,0 +1,15 @@
+"""Images as files."""
+
+import io
+
+from torch import Tensor
+
+
+def png(image: Tensor) -> bytes:
+    """A uint8 image [C, H, W], C 1 or 3, as the bytes of a PNG."""
+    from PIL import Image
+
+    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels.contiguous().cpu().numpy()).save(file, "PNG", optimize=True)
+    return file.getvalue()
