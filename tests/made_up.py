@@ -39,3 +39,14 @@ def history(epochs=2):
     losses = {"train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6, "validation_accuracy": 0.7}
     learned = {f"{layer}.{key}": 90.0 - i for i, layer in enumerate(LAYERS) for key in ("theta_deg", "P(22.5°·m)")}
     return [{"epoch": float(e + 1), "step": 7.0, **losses, **learned} for e in range(epochs)]
+
+
+def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5):
+    """What the verdict reads of a behaviour.json."""
+    return {
+        "format": 1,
+        "classes": [str(k) for k in range(classes)],
+        "answers": {"labels": list(map(int, labels)), "predictions": list(map(int, predictions))},
+        "preserved": {"labels": [0, 1], "ranges": [preserved, preserved]},
+        "unchanged": {"angles": [0.0, 180.0], "share": [1.0, 0.5], "mirrored": [mirrored, 0.5]},
+    }

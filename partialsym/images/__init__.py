@@ -8,8 +8,9 @@ from torch import Tensor
 
 from partialsym.images.reading import BACKGROUND, MOST_PIXELS, decode, read_image, shown
 from partialsym.images.sizing import FITS, Fit, fitted
+from partialsym.images.writing import png
 
-__all__ = ["BACKGROUND", "FITS", "MOST_PIXELS", "Fit", "decode", "fitted", "read_image", "read_images", "shown"]
+__all__ = ["BACKGROUND", "FITS", "MOST_PIXELS", "Fit", "decode", "fitted", "png", "read_image", "read_images", "shown"]
 
 
 def read_images(files: Sequence[Path], size: tuple[int, int], channels: int, fit: Fit = "resize") -> Tensor:

@@ -3,7 +3,7 @@
 from partialsym.measure.basics import BATCH, Preprocessing, accuracy, copy_gap, logits, sampled_accuracies
 from partialsym.measure.errors import TURNS, equivariance_errors
 from partialsym.measure.local import lie_derivative
-from partialsym.measure.ranges import measured_range, range_of
+from partialsym.measure.ranges import measured_range, preserved_ranges, range_of
 from partialsym.measure.responses import ANGLES, class_responses, predictions_unchanged, response, turned_logits
 from partialsym.measure.subsets import learned_subsets, subset_spread
 from partialsym.measure.turning import control_error, control_image, rotate
@@ -24,6 +24,7 @@ __all__ = [
     "logits",
     "measured_range",
     "predictions_unchanged",
+    "preserved_ranges",
     "range_of",
     "response",
     "rotate",

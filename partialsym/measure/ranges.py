@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from partialsym.data import Split
 from partialsym.measure.basics import Preprocessing, accuracy
@@ -78,3 +79,36 @@ def measured_range(
         if (found := range_of(angles, accuracies, tolerance)) < a:
             return found
     return 180.0
+
+
+def preserved_ranges(predictions: Tensor, angles: Sequence[float]) -> Tensor:
+    """The preserved range of every image: half the arc of turns around upright through which its prediction stays.
+
+        a(x) = ½·|{φ : argmax f(R(ψ)·x) = argmax f(x) for every ψ from 0 to φ}|,    in [0, 180] degrees
+
+    Where classes are sectors of orientation the arc of an image is its sector, wherever in it the image lies, so that
+    a(x) is half the sector's width: of an accurate f it reads what the labels allow. Where no label forbids a turn, it
+    says how far f goes on alike, no more.
+
+    Args:
+        predictions: [angles, N], the predicted class at every angle.
+        angles: degrees, a whole circle in equal steps from 0, ascending. A change counts halfway between two of them.
+    Returns:
+        [N] float64, degrees. Errors of the grid are below one step.
+    Raises:
+        ValueError: angles are no such circle, or not one a row.
+
+    >>> preserved_ranges(torch.tensor([[7], [7], [1], [7]]), [0, 90, 180, 270])
+    tensor([135.], dtype=torch.float64)
+    """
+    steps = len(angles)
+    circle = [360 * k / steps for k in range(steps)]
+    if steps < 2 or any(abs(a - b) > 1e-6 for a, b in zip(angles, circle, strict=True)):
+        raise ValueError(f"angles are {list(angles)}: must be a whole circle in equal steps from 0.")
+    if len(predictions) != steps:
+        raise ValueError(f"{len(predictions)} rows of predictions but {steps} angles: must be one an angle.")
+    same = (predictions == predictions[0]).long()
+    ahead = same.cumprod(0).sum(0)  # steps from 0 on, itself included
+    behind = same[1:].flip(0).cumprod(0).sum(0)
+    whole = ahead == steps
+    return torch.where(whole, 180.0, (ahead + behind).double() * 180 / steps)
