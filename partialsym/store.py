@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from partialsym.bounded import read_bytes
+from partialsym.conv import HAAR_ROTATIONS
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import FrozenConv
 from partialsym.models import MODELS, Augerino
 
 FORMAT = 1
 _OWN = {"format", "model", "settings", "dtype", "weights", "sha256"}
+COUNTS = ("width", "in_channels", "hidden", "classes", "kernel_size", "samples", "layers")
+MOST_RECORD, MOST_WEIGHTS = 2**20, 2**30  # bytes
+MOST_FEATURES = 2**25  # of the kernels' features at a time: a few seconds and some 100 MB
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -43,6 +49,7 @@ def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
         raise ValueError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
     folder = Path(folder)
     weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
+    _check_size(folder / "model.json", model.settings, len(weights))  # what could not be loaded is not saved
     digest = hashlib.sha256(weights).hexdigest()
     file = folder / f"weights-{digest[:12]}.safetensors"
     record = {
@@ -73,7 +80,7 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no model: there is no model.json in it.")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_bytes(path, MOST_RECORD))
         if record["format"] != FORMAT:
             raise StoreError(f"{path} has format version {record['format']!r}; this version reads {FORMAT}.")
         name, settings, dtype = record["model"], record["settings"], _DTYPES[record["dtype"]]
@@ -84,22 +91,59 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise StoreError(f"{path} is not a model record ({error}).") from None
     if Path(str(weights)).name != weights or not (path.parent / weights).is_file():
         raise StoreError(f"{path} names the weights {weights!r}: no such file beside it.")
-    data = (path.parent / weights).read_bytes()
+    try:
+        data = read_bytes(path.parent / weights, MOST_WEIGHTS)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise StoreError(f"{path.parent / weights} is damaged: its sha256 is {found}, expected {digest}.")
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(dtype)  # the constants of a group cannot be widened afterwards
+        _check_size(path, settings, len(data))
         model = rebuild(path, name, settings)
         model.load_state_dict(load(data))
     except StoreError:
         raise
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, SafetensorError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        SafetensorError,
+    ) as error:
         raise StoreError(f"{path.parent} does not fit {name}: {' '.join(str(error).split())}") from None
     finally:
         torch.set_default_dtype(default)
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise StoreError(f"{path.parent / weights} has weights that are not finite, in {key}.")
     return model.eval(), record
+
+
+def _check_size(path: Path, settings: object, size: int) -> None:
+    """Raise StoreError, before anything is made, where settings ask for more than weights of `size` bytes can hold, or
+    for a network that takes minutes and gigabytes to be made."""
+    if not isinstance(settings, dict):
+        return  # which is refused by name
+    _check_size(path, settings.get("settings"), size)
+    options = settings.get("kernel_options")
+    given = {**settings, **(options if isinstance(options, dict) else {})}
+    counts = {key: given.get(key) or 1 for key in COUNTS}
+    for key, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise StoreError(f"{path} has {key} = {value!r}: must be a whole number, at least 1.")
+    width, into, hidden, classes, kernel_size, samples, layers = counts.values()
+    if 4 * width * max(hidden * max(width, into), classes) > size:
+        raise StoreError(f"{path} is of a larger network than weights of {size:,} bytes are of.")
+    finite = re.fullmatch(r"([CD])(\d{1,4})", str(settings.get("group")))
+    elements = max(samples, HAAR_ROTATIONS, int(finite[2]) * (2 if finite[1] == "D" else 1) if finite else 1)
+    if elements**2 * kernel_size**2 * hidden * layers > MOST_FEATURES:
+        why = f"kernels of {elements} elements, {kernel_size}×{kernel_size} pixels and {hidden} features"
+        raise StoreError(f"{path} is of a network with {why}: too large to be made.")
 
 
 def rebuild(path: Path, name: object, settings: object) -> nn.Module:

@@ -85,7 +85,7 @@ DAMAGED = {
     "empty": (b"", "expected 0x00000803"),
     "header": (IDX[:9], "9 bytes, expected 16"),
     "truncated": (IDX[:-1], "truncated: 7 bytes of data, expected 8"),
-    "trailing": (IDX + b"\0", "trailing bytes: 9 bytes of data, expected 8"),
+    "trailing": (IDX + b"\0", "trailing bytes: more than 8 bytes of data, expected 8"),
     "gzip cut": (gzip.compress(IDX)[:-9], "damaged gzip"),
     "gzip changed": (gzip.compress(IDX)[:-5] + bytes(5), "damaged gzip"),
 }

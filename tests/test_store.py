@@ -105,7 +105,7 @@ INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 
         ({"model": "GResNet", "settings": {**INSIDE, "group": 5}}, "does not fit Augerino"),
         ({"model": "GResNet", "settings": {**INSIDE, "head": ["plane"]}}, "head is"),
         ({"model": "GResNet", "settings": {**INSIDE, "kernel": ["SIREN"]}}, "does not fit Augerino"),
-        ({"model": "GResNet", "settings": {**INSIDE, "width": 10**400}}, "does not fit Augerino"),
+        ({"model": "GResNet", "settings": {**INSIDE, "width": 10**400}}, "is of a larger network than weights of"),
         ({"model": "GResNet", "settings": {**INSIDE, "width": 3}}, "size"),
         ({"model": "GResNet", "settings": INSIDE, "copies": "6"}, "does not fit Augerino"),
         ({"model": "GResNet", "settings": INSIDE, "copies": 5}, "copies is 5"),

@@ -3,10 +3,10 @@
 import gzip
 import io
 import os
-import pickle
+import sys
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from einops import rearrange
 
-from partialsym.data.files import data_root, extra, fetch
+from partialsym.bounded import read_bytes
+from partialsym.data.files import MOST_BYTES, data_root, extra, fetch
 from partialsym.data.idx import Bytes
-from partialsym.data.npz import read_npz
+from partialsym.data.inert import unpickle
+from partialsym.data.npz import LISTED, read_npz
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 TILES, SIDE = 8, 32  # a packed picture is TILES x TILES images of SIDE x SIDE
+MOST_PICTURES = 1024  # the official splits have 157 and 782
+MOST_PADDING = 2**20
 PACKED = {"blob": np.uint8, "offsets": np.int64, "y": np.uint8}
 
 
@@ -97,7 +101,10 @@ def _read_packed(path: Path, layout: Layout, classes: Sequence[str]) -> dict[str
         array, right = arrays[key], "str" if key == "classes" else np.dtype(PACKED[key.split("_")[0]])
         if array.ndim != 1 or (array.dtype.kind != "U" if right == "str" else array.dtype != right):
             raise ValueError(f"{path} [{key}]: {array.dtype} {list(array.shape)}, expected {right} with 1 dimension")
-    _check_classes(f"{path} [classes]", arrays["classes"].tolist(), classes)
+    names = arrays["classes"]
+    if not names.dtype.isnative or not names.itemsize or (names.view(np.uint32) > sys.maxunicode).any():
+        raise ValueError(f"{path} [classes]: {names.dtype}, expected str of Unicode")  # tolist would not survive it
+    _check_classes(f"{path} [classes]", names.tolist(), classes)
     return {split: _unpack(path, split, arrays, len(classes)) for split in layout.batches}
 
 
@@ -112,6 +119,8 @@ def _unpack(path: Path, split: str, arrays: Mapping[str, Any], classes: int) -> 
         right = f"2 or more that ascend from 0 to {len(blob)}, the bytes of blob_{split}"
         raise ValueError(f"{path} [offsets_{split}]: {wrong}: expected {right}")
     pictures, each = len(offsets) - 1, TILES * TILES
+    if pictures > MOST_PICTURES:
+        raise ValueError(f"{path} [offsets_{split}]: {pictures:,} pictures: at most {MOST_PICTURES:,} are read")
     if not each * (pictures - 1) < len(labels) <= each * pictures:
         right = f"{each * (pictures - 1) + 1} to {each * pictures} for {pictures} pictures of {each} images"
         raise ValueError(f"{path} [y_{split}]: {len(labels)} labels, expected {right}")
@@ -136,17 +145,12 @@ def _read_official(path: Path, layout: Layout, classes: Sequence[str]) -> dict[s
     """The splits in the official archive at `path`, or in the folder that it unpacks to."""
     members = [layout.meta, *(name for names in layout.batches.values() for name in names)]
     if path.is_dir():
-        files = {name: (path / name).read_bytes() for name in members if (path / name).is_file()}
+        files = {name: read_bytes(path / name, MOST_BYTES) for name in members if (path / name).is_file()}
     else:
-        files, wanted = {}, {f"{layout.folder}/{name}": name for name in members}
         try:
-            # in memory, in one pass: nothing is ever written
-            with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                for entry in tar:
-                    if entry.name in wanted and entry.isfile() and (file := tar.extractfile(entry)):
-                        files[wanted[entry.name]] = file.read()
-                while stream.read(1 << 20):  # what pads the archive, to have its checksum compared
-                    pass
+            with gzip.open(path) as stream:
+                wanted = {f"{layout.folder}/{name}": name for name in members}
+                files = {wanted[name]: content for name, content in _untar(stream) if name in wanted}
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: damaged tar.gz file ({error}): expected a whole one") from None
     for name in members:
@@ -161,40 +165,38 @@ def _read_official(path: Path, layout: Layout, classes: Sequence[str]) -> dict[s
     return splits
 
 
-class _Raw:
-    """Stands for whatever numpy object a pickle asks for: keeps what it is made of, and does nothing with it."""
+def _untar(stream: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the regular files of a tar, in memory: nothing is ever written, and no link followed.
 
-    state: Any = None
-
-    def __init__(self, *args: Any) -> None:
-        self.args = args
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Inert(pickle.Unpickler):
-    """Reads what the official files are made of, and calls nothing, not even numpy."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module.replace("._core", ".core"), name) not in (
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        ):
-            raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'!r}, which plain arrays do not need")
-        return _Raw
+    The official archives have neither long names nor sparse files: what tarfile would do for those is left out.
+    """
+    left, block = MOST_BYTES, tarfile.BLOCKSIZE
+    while any(head := stream.read(block)):
+        entry = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        padded = -(-entry.size // block) * block
+        if not 0 <= padded <= left:
+            raise tarfile.ReadError(f"more than {MOST_BYTES:,} bytes")
+        left -= padded + block
+        content = stream.read(padded)
+        if len(content) < padded:
+            raise EOFError("it ends within a member")
+        if entry.isreg():
+            yield entry.name, content[: entry.size]
+    if not head:
+        raise EOFError("it has no end")
+    if len(stream.read(MOST_PADDING)) == MOST_PADDING:  # read to the end, to have the checksum compared
+        raise tarfile.ReadError("more after its end")
 
 
 def _unpickle(raw: bytes, origin: str, *keys: str) -> dict[str, Any]:
     try:
-        content = _Inert(io.BytesIO(raw), encoding="latin1").load()
+        content = unpickle(raw)
     except Exception as error:  # a damaged pickle fails in a dozen ways
         reason = " ".join(str(error).split())
         raise ValueError(f"{origin}: refused or damaged pickle ({reason}): expected a dict of arrays") from None
     for key in keys:
         if not isinstance(content, dict) or key not in content:
-            found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+            found = sorted(content)[:LISTED] if isinstance(content, dict) else type(content).__name__
             raise ValueError(f"{origin}: no {key!r}, found {found}: expected a dict with {', '.join(keys)}")
     return content
 
@@ -216,6 +218,8 @@ def _pixels(raw: Any, origin: str) -> Bytes:
     width = 3 * SIDE * SIDE
     try:
         _, shape, kind, fortran, data = raw.state
+        if not all(type(part) in (int, str) for part in (*shape, kind.args[0])):  # others might not even be shown
+            raise TypeError("neither a shape nor a type")
         data = data.encode("latin1") if isinstance(data, str) else memoryview(data).tobytes()
         found, right = (kind.args[0], shape), ("u1", (len(data) // width, width))
         if found == right and data and len(data) % width == 0:
@@ -238,4 +242,5 @@ def _check_classes(origin: str, found: Any, classes: Sequence[str]) -> None:
         raise ValueError(f"{origin}: {what} of classes, expected {len(classes)}, {classes[0]!r} to {classes[-1]!r}")
     for i, (got, right) in enumerate(zip(found, classes, strict=True)):
         if got != right:
-            raise ValueError(f"{origin}: class {i} is {got!r}, expected {right!r}")
+            what = repr(got[:80]) if isinstance(got, str) else f"a {type(got).__name__}"
+            raise ValueError(f"{origin}: class {i} is {what}, expected {right!r}")

@@ -6,8 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import urlsplit
 
 log = logging.getLogger(__name__)
+MOST_BYTES = 2**28  # of an array or an archive, unpacked: more than any official file holds
+HERE = ("127.0.0.1", "::1", "localhost")  # needs no encryption
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -25,11 +28,14 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
-    """Download file `name` into `root` from the first of `mirrors` (URLs of folders) that has it right.
+    """Download file `name` into `root` from the first of `mirrors` (URLs of folders, by https) that has it right.
 
     A file whose MD5 differs is not kept. Raises ValueError where a mirror served a wrong file and none the
-    right one, OSError where none answered, ImportError without pooch.
+    right one or is not https, OSError where none answered, ImportError without pooch.
     """
+    for mirror in mirrors:
+        if (parts := urlsplit(mirror)).scheme != "https" and parts.hostname not in HERE:
+            raise ValueError(f"{name} is not downloaded from {mirror!r}: a mirror must be https")
     pooch, failures, wrong = extra("pooch", "train", f"{name} is not in {root}: its download"), [], False
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{name}"

@@ -16,6 +16,7 @@ SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # ours: as i
 SHAPES = {"x": (96, 96, 3), "y": (1, 1, 1)}
 CLASSES = ("no tumour", "tumour")
 HOME = "https://github.com/basveeling/pcam"
+MOST_IMAGES = 2**18  # of the training split
 BLOCK = 4096  # images that are read at once: all in their own layout besides would take 7 GB more
 
 
@@ -69,15 +70,21 @@ def _read(path: Path, key: str) -> Tensor:
     h5py = extra("h5py", "pcam", "PCam")
     try:
         with h5py.File(path, "r") as file:
+            if not isinstance(file.get(key, getlink=True), h5py.HardLink | None):
+                raise ValueError(f"{path}: {key!r} is a link to elsewhere, {expected}")
             if not isinstance(data := file.get(key), h5py.Dataset):
                 raise ValueError(f"{path}: no array {key!r}, found {sorted(file)}: {expected}")
             if data.dtype != np.uint8 or data.ndim != 4 or data.shape[1:] != SHAPES[key] or not len(data):
                 raise ValueError(f"{path}: {data.dtype} {list(data.shape or ())}, {expected}, N >= 1")
+            if data.external or data.is_virtual:
+                raise ValueError(f"{path}: {key!r} lies in other files, {expected}")
+            if len(data) > MOST_IMAGES:  # they need not even be in the file
+                raise ValueError(f"{path}: declares {len(data):,} images, {expected}, N <= {MOST_IMAGES:,}")
             result = torch.empty(len(data), channels, height, width, dtype=torch.uint8)
             for start in range(0, len(data), BLOCK):
                 block = torch.from_numpy(data[start : start + BLOCK])
                 result[start : start + BLOCK] = rearrange(block, "n h w c -> n c h w")
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: damaged or not an HDF5 file ({reason}): {expected}") from None
     return result

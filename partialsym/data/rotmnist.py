@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,6 +28,7 @@ MEMBERS = (
     "mnist_all_rotation_normalized_float_train_valid.amat",
     "mnist_all_rotation_normalized_float_test.amat",
 )
+WIDTH, MOST_LINE = 28 * 28 + 1, 65_536
 SEED = 0
 GENERATED_SHA256 = "aab54414fb85820c6db90d363443dae7dd7a4e1fde0c271f046d9b852fe75a6c"
 
@@ -100,19 +104,42 @@ def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor
     if found != md5:
         raise ValueError(f"{path}: MD5 {found}, expected {md5}: damaged or not the authors' archive")
     expected = (sizes["train"] + sizes["validation"], sizes["test"])
-    rows = []
+    tables = []
     try:
         with zipfile.ZipFile(path) as archive:
             for member, count in zip(MEMBERS, expected, strict=True):
                 with archive.open(member) as lines:
-                    table = np.loadtxt(lines, dtype=np.float32, ndmin=2, max_rows=count + 1)
-                if table.shape != (count, 28 * 28 + 1):
-                    raise ValueError(f"{member} is {list(table.shape)}, expected [{count}, {28 * 28 + 1}]")
-                rows.append(torch.from_numpy(table))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+                    tables.append(torch.from_numpy(read_amat(lines, member, count)))
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from None
-    everything = torch.cat(rows)
+    everything = torch.cat(tables)
     labels = everything[:, -1]
     if not torch.isin(labels, torch.arange(10.0)).all():
         raise ValueError(f"{path}: labels span [{labels.min():g}, {labels.max():g}], expected whole numbers 0 to 9")
     return rearrange(everything[:, :-1], "n (h w) -> n 1 h w", h=28).clamp(0, 1), labels.long()
+
+
+def read_amat(file: IO[bytes], name: str, count: int) -> np.ndarray:
+    """A table of numbers in text, float32 [count, 785]: pixels and label, a line an image.
+
+    Raises ValueError, naming it, where it is anything else; no more is read than a line more.
+    """
+    lines = (_line(file, i) for i in range(count + 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty table is told by its shape
+        try:
+            table = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
+        except ValueError as error:
+            raise ValueError(f"{name} is no table of numbers: {' '.join(str(error).split())}") from None
+    if table.shape != (count, WIDTH):
+        raise ValueError(f"{name} is {list(table.shape)}, expected [{count}, {WIDTH}]")
+    if not np.isfinite(table).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return table
+
+
+def _line(file: IO[bytes], i: int) -> str:
+    line = file.readline(MOST_LINE)
+    if len(line) == MOST_LINE:
+        raise ValueError(f"line {i + 1} is longer than {MOST_LINE:,} characters")
+    return line.decode("latin1")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MOST_PIXELS = 64_000_000
+MOST_BYTES = 2**30  # more than those pixels take in any format
 BACKGROUND = 255  # white, as on paper: what is drawn on nothing is mostly dark
 GREY = ("1", "L", "LA", "La")
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -43,6 +44,8 @@ def read_image(path: str | os.PathLike[str], channels: int | None = None, *, nam
         if not stat.S_ISREG(status.st_mode):
             kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
             raise ValueError(f"{name} is {kind}: it must be a regular file.")
+        if status.st_size > MOST_BYTES:
+            raise ValueError(f"{name} has {status.st_size:,} bytes: at most {MOST_BYTES:,} are read.")
         with Path(path).open("rb") as file:
             return decode(file, name, channels)
     except FileNotFoundError:

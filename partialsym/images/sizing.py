@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partialsym.images.reading import MOST_PIXELS
+
 Fit = Literal["resize", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
@@ -43,3 +45,5 @@ def check_fit(size: tuple[int, int] | None, fit: str) -> None:
         return
     if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in size):
         raise ValueError(f"size is {size!r}: it must be height and width, two ints >= 1")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"size is {size!r}: it must have at most {MOST_PIXELS:,} pixels")

@@ -1,0 +1,1 @@
+"""Readers under made-up input: `python -m fuzzing`."""

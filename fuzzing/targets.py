@@ -1,0 +1,168 @@
+"""What is fuzzed: for every reader a function of bytes, and seeds to begin with, made here."""
+
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import tarfile
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from partialsym import store
+from partialsym.config import Experiment, read_yaml
+from partialsym.data.cifar_files import LAYOUTS, _batch, _read_official
+from partialsym.data.idx import header, read_idx
+from partialsym.data.npz import read_npz
+from partialsym.data.rotmnist import read_amat
+from partialsym.images import reading
+from partialsym.models import GResNet
+
+CLASSES = tuple("abcdefghij")
+FORMS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS", "JPEG2000")
+
+
+class Target(NamedTuple):
+    """A reader: what it does with bytes, and bytes it reads, or nearly."""
+
+    read: Callable[[bytes], object]
+    seeds: Callable[[], list[bytes]]
+
+
+def one_line(target: Target, data: bytes) -> None:
+    """Read `data`; what is refused must be refused by a ValueError or OSError of one line: anything else escapes."""
+    try:
+        target.read(data)
+    except (ValueError, OSError) as error:
+        message = str(error)
+        if not message or "\n" in message:
+            raise AssertionError(f"not one line: {message!r}") from error
+
+
+@cache
+def _folder() -> Path:
+    """One temporary folder a process, in memory where there is such a file system."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="fuzzing-", dir=memory if memory.is_dir() else None))
+
+
+def _file(data: bytes, name: str = "fuzzed") -> Path:
+    path = _folder() / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _configs() -> list[bytes]:
+    tree = Experiment(name="a/b").to_dict()
+    flow = yaml.safe_dump(tree, default_flow_style=True)
+    return [yaml.safe_dump(tree).encode(), flow.encode(), b"name: x\nmodel: {kernel_options: {omega0: .inf}}\n", b"- 1"]
+
+
+def _read_image(data: bytes) -> object:
+    """Of small ones: what is within the limit of pixels costs time alone."""
+    with patch.object(reading, "MOST_PIXELS", 2**16):
+        return reading.decode(io.BytesIO(data), "fuzzed")
+
+
+def _images() -> list[bytes]:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    made = []
+    for mode in ("RGB", "L", "P", "1", "RGBA"):
+        for form in FORMS:
+            try:
+                Image.fromarray(pixels).convert(mode).save(file := io.BytesIO(), form)
+            except (OSError, ValueError, KeyError):  # not every format has every mode
+                continue
+            made.append(file.getvalue())
+    return made
+
+
+def _idx() -> list[bytes]:
+    raw = header((2, 3, 3)) + bytes(range(18))
+    return [raw, gzip.compress(raw, mtime=0), raw[:-1]]
+
+
+def _npz() -> list[bytes]:
+    made = []
+    for save in (np.savez, np.savez_compressed):
+        save(file := io.BytesIO(), x=np.arange(6, dtype=np.uint8).reshape(2, 3), y=np.array(["a", "b"]))
+        made.append(file.getvalue())
+    return made
+
+
+def _amat() -> list[bytes]:
+    row = " ".join(["0.5"] * 784)
+    return [f"{row} 1.0\n{row} 9\n".encode(), b"1 2 3\n", b"\n\n", b"1e999 nan\n"]
+
+
+def _tables() -> list[bytes]:
+    content = {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]}
+    return [pickle.dumps(content, protocol) for protocol in (3, 4)] + [pickle.dumps({"data": [1], "labels": 1}, 2)]
+
+
+def _tars() -> list[bytes]:
+    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w") as tar:
+        for name in (LAYOUTS["CIFAR-100"].meta, "train", "test"):
+            entry = tarfile.TarInfo(f"cifar-100-python/{name}")
+            entry.size = len(raw := pickle.dumps({"fine_label_names": list(CLASSES)}, 2))
+            tar.addfile(entry, io.BytesIO(raw))
+    return [file.getvalue()]
+
+
+@cache
+def _network() -> GResNet:
+    return GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, classes=2)
+
+
+@cache
+def _model() -> Path:
+    folder = _folder() / "model"
+    store.save_model(_network(), folder)
+    return folder
+
+
+def _weights() -> Path:
+    record = json.loads((_model() / "model.json").read_text())
+    return _model() / record["weights"]
+
+
+def _read_record(data: bytes) -> object:
+    folder = _folder() / "record"
+    folder.mkdir(exist_ok=True)
+    (folder / _weights().name).write_bytes(_weights().read_bytes())
+    (folder / "model.json").write_bytes(data)
+    return store.load_model(folder)
+
+
+def _read_weights(data: bytes) -> object:
+    """The sha256 is made to fit, as a forger would; the network, which is slow to make, is the same every time."""
+    record = json.loads((_model() / "model.json").read_text()) | {
+        "weights": "w",
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    _file(data, "weights/w")
+    _file(json.dumps(record).encode(), "weights/model.json")
+    with patch.object(store, "rebuild", return_value=_network()):
+        return store.load_model(_folder() / "weights")
+
+
+TARGETS = {
+    "config": Target(lambda data: Experiment.from_dict(read_yaml(_file(data))), _configs),
+    "image": Target(_read_image, _images),
+    "idx": Target(lambda data: read_idx(_file(data), 3), _idx),
+    "npz": Target(lambda data: read_npz(_file(data), ("x", "y")), _npz),
+    "amat": Target(lambda data: read_amat(io.BytesIO(data), "fuzzed", 2), _amat),
+    "pickle": Target(lambda data: _batch(data, "fuzzed", "labels", 10), _tables),
+    "tar": Target(lambda data: _read_official(_file(gzip.compress(data, 0)), LAYOUTS["CIFAR-100"], CLASSES), _tars),
+    "record": Target(_read_record, lambda: [(_model() / "model.json").read_bytes()]),
+    "weights": Target(_read_weights, lambda: [_weights().read_bytes()]),
+}
