@@ -27,8 +27,8 @@ from partialsym.measure import (
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: passes, and test images at most
 
 
-def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any]:
-    """Accuracies, learned subsets and responses of a trained model, on its device.
+def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int = DRAWS) -> dict[str, Any]:
+    """Accuracies (sampled ones of `draws` passes), learned subsets and responses of a trained model, on its device.
 
     The test split is looked at here, once, and chooses nothing.
     """
@@ -42,7 +42,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset) -> dict[str,
             "validation": validation,
             "test": test,
             **_by_elements(config, model, data, test),
-            "test_sampled": sampled_accuracies(model, some, preprocess, DRAWS, config.seed),
+            "test_sampled": sampled_accuracies(model, some, preprocess, draws, config.seed),
         },
         "scores": scores(answers, data.test.labels),
         "data": data.name,

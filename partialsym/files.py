@@ -27,8 +27,24 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    _sync(path.parent)
 
 
 def replace_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, by `replace_file`."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files that a killed process could not remove, anywhere under `folder`."""
+    return sorted(folder.rglob(".*.tmp"))
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a power failure, where the file system can; a folder opens on POSIX alone."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

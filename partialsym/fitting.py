@@ -1,16 +1,13 @@
-"""The training loop's parts, on Lightning: the module, its data loaders, its checkpoints."""
+"""The training loop's parts, on Lightning: the module, its objective and schedule, its data loaders."""
 
-import io
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,9 +21,10 @@ from partialsym.compiling import compiled
 from partialsym.config import TrainingConfig
 from partialsym.data import Order, Resident
 from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
-from partialsym.files import replace_file
 from partialsym.inference import recalibrate
 from partialsym.measure import BATCH, learned_subsets
+
+FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
 
 class Fit(lightning.LightningModule):
@@ -48,14 +46,12 @@ class Fit(lightning.LightningModule):
         self.rng: dict[str, Any] | None = None
         self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
         self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
-        self.train_loss, self.train_accuracy = (
-            MeanMetric(),
-            MulticlassAccuracy(classes, average="micro", validate_args=False),
+        self.train_loss, self.validation_loss = MeanMetric(nan_strategy="ignore"), MeanMetric()
+        self.train_accuracy, self.validation_accuracy = (
+            MulticlassAccuracy(classes, average="micro", validate_args=False) for _ in range(2)
         )
-        self.validation_loss, self.validation_accuracy = (
-            MeanMetric(),
-            MulticlassAccuracy(classes, average="micro", validate_args=False),
-        )
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # a checkpoint within an epoch holds what it has seen
 
     @property
     def seconds(self) -> float:
@@ -90,12 +86,16 @@ class Fit(lightning.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         self.objective = compiled(objective(self.model, self.config), self.config.compile, steps)
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         if self.rng is not None:
-            torch.set_rng_state(self.rng["cpu"])
-            if self.rng["cuda"] is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self.rng["cuda"])
+            set_random_state(self.rng)
             self.rng = None
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        loader.sampler.skip = self.global_step % len(loader)  # Lightning does not keep a loader's position
+        self.mark = time.perf_counter()
+
+    def on_train_epoch_start(self) -> None:
         self.mark = time.perf_counter()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -114,7 +114,7 @@ class Fit(lightning.LightningModule):
         set_temperature(self.model, first + (last - first) * done)
         images, labels = batch
         loss, entropy, scores = self.objective(images, labels)
-        self.train_loss.update(entropy, len(labels))
+        self.train_loss.update(torch.where(entropy.isfinite(), entropy, torch.nan), len(labels))  # nan is left out
         self.train_accuracy.update(scores, labels)
         self.log("loss", entropy, prog_bar=True, logger=False)
         return loss
@@ -144,8 +144,7 @@ class Fit(lightning.LightningModule):
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        state = {"history": self.history, "seconds": self.seconds, "cpu": torch.get_rng_state(), "cuda": cuda}
+        state = {"format": FORMAT, "history": self.history, "seconds": self.seconds, **random_state()}
         checkpoint["partialsym"] = {**state, "waited": self.waited, "stepped": self.stepped}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -191,40 +190,34 @@ def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: in
     return LambdaLR(optimizer, factor)
 
 
+class Rest(Order):
+    """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
+
+    skip = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        skip, self.skip = self.skip, 0
+        yield from islice(super().__iter__(), skip, None)
+
+
 def loaders(
     train: Resident, validation: Resident, batch_size: int, seed: int, repeats: int = 1
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone."""
     aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
-    order = Order(train, min(batch_size, len(train)), seed, repeats)
+    order = Rest(train, min(batch_size, len(train)), seed, repeats)
     in_turn = torch.arange(len(validation), device=validation.labels.device).split(BATCH)
     fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
     return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)
 
 
-class Bar(TQDMProgressBar):
-    """Loss, accuracies in percent and what the layers keep, from lifting to the last."""
-
-    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        assert isinstance(pl_module, Fit)
-        shown: dict[str, Any] = {"loss": f"{float(trainer.callback_metrics.get('loss', torch.nan)):.3f}"}
-        if pl_module.history:
-            last = pl_module.history[-1]
-            kinds = (("train", "train_accuracy"), ("val", "validation_accuracy"))
-            shown |= {name: f"{100 * last[key]:.1f}%" for name, key in kinds}
-        subsets = learned_subsets(pl_module.model)
-        if any("theta_deg" in subset for subset in subsets):
-            shown["θ"] = " ".join(f"{s['theta_deg']:.0f}°" for s in subsets if "theta_deg" in s)
-        least = [min((v for k, v in subset.items() if k.startswith("P(")), default=1.0) for subset in subsets]
-        if min(least) < 1:
-            shown["least P"] = " ".join(f"{p:.2f}" for p in least)
-        return shown
+def random_state() -> dict[str, Tensor | None]:
+    """Of the global generators, on the processor and on the GPU."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        data = io.BytesIO()  # a full disk is then an OSError, where torch raises a RuntimeError of its own
-        torch.save(checkpoint, data)
-        replace_file(Path(path), lambda temporary: temporary.write_bytes(data.getbuffer()))
+def set_random_state(state: dict[str, Any]) -> None:
+    """What `random_state` gave, again, and on a GPU where there is one."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,8 +1,10 @@
-"""A run on disk: one folder that holds config, metrics, result, model and checkpoints."""
+"""A run on disk: one folder that holds config, metrics, result, model and checkpoints, and what they hash to."""
 
 import csv
+import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,11 +13,15 @@ import yaml
 from torch import nn
 
 from partialsym.config import ConfigError, Experiment, read_yaml
-from partialsym.files import replace_text
+from partialsym.files import leftovers, replace_text
 from partialsym.images import Fit
 from partialsym.measure import Preprocessing
-from partialsym.results import read_result
+from partialsym.results import read_json, read_result
 from partialsym.store import StoreError, load_model
+
+FORMAT = 1  # of config.yaml, in a comment, so that it is a file for `--config` too; and of manifest.json
+MANIFEST = "manifest.json"
+FREE = ("data.root", "training.diverged")  # may be another when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
+        found = re.match(rb"# format (\d+)\n", path.read_bytes())
+        if found and int(found[1]) != FORMAT:  # those of the first release have none
+            raise ConfigError(f"{path} has format version {int(found[1])}: this version reads {FORMAT}.")
         return Experiment.from_dict(read_yaml(path))
 
     def result(self) -> dict[str, Any]:
@@ -84,24 +93,30 @@ class Run:
         """Raise ConfigError where the folder exists and is not to be resumed, or holds another config."""
         path = self.folder / "config.yaml"
         if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            # a lock and leftovers, which are hidden, are all there is of a run that died before its first file
+            if self.folder.is_dir() and any(not file.name.startswith(".") for file in self.folder.iterdir()):
                 raise ConfigError(f"{self.folder} exists and is not a run folder: choose another name or --out.")
             return
         if not resume:
             raise ConfigError(f"{self.folder} exists: resume it (--resume), or choose another name, seed or --out.")
         before, now = flatten(self.config().to_dict()), flatten(config.to_dict())
         for key in now:
-            if before.get(key) != now[key] and key != "data.root":
+            if before.get(key) != now[key] and key not in FREE:
                 held, given = before.get(key), now[key]
                 raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
 
     def begin(self, config: Experiment) -> None:
-        """Write config.yaml where there is none yet."""
+        """Write config.yaml where there is none yet, and clear away what a killed process left half written."""
         path = self.folder / "config.yaml"
+        for file in leftovers(self.folder):
+            file.unlink()
         if not path.exists():
-            replace_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+            text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+            replace_text(path, f"# format {FORMAT}\n{text}")
 
     def write_history(self, history: list[dict[str, float]]) -> None:
+        if not history:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
         writer.writeheader()
@@ -109,7 +124,38 @@ class Run:
         replace_text(self.folder / "metrics.csv", text.getvalue())
 
     def write_result(self, result: dict[str, Any]) -> None:
-        replace_text(self.folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        """Write result.json, which makes the run a finished one; before it manifest.json, the sha256 of every file."""
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        hashes = self.hashes() | {"result.json": hashlib.sha256(text.encode()).hexdigest()}
+        replace_text(self.folder / MANIFEST, json.dumps({"format": FORMAT, "sha256": hashes}, indent=1) + "\n")
+        replace_text(self.folder / "result.json", text)
+
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of every file of the run but the manifest and hidden ones, by its path inside the folder."""
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_file() and name != MANIFEST and not path.name.startswith("."):
+                with open(path, "rb") as file:
+                    found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    def manifest(self) -> dict[str, str] | None:
+        """What `hashes` gave when the run finished; None where it was written by a version that kept no manifest.
+
+        Raises:
+            ValueError: the manifest is damaged, or of another format version.
+        """
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            return None
+        content = read_json(path)
+        version = content.get("format") if isinstance(content, dict) else None
+        if version != FORMAT:
+            raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+        if not isinstance(content.get("sha256"), dict):
+            raise ValueError(f"{path} is damaged: it lists no sha256.")
+        return content["sha256"]
 
     def publish(self, target: Path) -> None:
         """Copy the result to a file of its own."""

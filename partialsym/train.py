@@ -5,29 +5,32 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
+from partialsym.callbacks import AtomicCheckpoints, Bar, Checkpoint, Keeper, read_checkpoint
 from partialsym.checks import check
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, augmentation, load
 from partialsym.data.folder import folder
 from partialsym.data.hf import hf
-from partialsym.evaluation import calibration, evaluation
-from partialsym.fitting import AtomicCheckpoints, Bar, Fit, loaders
+from partialsym.divergence import Guard
+from partialsym.evaluation import DRAWS, calibration, evaluation
+from partialsym.fitting import Fit, loaders
 from partialsym.inference import evaluating
+from partialsym.locking import locked
 from partialsym.measure import Preprocessing
 from partialsym.models import NETWORKS, Augerino
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
+from partialsym.stopping import Preemption, Stopped
 from partialsym.store import save_model
 
 log = logging.getLogger(__name__)
@@ -40,10 +43,6 @@ class Alteration(NamedTuple):
     apply: Callable[[nn.Module], object]
 
 
-class Stopped(KeyboardInterrupt):
-    """Training was stopped by the user; the message says how to go on."""
-
-
 def train(
     config: Experiment,
     out: str | Path = "runs",
@@ -52,6 +51,8 @@ def train(
     resume: bool = False,
     progress: bool = True,
     alter: Alteration | None = None,
+    data: Dataset | None = None,
+    draws: int = DRAWS,
 ) -> Run:
     """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
 
@@ -62,37 +63,51 @@ def train(
         resume: go on with an interrupted run; a finished one is returned as it is.
         progress: show a progress bar.
         alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
+        data: the config's data set, where it is at hand already.
+        draws: passes over test images under drawn elements, at least 1.
     Raises:
-        ConfigError: the config cannot be run, or the folder exists already.
-        Stopped: by the user; the last epoch's checkpoint is kept.
+        ConfigError: the config cannot be run, or the folder exists already or is in use.
+        Diverged: a step was not finite, or a kernel exploded; the checkpoint before it is kept.
+        Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
+            `Preempted`, and the checkpoint is of the step it came in.
     """
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
-    run.check(config, resume)
-    altered = alter.name if alter else None
-    if run.finished and run.result().get("altered") != altered:
-        raise ConfigError(f"{run.folder} holds a run altered by {run.result().get('altered')!r}, not by {altered!r}.")
-    if run.finished:
-        log.info("%s has finished already", run.folder)
+    if _finished(run, config, resume, alter):
         return run
-    data = load_data(config.data, root)
-    preprocess = Preprocessing(data.mean, data.std)
-    lightning.seed_everything(config.seed, verbose=False)
-    model = build_model(config.model, data.channels, len(data.classes))
-    if alter is not None:
-        alter.apply(model)
-    check_size(model, data)
-    run.begin(config)
-    origin = provenance()  # of the code that trains, not of what is committed meanwhile
-    fit = _fit(config, run, model, data, preprocess, progress)
-    result = _result(config, model, data, fit)
-    about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std, "size": data.size}
-    about["fit"] = config.data.fit
-    if altered:
-        about["altered"] = result["altered"] = altered
-    save_model(model.cpu(), run.folder / "model", **about)
-    run.write_result({**result, **origin})
+    with Preemption(run.folder) as preemption:
+        data = load_data(config.data, root) if data is None else data
+        lightning.seed_everything(config.seed, verbose=False)
+        model = build_model(config.model, data.channels, len(data.classes))
+        if alter is not None:
+            alter.apply(model)
+        check_size(model, data)
+        with locked(run.folder):
+            if _finished(run, config, resume, alter):  # meanwhile
+                return run
+            run.begin(config)
+            origin = provenance()  # of the code that trains, not of what is committed meanwhile
+            fit, guard = _fit(config, run, model, data, preemption, progress)
+            result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
+            about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std, "size": data.size}
+            about["fit"] = config.data.fit
+            if alter is not None:
+                about["altered"] = result["altered"] = alter.name
+            save_model(model.cpu(), run.folder / "model", **about)
+            run.write_result(result)
     return run
+
+
+def _finished(run: Run, config: Experiment, resume: bool, alter: Alteration | None) -> bool:
+    """Whether there is nothing left to do; raises ConfigError where the folder is of another run."""
+    run.check(config, resume)
+    if not run.finished:
+        return False
+    held, given = run.result().get("altered"), alter.name if alter else None
+    if held != given:
+        raise ConfigError(f"{run.folder} holds a run altered by {held!r}, not by {given!r}.")
+    log.info("%s has finished already", run.folder)
+    return True
 
 
 def run_folder(config: Experiment, out: str | Path) -> Run:
@@ -149,27 +164,16 @@ def precision(setting: str) -> str:
     return "bf16-mixed" if fast else "32"
 
 
-class _WriteHistory(Callback):
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
-        self.run.write_history(pl_module.history)
-
-
 def _fit(
-    config: Experiment, run: Run, model: nn.Module, data: Dataset, preprocess: Preprocessing, progress: bool
-) -> Fit:
-    """Train `model` in place, from the run's checkpoint if there is one; returns the loop's module."""
+    config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, progress: bool
+) -> tuple[Fit, Guard]:
+    """Train `model` in place, from the run's checkpoint if there is one; returns what counted the steps."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    settings = config.training
+    settings, preprocess = config.training, Preprocessing(data.mean, data.std)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
+    guard, best = Guard(settings.diverged == "skip"), settings.select == "best"
     folder = run.checkpoint.parent
-    # At the end of the training epoch: earlier, the logged accuracy is still that of the epoch before.
-    checkpoint = partial(ModelCheckpoint, folder, save_on_train_epoch_end=True, enable_version_counter=False)
-    last = checkpoint(filename="last")
-    best = checkpoint(filename="best", monitor="validation_accuracy", mode="max")
     trainer = lightning.Trainer(
         max_epochs=settings.epochs,
         precision=precision(settings.precision),  # type: ignore[arg-type]
@@ -177,12 +181,13 @@ def _fit(
         devices=1,
         logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
         callbacks=[
-            _WriteHistory(run),
-            *([best] if settings.select == "best" else []),  # before last, which keeps its state
-            last,
+            guard,
+            Keeper(run, preemption),
+            *([Checkpoint(folder, "best", best=True)] if best else []),  # before last, which keeps its state
+            Checkpoint(folder, "last"),
             *([Bar()] if progress else []),
         ],
-        plugins=[AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints(), LightningEnvironment()],  # under SLURM, too, it is one process
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -192,26 +197,30 @@ def _fit(
     validation = Resident(data.validation, preprocess, device)
     batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats)
     with warnings.catch_warnings():
-        # Lightning's advice on workers (the images are in memory) and on resuming into a folder that exists.
-        warnings.filterwarnings("ignore", message=r".*(num_workers|Checkpoint directory|LeafSpec).*")
+        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not.
+        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec"
+        warnings.filterwarnings("ignore", message=f".*({advice}).*")
         try:
-            trainer.fit(fit, *batches, ckpt_path=run.checkpoint if run.checkpoint.exists() else None, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl-C
+            with preemption.deferred():
+                last = run.checkpoint if run.checkpoint.exists() else None
+                trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal
+            if preemption.caught:
+                raise preemption.error() from None
             raise Stopped(f"{run.folder} is stopped; with --resume it goes on after its last epoch.") from None
-    if settings.select == "best":
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        fit.load_state_dict(state)
+    if best:
+        fit.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
     model.to(device).eval()  # Lightning takes it off at the end
-    return fit
+    return fit, guard
 
 
-def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit) -> dict[str, Any]:
+def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit, draws: int) -> dict[str, Any]:
     """What result.json holds."""
     seconds = fit.seconds  # before the evaluation, which is no part of them
     return {
         "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
-        **evaluation(config, model, data),
+        **evaluation(config, model, data, draws),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 def test_a_run_folder_holds_what_it_should(tmp_path):
     done = run(tmp_path)
     assert {f.name for f in done.folder.iterdir()} == {
+        ".lock",
         "checkpoints",
         "config.yaml",
+        "manifest.json",
         "metrics.csv",
         "model",
         "result.json",

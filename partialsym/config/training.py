@@ -28,6 +28,8 @@ class TrainingConfig:
         compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more.
         recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
         select: last takes the last epoch, best the one of the highest validation accuracy.
+        diverged: stop training at a step whose loss or gradient is not finite, or skip the step; an exploding kernel
+            stops it always.
     """
 
     epochs: int = 10
@@ -46,6 +48,7 @@ class TrainingConfig:
     compile: Literal["auto", "always", "never"] = "auto"
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"
+    diverged: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("repeats", 1), ("batch_size", 2), ("recalibration_images", 1)):
