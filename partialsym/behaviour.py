@@ -7,25 +7,20 @@ from typing import Any
 
 import torch
 
+from partialsym.cost import multiply_adds
 from partialsym.data import Dataset, Split
 from partialsym.files import replace_text
 from partialsym.images import png
-from partialsym.measure import (
-    class_responses,
-    equivariance_errors,
-    logits,
-    predictions_unchanged,
-    preserved_ranges,
-    turned_logits,
-)
+from partialsym.measure import equivariance_errors, logits, preserved_ranges, turned_logits
+from partialsym.measure.responses import mean_by_class, unchanged
 from partialsym.results import read_json
 from partialsym.run import Run, Trained
 from partialsym.train import load_data
 
 FORMAT = 1
-ANSWERED, TURNED, COMPARED = 5000, 48, 16  # images at most: answered, turned through a circle, compared layer by layer
+ANSWERED, TURNED, COMPARED = 5000, 40, 16  # images at most: answered, turned through a circle, compared layer by layer
 ANGLES = tuple(range(0, 360, 15))
-TURNS = (0, 15, 30, 45, 60, 75, 90, 180)
+TURNS = tuple(22.5 * k for k in range(9))
 EXAMPLES = 10  # of as many classes
 
 
@@ -41,7 +36,7 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
-        "images", how many were "answered", "turned" and "compared".
+        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown.
     Raises:
         FileNotFoundError: the run has not finished, or the data are gone.
         ValueError: behaviour.json is damaged or of another format version.
@@ -73,21 +68,34 @@ def measured(trained: Trained, test: Split) -> dict[str, Any]:
     answered = test[:ANSWERED]
     turned = answered[in_turn(answered.labels, TURNED)]
     compared = turned.images[:COMPARED]
-    circle = turned_logits(model, turned.images, preprocess, ANGLES).argmax(2)
-    right = circle[0] == turned.labels
+    circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
+    right = circle[0].argmax(1) == turned.labels
+    classes, counts = turned.labels.unique(return_counts=True)
+    angles = {"angles": [float(a) for a in ANGLES]}
     first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
     return {
         "classes": list(trained.classes),
+        "multiply_adds": multiply_adds(model, len(preprocess.mean), trained.size),
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
             "predictions": logits(model, answered.images, preprocess).argmax(1).tolist(),
         },
-        "responses": class_responses(model, turned, preprocess, ANGLES, mirrored=True),
-        "unchanged": predictions_unchanged(model, turned.images, preprocess, ANGLES, mirrored=True),
+        "responses": {
+            **angles,
+            "classes": classes.tolist(),
+            "images": counts.tolist(),
+            "mean": mean_by_class(circle, turned.labels),
+            "mirrored": mean_by_class(mirrored, turned.labels),
+        },
+        "unchanged": {
+            **angles,
+            "share": unchanged(circle, circle[0]),
+            "mirrored": unchanged(mirrored, circle[0]),
+        },
         "preserved": {
             "labels": turned.labels[right].tolist(),
-            "ranges": preserved_ranges(circle, ANGLES)[right].tolist(),
+            "ranges": preserved_ranges(circle.argmax(2), ANGLES)[right].tolist(),
         },
         "errors": equivariance_errors(model, compared, preprocess, TURNS, mirrored=True),
         "examples": [

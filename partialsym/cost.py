@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
+from partialsym.freezing import freeze
 from partialsym.models.twin import dense_twin
 from partialsym.ops import dense_work, factored_work, resolved, shape_of
 
@@ -92,6 +93,18 @@ def operations(step: Step) -> int:
     with counter:
         step()
     return counter.get_total_flops()
+
+
+@torch.no_grad()
+def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int | None:
+    """Of convolutions and matrix products, for one image through the model frozen; None where it cannot be."""
+    try:
+        frozen = freeze(model)
+    except ValueError:
+        return None
+    with FlopCounterMode(display=False) as counter:
+        frozen(torch.zeros(1, channels, *size))
+    return int(counter.get_total_flops()) // 2
 
 
 def peak_memory(step: Step) -> int:

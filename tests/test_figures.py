@@ -1,12 +1,15 @@
 """Figures show the numbers they were given."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from made_up import ANGLES, LAYERS, history, result
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Wedge
 
-from partialsym.figures import responses, subsets, training
+from partialsym.figures import of_layers, panels, responses, subsets, training
 from partialsym.figures.canvas import BLUE, ORANGE, save
 from partialsym.groups import group
 
@@ -122,3 +125,27 @@ def test_the_input_comes_first_also_where_only_a_later_row_has_it():
     figure = subsets({"partial": [plain], "augerino": [before]})
     left = {axes.get_gid(): axes.get_position().x0 for axes in figure.axes}
     assert left["augerino input"] < left["partial lifting"] == left["augerino lifting"]
+
+
+def test_a_dial_of_a_layer_is_the_one_among_all():
+    seeds = [result("SE2", theta=theta) for theta in (30.0, 60.0)]
+    seeds[0]["subsets"].append({"layer": "input", "group": "SE2", "theta_deg": 90.0})
+    seeds[1]["subsets"].append({"layer": "input", "group": "SE2", "theta_deg": 90.0})
+    figures = of_layers(seeds)
+    assert list(figures) == ["input", *LAYERS]
+    (wedge,) = patches(figures[LAYERS[0]].axes[0], Wedge, BLUE)
+    assert (wedge.theta1, wedge.theta2) == (45, 135)
+
+
+def test_panels_are_of_what_changes():
+    figures = panels([history(3), history(2)])
+    assert list(figures) == ["loss", "accuracy", "kept turns, ±θ in degrees", "P(element is in)"]
+    (line,) = [line for line in figures["accuracy"].axes[0].lines if line.get_label() == "validation"]
+    np.testing.assert_allclose(line.get_xydata(), [[1, 0.7], [2, 0.7], [3, 0.7]])
+    fixed = [{key: 180.0 if "theta" in key else value for key, value in row.items()} for row in history(3)]
+    assert list(panels([fixed])) == ["loss", "accuracy", "P(element is in)"]
+
+
+def test_no_pyplot():
+    code = "import sys, partialsym.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

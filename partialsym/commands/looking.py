@@ -30,5 +30,5 @@ def evaluate(options: Namespace) -> None:
 def report(options: Namespace) -> None:
     from partialsym.report import report as write
 
-    page = write([Run(Path(folder)) for folder in options.runs], Path(options.out))
+    page = write([Run(Path(folder)) for folder in options.runs], Path(options.out), options.data.root)
     say(f"report: {page}")

@@ -1,9 +1,9 @@
 """Pictures of plain numbers: learned subsets, responses to turned images, training curves, rows of a table compared."""
 
 from partialsym.figures.canvas import save
-from partialsym.figures.circles import responses, subsets
+from partialsym.figures.circles import of_layers, responses, subsets
 from partialsym.figures.comparisons import of_table, sizes
-from partialsym.figures.curves import training
+from partialsym.figures.curves import panels, training
 from partialsym.figures.depths import depths
 
-__all__ = ["depths", "of_table", "responses", "save", "sizes", "subsets", "training"]
+__all__ = ["depths", "of_layers", "of_table", "panels", "responses", "save", "sizes", "subsets", "training"]

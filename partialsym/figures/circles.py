@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,6 +49,22 @@ def subsets(results: Results) -> Figure:
     for i, note in enumerate(notes):
         write(figure, MARGIN / width, (0.15 + 0.17 * (len(notes) - 1 - i)) / tall, note, size=7, color=GREY)
     return figure
+
+
+def of_layers(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """What each layer keeps, a picture a layer, without its name; as in `subsets`, Augerino's input first.
+
+    Args:
+        seeds: what result.json holds for each seed of a method; read is "subsets".
+    Raises:
+        ValueError: the seeds are of different models.
+    """
+    cells = gather("one method", [result["subsets"] for result in seeds])
+    figures = {}
+    for layer in sorted(cells, key=lambda layer: layer != "input"):
+        figures[layer] = blank(CELL, CELL * height(cells[layer]))
+        draw_dial(figures[layer].add_axes((0, 0, 1, 1)), cells[layer], height(cells[layer]))
+    return figures
 
 
 def responses(results: Results) -> Figure:

@@ -14,6 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from partialsym.figures.canvas import BLUE, GREY, INK, PALE, blank, some, write
 
 Histories = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
+SPLIT = ("loss", "accuracy")  # of training and of validation images
+TITLES = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "theta_deg": "kept turns, ±θ in degrees",
+    "P": "P(element is in)",
+}
+WIDE, HIGH, NARROW = 2.85, 2.35, 2.3  # inches of a panel with its labels; of one that is a picture of its own
 DEPTHS = ("#0b2a4a", "#1f6f9f", "#2aa198", "#8fae3c", "#e0a21b", "#c8502d")  # first layer to last
 
 
@@ -26,40 +34,81 @@ def training(histories: Histories) -> Figure:
         ValueError: nothing to draw.
     """
     names = list(some(histories))
-    keys = {key: None for seeds in histories.values() for rows in seeds for row in rows for key in row}
-    learned = {"theta_deg": "kept turns, ±θ in degrees", "P": "P(element is in)"}
-    shown = [kind for kind in learned if any(_kind(key) == kind for key in keys)]
-    layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
-    colors = {layer: _depth(i, len(layers)) for i, layer in enumerate(layers)}
-    columns = 2 + len(shown)
-    width, tall = 2.85 * columns + (1.25 if layers else 0.1), 2.35 * len(names) + 0.15
+    shown, colors = _shown([rows for seeds in histories.values() for rows in seeds])
+    columns = len(shown)
+    width, tall = WIDE * columns + (1.25 if colors else 0.1), HIGH * len(names) + 0.15
     figure = blank(width, tall)
     for i, name in enumerate(names):
-        bottom = tall - 2.35 * (i + 1) + 0.4
+        bottom = tall - HIGH * (i + 1) + 0.4
         write(figure, 0.2 / width, (bottom + 1.72) / tall, name, size=9, weight="bold")
-        panels = [
-            figure.add_axes(((0.6 + 2.85 * k) / width, bottom / tall, 2.05 / width, 1.45 / tall))
-            for k in range(columns)
-        ]
-        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=False):
-            for split, color, style in (("train", GREY, "--"), ("validation", BLUE, "-")):
-                _curve(axes, histories[name], f"{split}_{quantity}", color, style=style, label=split)
-            if i == 0:
-                axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=6.5)
-            _frame(axes, quantity)
-        for axes, kind in zip(panels[2:], shown, strict=True):
-            _kept(axes, histories[name], {key: colors[_layer(key)] for key in keys if _kind(key) == kind})
-            _frame(axes, learned[kind])
-            axes.set_ylim((-6, 186) if kind == "theta_deg" else (-0.03, 1.03))
-            if kind == "theta_deg":
-                axes.set_yticks(range(0, 181, 45))
-        low = panels[1].get_ylim()[0]
-        panels[1].set_ylim(top=1 + 0.03 * (1 - low))
-    lines = [Line2D([], [], color=color, lw=1.6, label=layer) for layer, color in colors.items()]
-    if lines:
-        where = ((width - 1.3) / width, 1 - 0.42 / tall)
-        figure.legend(handles=lines, loc="upper left", bbox_to_anchor=where, frameon=False, fontsize=7)
+        for k, quantity in enumerate(shown):
+            place = ((0.6 + WIDE * k) / width, bottom / tall, 2.05 / width, 1.45 / tall)
+            _panel(figure.add_axes(place), quantity, histories[name], colors, legend=i == 0)
+    if colors:
+        _name_layers(figure, colors, ((width - 1.3) / width, 1 - 0.42 / tall))
     return figure
+
+
+def panels(seeds: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
+    """The panels of one row of `training`, each a picture of its own: what it shows → figure.
+
+    What never changes, as in a network that keeps its whole group, has none.
+    """
+    shown, colors = _shown(seeds)
+    rows = [row for seed in seeds for row in seed]
+    drawn = [q for q in shown if q in SPLIT or len({row[key] for row in rows for key in row if _kind(key) == q}) > 1]
+    figures = {}
+    for quantity in drawn:
+        legend = quantity == drawn[-1] and quantity not in SPLIT
+        width = NARROW + (0.95 if legend else 0)
+        figures[shown[quantity]] = figure = blank(width, 2.0)
+        _panel(figure.add_axes((0.55 / width, 0.2, 1.65 / width, 0.7)), quantity, seeds, colors, legend=True)
+        if legend:
+            where = ((NARROW - 0.05) / width, 0.94)
+            _name_layers(figure, colors, where)
+    return figures
+
+
+def _shown(seeds: Sequence[Sequence[Mapping[str, float]]]) -> tuple[dict[str, str], dict[str, str]]:
+    """What there is to draw → its title, and layer → colour."""
+    keys = dict.fromkeys(key for rows in seeds for row in rows for key in row)
+    shown = {k: title for k, title in TITLES.items() if k in SPLIT or any(_kind(key) == k for key in keys)}
+    layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
+    return shown, {layer: _depth(i, len(layers)) for i, layer in enumerate(layers)}
+
+
+def _name_layers(figure: Figure, colors: Mapping[str, str], where: tuple[float, float]) -> None:
+    lines = [Line2D([], [], color=color, lw=1.6, label=layer) for layer, color in colors.items()]
+    style: dict[str, Any] = {"frameon": False, "fontsize": 7, "labelcolor": INK}
+    figure.legend(handles=lines, loc="upper left", bbox_to_anchor=where, **style)
+
+
+def _panel(
+    axes: Axes,
+    quantity: str,
+    seeds: Sequence[Sequence[Mapping[str, float]]],
+    colors: Mapping[str, str],
+    *,
+    legend: bool,
+) -> None:
+    """One quantity of TITLES over the epochs."""
+    if quantity in SPLIT:
+        for split, color, style in (("train", GREY, "--"), ("validation", BLUE, "-")):
+            _curve(axes, seeds, f"{split}_{quantity}", color, style=style, label=split)
+        if legend:
+            place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98), "ncols": 2}
+            axes.legend(**place, frameon=False, fontsize=6.5, labelcolor=INK)
+    else:
+        keys = dict.fromkeys(key for rows in seeds for row in rows for key in row if _kind(key) == quantity)
+        _kept(axes, seeds, {key: colors[_layer(key)] for key in keys})
+    _frame(axes, TITLES[quantity])
+    if quantity == "accuracy":
+        axes.set_ylim(top=1 + 0.03 * (1 - axes.get_ylim()[0]))
+    if quantity == "P":
+        axes.set_ylim(-0.03, 1.03)
+    if quantity == "theta_deg":
+        axes.set_ylim(-6, 186)
+        axes.set_yticks(range(0, 181, 45))
 
 
 def _curve(

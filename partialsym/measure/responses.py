@@ -68,14 +68,17 @@ def predictions_unchanged(
     Raises:
         ValueError: no angle is given.
     """
-    upright = logits(model, as_float(images), preprocess).argmax(1)
+    upright = logits(model, as_float(images), preprocess)
+    turned = turned_logits(model, images, preprocess, angles)
+    found = {"angles": [float(a) for a in angles], "share": unchanged(turned, upright)}
+    if not mirrored:
+        return found
+    return found | {"mirrored": unchanged(turned_logits(model, images, preprocess, angles, True), upright)}
 
-    def share(flip: bool) -> list[float]:
-        turned = turned_logits(model, images, preprocess, angles, flip).argmax(2)
-        return (turned == upright).double().mean(1).tolist()
 
-    found = {"angles": [float(a) for a in angles], "share": share(False)}
-    return found | ({"mirrored": share(True)} if mirrored else {})
+def unchanged(turned: Tensor, upright: Tensor) -> list[float]:
+    """By angle the share of images whose logits [angles, N, classes] name the class of those upright [N, classes]."""
+    return (turned.argmax(2) == upright.argmax(1)).double().mean(1).tolist()
 
 
 def class_responses(
@@ -100,15 +103,15 @@ def class_responses(
         ValueError: no angle is given.
     """
     classes, counts = split.labels.unique(return_counts=True)
-
-    def mean(flip: bool) -> list[list[list[float]]]:
-        p = turned_logits(model, split.images, preprocess, angles, flip).double().softmax(2)
-        return [p[:, split.labels == k].mean(1).T.tolist() for k in classes]
-
-    found = {
-        "angles": [float(a) for a in angles],
-        "classes": classes.tolist(),
-        "images": counts.tolist(),
-        "mean": mean(False),
+    found = {"angles": [float(a) for a in angles], "classes": classes.tolist(), "images": counts.tolist()}
+    kinds = {"mean": False} | ({"mirrored": True} if mirrored else {})
+    return found | {
+        name: mean_by_class(turned_logits(model, split.images, preprocess, angles, flip), split.labels)
+        for name, flip in kinds.items()
     }
-    return found | ({"mirrored": mean(True)} if mirrored else {})
+
+
+def mean_by_class(turned: Tensor, labels: Tensor) -> list[list[list[float]]]:
+    """Mean probabilities [true class][class][angle] of logits [angles, N, classes] of images with labels [N]."""
+    p = turned.double().softmax(2)
+    return [p[:, labels == k].mean(1).T.tolist() for k in labels.unique()]

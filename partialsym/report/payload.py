@@ -1,0 +1,88 @@
+"""The numbers that the page's scripts draw, as JSON that is safe inside HTML."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from partialsym.report.gathering import Method
+from partialsym.report.turning import circle, curves, layers, named, strongest, together
+
+ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # U+2028 and the like are ASCII already
+
+
+def safe_json(value: Any) -> str:
+    """JSON in ASCII without anything that HTML could read as markup."""
+    return json.dumps(value, separators=(",", ":")).translate(ESCAPED)
+
+
+def payload(methods: Sequence[Method]) -> dict[str, Any]:
+    """`angles` and `turns` in degrees; `images`, the test sets; `methods` with their seeds, each on one of `images`."""
+    groups = together(methods)
+    if not groups:
+        return {}
+    first = groups[0][0].measured[0].behaviour
+    assert first is not None
+    shown = [strongest(group) for group in groups]
+    return {
+        "angles": [a for a, _ in circle(first["responses"]["angles"])],
+        "turns": sorted({row["angle"] for row in first["errors"]}),
+        "images": [_images(group[0], of) for group, of in zip(groups, shown, strict=True)],
+        "methods": [
+            {
+                "title": method.title,
+                "images": i,
+                "seeds": [_seed(s.number, s.behaviour, shown[i]) for s in method.measured if s.behaviour],
+            }
+            for i, group in enumerate(groups)
+            for method in group
+        ],
+    }
+
+
+def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    behaviour = method.measured[0].behaviour
+    assert behaviour is not None
+    found = behaviour["responses"]
+    pictures = {e["label"]: f"data:image/png;base64,{e['png']}" for e in behaviour["examples"]}
+    return {
+        "turned": behaviour["images"]["turned"],
+        "compared": behaviour["images"]["compared"],
+        "classes": [
+            {
+                "label": label,
+                "name": str(behaviour["classes"][label]),
+                "count": count,
+                "shown": named(behaviour, shown[label]),
+                "picture": pictures.get(label),
+            }
+            for label, count in zip(found["classes"], found["images"], strict=True)
+        ],
+    }
+
+
+def _seed(number: int, behaviour: Mapping[str, Any], shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    """Lists by angle come in pairs: of the images as they are, and mirrored."""
+    at = [i for _, i in circle(behaviour["responses"]["angles"])]
+    unchanged = behaviour["unchanged"]
+    return {
+        "seed": number,
+        "responses": {
+            label: [
+                [[curve[i] for i in at] for curve in curves(behaviour, label, of, mirrored)]
+                for mirrored in (False, True)
+            ]
+            for label, of in shown.items()
+        },
+        "unchanged": [[round(unchanged[key][i], 4) for i in at] for key in ("share", "mirrored")],
+        "errors": {
+            layer: {
+                part: [[_rounded(row[part]) for row in rows[mirrored]] for mirrored in (False, True)]
+                for part in ("total", "interpolation", "control")
+            }
+            for layer, rows in layers(behaviour).items()
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

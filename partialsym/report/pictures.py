@@ -1,0 +1,38 @@
+"""Figures as images inside the page, in the colours of its light or dark scheme."""
+
+import base64
+import io
+from html import escape
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
+
+DARK = {  # what each colour becomes on a dark page
+    INK: "#e6e9ec",
+    GREY: "#a3adb7",
+    PALE: "#343c45",
+    DEEP: "#f2f5f7",
+    BLUE: "#3f9bd8",
+    ORANGE: "#ee7f35",
+    "#0b2a4a": "#8fb7e3",
+    "#1f6f9f": "#4d9fd0",
+    "#ffffff": "#15191d",
+}
+
+
+def image(figure: Figure, alt: str) -> str:
+    """An `<img>` that loads nothing: its colours are variables that its own style sets by the reader's scheme."""
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "partialsym"}):  # the same page from the same runs
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue().decode()
+    for i, colour in enumerate(DARK):
+        svg = svg.replace(colour, f"var(--c{i})")
+    light, dark = (";".join(f"--c{i}:{c}" for i, c in enumerate(colours)) for colours in (DARK, DARK.values()))
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    svg = svg.replace("<defs>", f"{style}<defs>", 1)
+    width, height = (round(96 * side) for side in figure.get_size_inches())
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="data:image/svg+xml;base64,{data}">'

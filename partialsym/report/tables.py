@@ -1,0 +1,128 @@
+"""The report's numbers as CSV files."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from partialsym.report.judging import Judged
+from partialsym.report.opening import sampled
+from partialsym.report.turning import curves, layers, named, strongest, together
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # what a spreadsheet would begin to compute at
+PARTS = ("total", "interpolation", "elements", "control")
+Rows = Iterator[Sequence[Any]]
+
+
+def tables(judged: Judged) -> dict[str, str]:
+    """File name → content, of the tables that have a row; the first row names the columns."""
+    made = {
+        "accuracy.csv": _accuracy(judged),
+        "subsets.csv": _subsets(judged),
+        "responses.csv": _responses(judged),
+        "unchanged.csv": _unchanged(judged),
+        "errors.csv": _errors(judged),
+        "training.csv": _training(judged),
+    }
+    read = {name: list(rows) for name, rows in made.items()}
+    return {name: _csv(rows) for name, rows in read.items() if len(rows) > 1}
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_plain(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers stay."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _accuracy(judged: Judged) -> Rows:
+    scores = ("balanced_accuracy", "auroc", "calibration_error")
+    yield [
+        *("method", "name", "seed", "data", "test_images", "test_accuracy", "sampled_accuracy", *scores),
+        *("method_balanced_accuracy", "method_low", "method_high"),
+        *("parameters", "multiply_adds", "epochs", "seconds"),
+    ]
+    for method in judged.methods:
+        standing = judged.standings.get(method.name)
+        for seed in method.seeds:
+            result = seed.result
+            own = result.get("scores", {})
+            yield [
+                *(method.title, method.name, seed.number, method.data, result["images"].get("test")),
+                *(result["accuracy"]["test"], sampled(result), *(own.get(score) for score in scores)),
+                *(standing.accuracy if standing else (None, None, None)),
+                *(result["parameters"], seed.operations, result["epochs"], result["seconds"]),
+            ]
+
+
+def _subsets(judged: Judged) -> Rows:
+    yield ["method", "seed", "layer", "group", "quantity", "value"]
+    for method in judged.methods:
+        for seed in method.seeds:
+            for subset in seed.result["subsets"]:
+                for key, value in subset.items():
+                    if key not in ("layer", "group"):
+                        yield [method.title, seed.number, subset["layer"], subset["group"], key, value]
+
+
+def _responses(judged: Judged) -> Rows:
+    """Mean probabilities of the classes that the page shows."""
+    angles: list[float] = []
+    for group in together(judged.methods):
+        shown = strongest(group)
+        for method in group:
+            for seed in method.measured:
+                found = seed.behaviour or {}
+                if not angles:
+                    angles = found["responses"]["angles"]
+                    yield ["method", "seed", "true_class", "images", "mirrored", "class", *map(_number, angles)]
+                for (label, of), count in zip(shown.items(), found["responses"]["images"], strict=True):
+                    name = str(found["classes"][label])
+                    for mirrored in (False, True):
+                        made = curves(found, label, of, mirrored)
+                        for other, curve in zip(named(found, of), made, strict=True):
+                            yield [method.title, seed.number, name, count, int(mirrored), other, *curve]
+
+
+def _unchanged(judged: Judged) -> Rows:
+    """The share of predictions unchanged by angle, and the median preserved range in degrees."""
+    angles: list[float] = []
+    for method in judged.methods:
+        for seed in method.measured:
+            found = (seed.behaviour or {})["unchanged"]
+            if not angles:
+                angles = found["angles"]
+                yield ["method", "seed", "median_preserved_range", "mirrored", *map(_number, angles)]
+            ranges = (seed.behaviour or {})["preserved"]["ranges"]
+            median = statistics.median(ranges) if ranges else None
+            for mirrored, key in enumerate(("share", "mirrored")):
+                yield [method.title, seed.number, median, mirrored, *found[key]]
+
+
+def _errors(judged: Judged) -> Rows:
+    yield ["method", "seed", "layer", "mirrored", "angle", *PARTS]
+    for method in judged.methods:
+        for seed in method.measured:
+            for layer, kinds in layers(seed.behaviour or {}).items():
+                for mirrored, rows in kinds.items():
+                    for row in rows:
+                        parts = [row[part] for part in PARTS]
+                        yield [method.title, seed.number, layer, int(mirrored), row["angle"], *parts]
+
+
+def _training(judged: Judged) -> Rows:
+    seeds = [(method.title, seed) for method in judged.methods for seed in method.seeds]
+    keys = list(dict.fromkeys(key for _, seed in seeds for row in seed.history for key in row))
+    yield ["method", "seed", *keys]
+    for title, seed in seeds:
+        for row in seed.history:
+            yield [title, seed.number, *(row.get(key) for key in keys)]
+
+
+def _number(angle: float) -> str:
+    return f"{angle:g}"
