@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check docs bench tables clean
+.PHONY: setup browser demo test test-slow check docs bench tables clean
 setup: .venv/installed
 
 # The constraints pin torch for development; users get the range in pyproject.toml.
@@ -14,8 +14,18 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/partialsym demo --out demo
 
-test: setup
+# Debian's Chromium, for the tests of pages: these are skipped, and say so, where it is not.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no chromium: tests of pages will be skipped"
+
+test: setup browser
 	$(BIN)/python -m pytest -n 2
+
+# What takes minutes: the figures are in docs/reliability.md.
+test-slow: setup
+	$(BIN)/python -m pytest -m long
 
 check: setup
 	$(BIN)/ruff check .
@@ -36,9 +46,10 @@ bench: setup
 tables: setup
 	for folder in results/*/; do \
 		name=$$(basename $$folder); \
-		test $$name = departures || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
+		test $$name = departures || test $$name = identifiability || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.reproduction
+	$(BIN)/python -m benchmarks.identifiability
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

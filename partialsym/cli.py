@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from partialsym import __version__
-from partialsym.config import ConfigError, Experiment, check_keys, keys_of, read_yaml, unknown_key
+from partialsym.config import ConfigError, DataConfig, Experiment, check_keys, keys_of, read_yaml, unknown_key
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -20,14 +20,16 @@ STOPPED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 for an error of the user's, or 130 where it was stopped by Ctrl-C."""
+    """Run a command; the exit status is 0, 1 for an error of the user's, 130 where it was stopped by Ctrl-C, or 75
+    where training was stopped by SIGTERM or SIGUSR1 and the same command with `--resume` goes on."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
     try:
         return _dispatch([arg for arg in args if arg != "--debug"])
     except KeyboardInterrupt as stop:
-        return _complain(str(stop) or "stopped.", STOPPED)
+        return _complain(str(stop) or "stopped.", getattr(stop, "status", STOPPED))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -130,6 +132,19 @@ def _progress(parser: ArgumentParser) -> None:
     )
 
 
+def _ask(parser: ArgumentParser) -> None:
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_argument("--group", type=str, default="E2", help="SE2 (rotations), Mirror, or E2 (both)")
+    parser.add_argument("--budget", type=str, default="10m", help="time for everything: 90s, 10m, 2h")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method; fewer than 3 give no verdict")
+    parser.add_argument("--workers", type=int | None, default=None, help="runs at a time; default one a core")
+    parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command goes on")
+
+
+def _check(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0, finished or not")
+
+
 def _cost(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
     parser.add_class_arguments(Experiment)
@@ -147,7 +162,10 @@ def _evaluate(parser: ArgumentParser) -> None:
 
 def _report(parser: ArgumentParser) -> None:
     parser.add_argument("runs", type=str, nargs="+", help="run folders; seeds of one experiment are put together")
-    parser.add_argument("--out", type=str, default="report", help="folder for index.html and the figures")
+    parser.add_argument(
+        "--out", type=str, default="report", help="folder for index.html, figures and tables; or one file, NAME.html"
+    )
+    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
 
 
 def _predict(parser: ArgumentParser) -> None:
@@ -196,9 +214,11 @@ def _demo(parser: ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "fit": (_fit, "Train one experiment and evaluate it on the test split."),
+    "ask": (_ask, "Which symmetries do these images have? Trains plain, full and partial networks and compares them."),
     "cost": (_cost, "What a training step of a config costs, beside a plain CNN of the same shapes; trains nothing."),
+    "check": (_check, "Whether a run folder is as it was written: hashes, formats, and that its files agree."),
     "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
-    "report": (_report, "One page on some runs: accuracies, learned subsets, curves."),
+    "report": (_report, "One page on some runs: the verdict, accuracies, answers to turned images, learned subsets."),
     "predict": (_predict, "Class probabilities of image files."),
     "freeze": (_freeze, "Write a run's network as plain convolutions: one file for onnxruntime or torch.export."),
     "reproduce": (_reproduce, "Run a table of the paper and print ours beside it."),

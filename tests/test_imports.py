@@ -12,7 +12,7 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"checks", "config", "files", "groups", "warp"},
+    {"bounded", "checks", "config", "files", "groups", "locking", "stopping", "warp"},
     {"signal"},
     {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},
@@ -21,8 +21,10 @@ LAYERS = [
     {"compiling", "cost", "exporting", "measure"},
     {"evaluation"},
     {"run", "figures"},
-    {"fitting", "page"},
-    {"train", "report", "table"},
+    {"callbacks", "divergence", "fitting", "verdict"},
+    {"checking", "train", "table"},
+    {"behaviour"},
+    {"asking", "report"},
     {"demo"},
     {"commands"},
     {"cli"},

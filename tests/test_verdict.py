@@ -140,9 +140,21 @@ def test_what_partial_networks_preserve_is_said():
     arms = [arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.5, seed=1)), arm_of("Mirror", answers(0.5, seed=2))]
     found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, preserved=85.0, mirrored=0.25)])
     rotated, mirrored = found.findings
-    assert "±85°, 85 to 85 over the seeds" in rotated.text
-    assert "25%" in mirrored.text
-    assert found.headline == "Orientation tells your classes apart; handedness tells your classes apart."
+    assert "answers alike up to turns of ±85°." in rotated.text
+    assert "25% of the images" in mirrored.text
+    assert found.headline == "Orientation matters. Handedness matters."
+
+
+def test_a_network_that_learned_less_is_said_to():
+    def trained(share):
+        slow = copy.copy(arm_of("SE2", answers(0.6, seed=1)))
+        object.__setattr__(slow, "trained", (share,) * 3)
+        plain = copy.copy(arm_of("T2", answers(0.9)))
+        object.__setattr__(plain, "trained", (0.99,) * 3)
+        return verdict([plain, slow]).findings[0].text
+
+    assert trained(0.7).endswith("it is right on 70 % of its training images, the plain CNN on 99 %.")
+    assert trained(0.99).endswith("labels depend on it.")
 
 
 def test_unequal_terms_are_refused():
@@ -151,6 +163,9 @@ def test_unequal_terms_are_refused():
     object.__setattr__(longer, "terms", full.terms | {"training.epochs": 99})
     with pytest.raises(ValueError, match=r"training\.epochs is 99 in 'SE2-False' and \d+ in 'T2-False'"):
         verdict([plain, longer])
+    free = copy.copy(full)
+    object.__setattr__(free, "terms", full.terms | {"training.haar": 0.1})  # a prior that a full network has no use for
+    assert verdict([plain, free])
     with pytest.raises(ValueError, match="different test images"):
         verdict([plain, arm_of("SE2", answers(0.9, images=300))])
     with pytest.raises(ValueError, match="no methods"):

@@ -11,6 +11,7 @@ from partialsym.run import flatten
 from partialsym.verdict.intervals import Right
 
 FREE = ("group", "partial", "samples", "augerino", "copies", "learn", "proportional")  # what methods may differ in
+LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings of learned densities alone
 NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
 
 
@@ -23,10 +24,11 @@ class Arm:
         title: what it is, in a reader's words.
         group: the base group, T2 for a plain network.
         kind: plain, full, partial or augerino.
-        terms: dotted key → value of all settings that must be the same for a comparison.
+        terms: dotted key → value of the settings that must be the same in all methods which have them.
         classes: names.
         labels: of the test images, [images].
         right: of each seed and image, [seeds, images].
+        trained: training accuracy of each seed, in its last epoch; nan where it is not known.
         preserved: median preserved range of each seed, degrees; nan where no turned image was right.
         mirrored: of each seed, share of images whose prediction mirroring leaves as it is.
     """
@@ -39,6 +41,7 @@ class Arm:
     classes: tuple[str, ...]
     labels: "np.ndarray[Any, np.dtype[np.int64]]"
     right: Right
+    trained: tuple[float, ...]
     preserved: tuple[float, ...]
     mirrored: tuple[float, ...]
 
@@ -59,10 +62,12 @@ def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Ma
     labels = np.array(answers[0]["labels"], dtype=np.int64)
     model = asdict(ModelConfig()) | config["model"]
     kind = _kind(model)
+    training = asdict(TrainingConfig()) | config["training"]
+    learns = kind in ("partial", "augerino")
     terms = {
         "data": asdict(DataConfig()) | config["data"] | {"root": None},
         "model": {key: value for key, value in model.items() if key not in FREE},
-        "training": asdict(TrainingConfig()) | config["training"],
+        "training": {key: value for key, value in training.items() if learns or key not in LEARNED},
     }
     return Arm(
         name=name,
@@ -73,6 +78,7 @@ def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Ma
         classes=tuple(by_seed[0][1]["classes"]),
         labels=labels,
         right=np.array([one["predictions"] for one in answers]) == labels,
+        trained=tuple(_trained(result) for result, _ in by_seed),
         preserved=tuple(_median(behaved["preserved"]["ranges"]) for _, behaved in by_seed),
         mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
     )
@@ -99,3 +105,8 @@ def _title(kind: str, model: Mapping[str, Any]) -> str:
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else float("nan")
+
+
+def _trained(result: Mapping[str, Any]) -> float:
+    history = result.get("history")
+    return float(history[-1]["train_accuracy"]) if history else float("nan")

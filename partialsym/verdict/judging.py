@@ -1,7 +1,7 @@
 """The verdict itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from partialsym.verdict.wording import (
     SEEDS_MISSING,
     SYMMETRIES,
     UNKNOWN,
+    UNLESS,
     headline,
     listed,
     over,
@@ -110,7 +111,8 @@ class _Judge:
             if plain is None or full is None:
                 continue
             answer, why, d = self.compare(full, plain)
-            said = SYMMETRIES[answer].format(blind=blind, points=points(d), signed=signed(d), why=why)
+            unless = _unless(full, plain)
+            said = SYMMETRIES[answer].format(blind=blind, points=points(d), signed=signed(d), why=why, unless=unless)
             kept = self.kept(arms, question)
             yield Finding(question, answer, " ".join(filter(None, [said, kept])), d)
 
@@ -153,7 +155,7 @@ class _Judge:
         ranges = np.array(partial.preserved)
         if np.isnan(ranges).any():
             return ""
-        return f"Answers of the {name} stay as they are up to turns of ±{over(ranges, '°')} (median over images)."
+        return f"In the median over images the {name} answers alike up to turns of ±{over(ranges, '°')}."
 
     def best(self, arms: Sequence[Arm]) -> str:
         """Which method is best, by 95 % intervals of the differences."""
@@ -169,17 +171,21 @@ class _Judge:
         return f"{upper(top)} generalises best, {points(self.bootstrap.difference(top, others[0]))} before {others[0]}."
 
 
+def _unless(full: Arm, plain: Arm) -> str:
+    """A caution where the full network learned its training images less well; nothing where that is unknown."""
+    shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
+    return UNLESS.format(*shares) if shares[0] < shares[1] - 1 else ""
+
+
 def _check(arms: Sequence[Arm]) -> None:
-    first = arms[0]
-    for arm in arms[1:]:
+    first, held = arms[0], dict[str, tuple[Any, str]]()
+    for arm in arms:
         if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
             raise ValueError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
-        for key, value in first.terms.items():
-            if arm.terms.get(key) != value:
-                found = arm.terms.get(key)
-                raise ValueError(
-                    f"{key} is {found!r} in {arm.name!r} and {value!r} in {first.name!r}: not on equal terms."
-                )
+        for key, value in arm.terms.items():
+            before, name = held.setdefault(key, (value, arm.name))
+            if before != value:
+                raise ValueError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
 
 
 def _titles(arms: Sequence[Arm]) -> dict[Arm, str]:

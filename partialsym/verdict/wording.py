@@ -11,7 +11,7 @@ HELPS, COSTS, NEITHER, UNKNOWN = "helps", "costs", "makes no difference", "not e
 PART = "a part is better"
 SYMMETRIES = {
     HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in.",
-    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it.",
+    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it{unless}.",
     NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses a point.",
     UNKNOWN: "{why}",
 }
@@ -21,32 +21,33 @@ PARTS = {
     NEITHER: "A network free to keep a part of {group} in each layer differs by {signed} from one that keeps all.",
     UNKNOWN: "{why}",
 }
+UNLESS = ", unless it lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
 SEEDS_MISSING = "Only {seeds} of {least} seeds are there: fewer say nothing of their spread."
 ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
 OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
 HEADLINES = {
     "Rotation": {
-        HELPS: "treating turned images alike helps",
-        COSTS: "orientation tells your classes apart",
-        NEITHER: "treating turned images alike makes no difference",
-        UNKNOWN: "whether images may be turned, these runs cannot tell",
+        HELPS: "Rotation symmetry helps",
+        COSTS: "Orientation matters",
+        NEITHER: "Rotation makes no difference",
+        UNKNOWN: "Rotation: not enough evidence",
     },
     "Mirroring": {
-        HELPS: "treating mirrored images alike helps",
-        COSTS: "handedness tells your classes apart",
-        NEITHER: "treating mirrored images alike makes no difference",
-        UNKNOWN: "whether images may be mirrored, these runs cannot tell",
+        HELPS: "Mirror symmetry helps",
+        COSTS: "Handedness matters",
+        NEITHER: "Mirroring makes no difference",
+        UNKNOWN: "Mirroring: not enough evidence",
     },
 }
 NOTHING = "These runs answer no question on symmetry."
 
 
 def headline(answers: Sequence[tuple[str, str]]) -> str:
-    """One sentence of all (question, answer)."""
+    """A short sentence for each (question, answer) on rotation and mirroring, and on parts where they are better."""
     said = [HEADLINES[question][answer] for question, answer in answers if question in HEADLINES]
     if any(answer == PART for _, answer in answers):
-        said.append("keeping a part of the symmetry is better than all of it")
-    return upper("; ".join(said)) + "." if said else NOTHING
+        said.append("A part of the symmetry is better than all of it")
+    return ". ".join(said) + "." if said else NOTHING
 
 
 def points(d: Interval) -> str:
@@ -56,14 +57,14 @@ def points(d: Interval) -> str:
 
 
 def signed(d: Interval) -> str:
-    """A difference with its sign: `+0.2 points (-1.0 to +1.4)`."""
-    return f"{100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    """A difference with its sign: `+0.2 points (−1.0 to +1.4)`."""
+    return f"{100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})".replace("-", "−")
 
 
 def over(values: NDArray[np.float64], unit: str) -> str:
-    """A mean with the range over the seeds: `84°, 80 to 91 over the seeds`."""
-    spread = f", {values.min():.0f} to {values.max():.0f} over the seeds" if len(values) > 1 else ""
-    return f"{values.mean():.0f}{unit}{spread}"
+    """A mean with the range over the seeds: `84° (80 to 91 over the seeds)`."""
+    low, mean, high = (f"{value:.0f}" for value in (values.min(), values.mean(), values.max()))
+    return f"{mean}{unit}" + (f" ({low} to {high} over the seeds)" if low != high else "")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,0 +1,108 @@
+"""Which symmetries do these images have? Trains what it takes to answer, within a time."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from partialsym.asking.methods import METHODS, Shape, methods
+from partialsym.asking.planning import ENOUGH, WIDTHS, Budget, Plan, Seconds, plan
+from partialsym.asking.question import Question
+from partialsym.asking.running import as_they_end, default_workers, pool, run_one
+from partialsym.asking.timing import measure
+from partialsym.behaviour import ANGLES, COMPARED, TURNED, TURNS
+from partialsym.checks import check
+from partialsym.config import DataConfig, Experiment
+from partialsym.data import Dataset
+from partialsym.evaluation import SAMPLED
+from partialsym.run import Run
+from partialsym.train import Stopped, load_data, run_folder
+
+__all__ = ["METHODS", "Question", "ask"]
+log = logging.getLogger(__name__)
+
+
+def ask(
+    data: DataConfig,
+    group: str = "E2",
+    *,
+    budget: float = 600.0,
+    out: str | Path = "ask",
+    seeds: int = 3,
+    workers: int | None = None,
+) -> tuple[Question, list[Run]]:
+    """Train a plain CNN, full G-CNNs and a Partial G-CNN on equal terms, as long as the budget lasts.
+
+    Under E2 also full networks of rotations alone and of mirroring alone, so that each gets a verdict of its own.
+    Width and steps are chosen, the same for all, such that everything fits into the budget on this machine; the choice
+    is kept in OUT/ask.json, and asking again goes on with the runs in OUT/runs. A run that would not end in time is not
+    begun, seed after seed, so that methods have as many seeds as there is time for.
+
+    Args:
+        data: the images.
+        group: SE2, Mirror or E2.
+        budget: seconds on the clock.
+        out: folder of this question and no other.
+        seeds: runs of each method. A later, larger number adds runs.
+        workers: runs at a time; by default one a core, on a GPU one.
+    Returns:
+        The question with its plan, and the finished runs, by method, then seed.
+    Raises:
+        ConfigError: an argument out of range, a budget that is too small, another question in `out`.
+        Stopped: by the user.
+    """
+    deadline = time.time() + budget
+    check("seeds", seeds, seeds >= 1, "at least 1")
+    workers = default_workers() if workers is None else workers
+    check("workers", workers, workers >= 1, "at least 1")
+    question = Question.of(data, group, Path(out))
+    images = load_data(question.data)
+    shape = Shape(images.size, images.channels, len(images.classes))
+    try:
+        with pool(workers) as executor:
+            if question.plan is None:
+                spend = Budget(budget, seeds, workers, len(images.train), len(images.validation), _evaluated(images))
+                question = question.planned(_plan(executor, spend, group, shape))
+            experiments = question.experiments(shape, seeds)
+            _train(executor, question, experiments, images, deadline)
+    except KeyboardInterrupt:
+        raise Stopped(f"{out} is stopped: the same command goes on.") from None
+    order = list(methods(group, shape, 1))
+    runs = [(config, run_folder(config, question.folder)) for config in experiments]
+    done = sorted((order.index(config.name), config.seed, run) for config, run in runs if run.finished)
+    return question, [run for *_, run in done]
+
+
+def _evaluated(data: Dataset) -> int:
+    """Images a run evaluates after its training: in `evaluation`, and in `behaviour`."""
+    test = len(data.test)
+    return 3 * test + min(test, SAMPLED) + 2 * len(ANGLES) * TURNED + 4 * len(TURNS) * COMPARED
+
+
+def _plan(executor: Executor, budget: Budget, group: str, shape: Shape) -> Plan:
+    """Time the methods, the widest first, with all workers busy, until a width gets enough steps."""
+    measured: dict[int, dict[str, Seconds]] = {}
+    for width in WIDTHS:
+        found = methods(group, shape, width)
+        jobs = {executor.submit(measure, found[name], shape): name for name in sorted(found)}  # the costly ones first
+        measured[width] = dict(as_they_end(jobs))
+        if budget.steps(measured[width]) >= ENOUGH:
+            break
+    return plan(budget, measured)
+
+
+def _train(
+    executor: Executor, question: Question, experiments: Sequence[Experiment], data: Dataset, deadline: float
+) -> None:
+    assert question.plan is not None
+    if question.plan.images is not None:
+        data = data.with_train(question.plan.images, question.data.split_seed)
+    jobs = {
+        executor.submit(run_one, config, question.folder, data, deadline, question.plan.seconds[config.name]): config
+        for config in experiments
+    }
+    for done, (config, ran) in enumerate(as_they_end(jobs), 1):
+        left = max(0.0, deadline - time.time()) / 60
+        what = f"{config.name}, seed {config.seed}" + ("" if ran else ": no time left")
+        log.info("%d of %d: %s (%.1f minutes left)", done, len(jobs), what, left)

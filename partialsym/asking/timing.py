@@ -1,0 +1,30 @@
+"""What the methods take on this machine."""
+
+import torch
+
+from partialsym.asking.methods import Shape
+from partialsym.asking.planning import BATCH, Seconds
+from partialsym.config import ModelConfig
+from partialsym.cost import Step, interleaved
+from partialsym.train import build_model, precision
+
+STEPS = 2
+
+
+def measure(model: ModelConfig, shape: Shape) -> Seconds:
+    """Seconds of a training step on a batch of BATCH, and of evaluating an image; on noise, the slowest of two."""
+    network = build_model(model, shape.channels, shape.classes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
+    images = torch.rand(BATCH, shape.channels, *shape.size, device=device)
+    labels = torch.zeros(BATCH, dtype=torch.long, device=device)
+    step = Step(network.train(), images, labels, bf16=precision("auto") == "bf16-mixed")
+    of_step = max(one for (one,) in interleaved(step, pairs=STEPS))
+    network.eval()
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            network(images)
+
+    of_batch = max(one for (one,) in interleaved(evaluate, pairs=1))
+    return Seconds(of_step, of_batch / BATCH)

@@ -1,0 +1,70 @@
+"""The main question: which symmetries do these images have?"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.asking import Question
+from partialsym.asking import ask as train_and_compare
+from partialsym.commands.saying import say
+from partialsym.config import ConfigError
+from partialsym.report import gather, judge, report
+from partialsym.run import Run
+
+WORDS = {
+    "SE2": "rotations, SE(2)",
+    "Mirror": "mirroring alone",
+    "E2": "rotations and mirrorings, E(2), and of each alone",
+}
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def ask(options: Namespace) -> None:
+    question, runs = train_and_compare(
+        options.data,
+        options.group,
+        budget=parse_time(options.budget),
+        out=options.out,
+        seeds=options.seeds,
+        workers=options.workers,
+    )
+    if not runs:
+        raise ConfigError(
+            f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
+        )
+    judged = judge(gather(runs, options.data.root))
+    page = report(runs, Path(options.out) / "report.html", root=options.data.root, asked=asked(question, runs))
+    if judged.verdict is None:
+        say(judged.problem)
+    else:
+        say(judged.verdict.headline)
+        for finding in judged.verdict.findings:
+            say(f"  {finding.question}: {finding.answer}. {finding.text}")
+        say(f"  {judged.verdict.best}")
+    say(f"report: {page}")
+
+
+def asked(question: Question, runs: Sequence[Run]) -> str:
+    """What was asked, and on which terms it was answered."""
+    plan, images = question.plan, runs[0].result()["images"]
+    assert plan is not None
+    steps = plan.epochs * plan.repeats * (images["train"] // plan.batch)
+    part = "" if plan.images is None else ", a part of those there are, for want of time"
+    return (
+        f"Which rotations and mirrorings leave the classes of {question.data.name!r} as they are? Asked of "
+        f"{WORDS[question.group]}.\n\n"
+        f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
+        f"networks of width {plan.width}, {steps} steps of {plan.batch} images each. They differ in the group, and in "
+        f"whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the training, "
+        f"{images['test']:,} for the accuracies; these chose nothing."
+    )
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `10m`, `1.5h` → seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
+    return float(found[1]) * UNITS[found[2]]

@@ -1,0 +1,145 @@
+"""Asking: what a budget pays for, and a question from images to its page."""
+
+import json
+import re
+
+import pytest
+from made_folder import flat
+
+from partialsym.asking import METHODS, ask, planning
+from partialsym.asking.methods import Shape, methods
+from partialsym.asking.question import Question
+from partialsym.cli import main
+from partialsym.commands.asking import parse_time
+from partialsym.config import ConfigError, DataConfig
+from partialsym.verdict.arms import FREE
+
+SHAPE = Shape((28, 28), 1, 2)
+FAST = {name: planning.Seconds(0.05, 0.001) for name in METHODS["E2"]}
+
+
+def budget(seconds=600.0, *, seeds=3, workers=2, train=400, validation=40, evaluated=3000):
+    return planning.Budget(seconds, seeds, workers, train, validation, evaluated)
+
+
+def cost(made, spend, methods):
+    """Seconds on the clock that the plan takes, counted anew: every step and image of every run."""
+    steps = made.epochs * made.repeats * -(-(made.images or spend.train) // made.batch)
+    runs = spend.seeds * sum(steps * s.step + spend.images() * s.image for s in methods.values())
+    return runs / spend.workers
+
+
+@pytest.mark.parametrize("seconds", [200.0, 600.0, 3600.0])
+@pytest.mark.parametrize("train", [100, 400, 50_000])
+def test_a_plan_keeps_to_its_budget(seconds, train):
+    spend = budget(seconds, train=train)
+    made = planning.plan(spend, {16: FAST})
+    assert cost(made, spend, FAST) <= seconds
+
+
+def test_more_time_buys_width_then_steps():
+    narrow = {name: planning.Seconds(s.step / 3, s.image / 3) for name, s in FAST.items()}
+    widths = [planning.plan(budget(seconds), {16: FAST, 8: narrow}).width for seconds in (150, 400, 600)]
+    steps = [budget(seconds).steps(FAST) for seconds in (200, 400, 600)]
+    assert widths == [8, 16, 16]
+    assert steps == sorted(set(steps))
+
+
+def test_a_budget_too_small_names_one_that_does():
+    with pytest.raises(ConfigError, match=r"--budget (\d+)m") as caught:
+        planning.plan(budget(60), {16: FAST})
+    enough = 60 * int(re.search(r"--budget (\d+)m", str(caught.value))[1])
+    assert planning.plan(budget(enough), {16: FAST})
+
+
+def test_of_many_images_a_part_is_taken_and_few_are_repeated():
+    assert planning.plan(budget(train=50_000), {16: FAST}).images < 50_000
+    few = planning.plan(budget(train=100), {16: FAST})
+    assert few.images is None
+    assert few.repeats > 1
+
+
+@pytest.mark.parametrize("group", METHODS)
+def test_methods_differ_only_in_what_the_verdict_allows(group):
+    configs = [vars(model) for model in methods(group, SHAPE, 8).values()]
+    differ = {key for config in configs for key in config if config[key] != configs[0][key]}
+    assert differ <= set(FREE)
+    assert {"group", "partial"} <= differ
+
+
+def test_groups_without_methods_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="group is 'e2'"):
+        Question.of(DataConfig("MNIST"), "e2", tmp_path)
+
+
+def test_a_folder_holds_one_question(tmp_path):
+    asked = Question.of(DataConfig("MNIST"), "SE2", tmp_path / "ask").planned(planning.plan(budget(), {16: FAST}))
+    again = Question.of(DataConfig("MNIST", root="elsewhere"), "SE2", tmp_path / "ask")
+    assert again.plan == asked.plan
+    for data, group, said in (
+        (DataConfig("MNIST"), "E2", "group = 'SE2', not 'E2'"),
+        (DataConfig("PCam"), "SE2", "MNIST"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Question.of(data, group, tmp_path / "ask")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match="holds no question"):
+        Question.of(DataConfig("MNIST"), "SE2", tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 9}', '{"format": 1, "group": "SE2"}'])
+def test_damaged_questions_are_refused(tmp_path, content):
+    (tmp_path / "ask.json").write_text(content)
+    with pytest.raises(ValueError, match=r"ask\.json|holds a question"):
+        Question.of(DataConfig("MNIST"), "SE2", tmp_path)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
+def test_times(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "m", "-1m", "0s", "10 minutes"])
+def test_other_times_are_refused(text):
+    with pytest.raises(ConfigError, match="must be a time"):
+        parse_time(text)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two steps a network, of the least width."""
+    monkeypatch.setattr(planning, "LEAST", 1)
+    monkeypatch.setattr(planning, "MOST", 2)
+    monkeypatch.setattr("partialsym.asking.WIDTHS", (2,))
+
+
+@pytest.mark.slow
+def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, capsys):
+    images = flat(tmp_path / "parts", **{"<b>good": 12, "=bad": 12})
+    command = ["ask", "--data", "folder", "--data.root", str(images), "--data.size", "12", "--group", "Mirror"]
+    command += ["--out", str(tmp_path / "ask"), "--workers", "2"]
+    assert main([*command, "--seeds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "Mirroring: not enough evidence. Only 1 of 3 seeds are there" in said
+    page = tmp_path / "ask" / "report.html"
+    assert "&lt;b&gt;good" in page.read_text(encoding="utf-8") or "\\u003cb\\u003egood" in page.read_text(
+        encoding="utf-8"
+    )
+    results = sorted((tmp_path / "ask" / "runs").glob("*/seed0/result.json"))
+    assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "plain"]
+    before = {file: file.stat().st_mtime_ns for file in results}
+    assert main([*command, "--seeds", "2"]) == 0
+    assert {file: file.stat().st_mtime_ns for file in results} == before
+    assert len(list((tmp_path / "ask" / "runs").glob("*/seed1/behaviour.json"))) == 3
+    assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2
+
+
+@pytest.mark.slow
+def test_runs_that_would_end_late_are_not_begun(small, tmp_path):
+    data = DataConfig(source="folder", root=str(flat(tmp_path / "parts", a=12, b=12)), size=12)
+    question, runs = ask(data, "Mirror", budget=600, out=tmp_path / "ask", seeds=1, workers=2)
+    assert len(runs) == 3
+    _, late = ask(data, "Mirror", budget=0.001, out=tmp_path / "ask", seeds=2, workers=2)
+    assert [run.folder for run in late] == [run.folder for run in runs]
+    assert question.file.is_file()
