@@ -48,6 +48,7 @@ _EXPORTS = {
     "measured_range": "measure",
     "monte_carlo": "inference",
     "predictions_unchanged": "measure",
+    "preserved_ranges": "measure",
     "range_of": "measure",
     "recalibrate": "inference",
     "save_model": "store",

@@ -183,7 +183,7 @@ def test_the_citation_is_valid():
         "1.2.0",
         "software",
         ps.__version__,
-        "MIT",
+        "Apache-2.0",
     )
     assert cff["authors"] == [{"name": "partialsym contributors"}]
     (paper,) = cff["references"]
