@@ -102,11 +102,10 @@ def _source(args: list[str]) -> list[str]:
 
 def _check_keys(args: list[str], options: Sequence[str]) -> None:
     """Name the nearest valid key for a misspelt one, on the command line or in the file."""
-    valid = {*keys_of(Experiment), *options}
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")
-        if arg.startswith("--") and option not in valid:
-            raise ConfigError(unknown_key(option))
+        if arg.startswith("--") and option not in options:
+            raise ConfigError(unknown_key(option, options))
         if option == "config" and arg.startswith("--"):
             if not value and i + 1 == len(args):
                 raise ConfigError("--config needs a file.")
@@ -114,8 +113,14 @@ def _check_keys(args: list[str], options: Sequence[str]) -> None:
 
 
 SHORT = ("--data=folder", "--data=hf")
-_BOTH = ("config", "help", "print_config", "data", "model", "training")
-OPTIONS = {"fit": (*_BOTH, "out", "resume", "progress"), "cost": (*_BOTH, "pairs")}
+_KEYS = tuple(keys_of(Experiment))
+_BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training")
+_DATA = tuple(key for key in _KEYS if key.startswith("data."))
+OPTIONS = {
+    "fit": (*_BOTH, "out", "resume", "progress"),
+    "cost": (*_BOTH, "pairs"),
+    "ask": (*_DATA, "help", "data", "group", "budget", "seeds", "workers", "out"),
+}
 
 
 def _fit(parser: ArgumentParser) -> None:

@@ -143,3 +143,28 @@ def test_runs_that_would_end_late_are_not_begun(small, tmp_path):
     _, late = ask(data, "Mirror", budget=0.001, out=tmp_path / "ask", seeds=2, workers=2)
     assert [run.folder for run in late] == [run.folder for run in runs]
     assert question.file.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no images are named: give --data folder --data.root DIR"),
+        (["--data", "folder"], "data.root is None: must be the folder of the images"),
+        (["--data", "folder", "--data.root", "nowhere"], "root is 'nowhere': it must be an existing folder"),
+        (
+            ["--data.name", "MNIST", "--group", "e2"],
+            "group is 'e2': must be one of SE2, Mirror, E2. Did you mean 'E2'?",
+        ),
+        (["--data.name", "MNIST", "--budget", "10"], "budget is '10': must be a time such as 90s, 10m or 2h"),
+        (["--data.name", "MNIST", "--seeds", "0"], "seeds is 0: must be at least 1"),
+        (["--data.sze", "32"], "unknown key 'data.sze': did you mean 'data.size'?"),
+        (["--model.width", "3"], "unknown key 'model.width'; valid keys: data.name"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["ask", *arguments]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"partialsym: {said}")
+    assert message.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

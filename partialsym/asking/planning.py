@@ -102,8 +102,8 @@ def plan(budget: Budget, measured: Mapping[int, Mapping[str, Seconds]]) -> Plan:
     if steps < LEAST:
         needed = math.ceil(min(map(budget.least, measured.values())) / 60)
         raise ConfigError(
-            f"a budget of {budget.seconds / 60:g} minutes pays for {max(0, steps)} training steps a network, and fewer "
-            f"than {LEAST} prove nothing: give {needed} minutes (--budget {needed}m), or a smaller --data.size."
+            f"a budget of {budget.seconds:.0f} s pays for {max(0, steps)} training steps a network, and fewer than "
+            f"{LEAST} prove nothing: give {needed} minutes (--budget {needed}m), or a smaller --data.size."
         )
     repeats = max(1, steps * budget.batch // (EPOCHS * budget.train))
     part = steps * budget.batch // EPOCHS

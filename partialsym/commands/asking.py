@@ -22,6 +22,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def ask(options: Namespace) -> None:
+    if options.data.source == "named" and options.data.name is None:
+        raise ConfigError("no images are named: give --data folder --data.root DIR, or --data.name MNIST6-180, say.")
     question, runs = train_and_compare(
         options.data,
         options.group,

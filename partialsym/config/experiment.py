@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -83,9 +83,9 @@ def check_keys(cls: type, tree: Mapping[str, Any], prefix: str = "") -> None:
             check_keys(nested[key], value, f"{prefix}{key}.")
 
 
-def unknown_key(key: str) -> str:
-    """The message for a key that does not exist."""
-    valid = list(keys_of(Experiment))
+def unknown_key(key: str, valid: Sequence[str] = ()) -> str:
+    """The message for a key that is none of the valid ones, by default those of an experiment."""
+    valid = list(valid or keys_of(Experiment))
     near = difflib.get_close_matches(key, valid, 1, 0.5) or [k for k in valid if k.endswith("." + key.split(".")[-1])]
     return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}.")
 
