@@ -18,7 +18,7 @@ SMALL = Experiment(  # 6 steps an epoch; crops and elements are drawn, so that t
     model=ModelConfig("E2", samples=2, width=2, hidden=2, kernel_size=3, pools=("lifting", "block1", "block2")),
     training=TrainingConfig(epochs=2, batch_size=40, density_lr=1e-2, recalibration_images=40),
 )
-TIMES = ("seconds", "loader_share", "finished")  # what differs between equal results
+APART = ("seconds", "loader_share", "finished", "git")  # what may differ between equal results
 
 CREATE, WRITE, SYNC, RENAME, SYNC_FOLDER = "create", "write", "fsync", "rename", "fsync of the folder"
 

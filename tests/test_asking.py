@@ -153,7 +153,7 @@ def test_runs_that_would_end_late_are_not_begun(small, tmp_path):
         (["--data", "folder", "--data.root", "nowhere"], "root is 'nowhere': it must be an existing folder"),
         (
             ["--data.name", "MNIST", "--group", "e2"],
-            "group is 'e2': must be one of SE2, Mirror, E2. Did you mean 'E2'?",
+            "group is 'e2': must be one of SE2, Mirror, E2.",
         ),
         (["--data.name", "MNIST", "--budget", "10"], "budget is '10': must be a time such as 90s, 10m or 2h"),
         (["--data.name", "MNIST", "--seeds", "0"], "seeds is 0: must be at least 1"),

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training import TINY, run, same, weights
+from faults import SMALL
+from training import run, same, weights
 
 from partialsym.checking import examine
 from partialsym.config import ConfigError, Experiment, ModelConfig, TrainingConfig
@@ -15,7 +16,8 @@ from partialsym.train import build_model, run_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-SKIP = replace(TINY, training=replace(TINY.training, diverged="skip"))
+STOP = replace(SMALL, training=replace(SMALL.training, batch_size=64))  # 3 steps an epoch
+SKIP = replace(STOP, training=replace(STOP.training, diverged="skip"))
 
 
 def spoil(monkeypatch, step, how):
@@ -55,8 +57,8 @@ def test_training_stops_with_the_step_the_layer_and_the_last_good_checkpoint(tmp
         r"is kept: .* or go on with --resume --training\.diverged skip\."
     )
     with pytest.raises(Diverged, match=message):
-        run(tmp_path)
-    held = run_folder(TINY, tmp_path)
+        run(tmp_path, STOP)
+    held = run_folder(STOP, tmp_path)
     assert torch.load(held.checkpoint, weights_only=True)["global_step"] == 3
     assert not held.finished
     assert examine(held).faults == []
@@ -85,7 +87,7 @@ def test_a_step_that_is_skipped_is_as_if_its_batch_had_not_been(tmp_path, monkey
         assert torch.equal(a, b) or i in temperature
     assert after[1] < before[1]
     assert done.result()["diverged"] == 1
-    assert len(seen) == 9
+    assert len(seen) == 6
     assert all(row["train_loss"] < 10 for row in done.history())
     assert examine(done).faults == []
 
@@ -93,7 +95,7 @@ def test_a_step_that_is_skipped_is_as_if_its_batch_had_not_been(tmp_path, monkey
 def test_a_stopped_run_may_go_on_skipping_and_the_count_survives_another_resume(tmp_path, monkeypatch):
     spoil(monkeypatch, 4, nan)
     with pytest.raises(Diverged, match=r"at step 4 .*: the loss is nan, beginning with the images"):
-        run(tmp_path)
+        run(tmp_path, STOP)
     with monkeypatch.context() as patch:
         patch.setattr("partialsym.train.save_model", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -105,7 +107,7 @@ def test_a_stopped_run_may_go_on_skipping_and_the_count_survives_another_resume(
 
 def test_what_never_diverges_is_the_same_under_both(tmp_path):
     both = [
-        replace(like, name=like.training.diverged, training=replace(like.training, epochs=1)) for like in (TINY, SKIP)
+        replace(like, name=like.training.diverged, training=replace(like.training, epochs=1)) for like in (STOP, SKIP)
     ]
     stop, skip = (run(tmp_path, like) for like in both)
     assert [one.result()["diverged"] for one in (stop, skip)] == [0, 0]
@@ -123,7 +125,7 @@ def test_an_exploding_kernel_is_named_before_it_is_saved(tmp_path, monkeypatch):
     message = r"at step 6 \(epoch 2\): the kernel of block2\.conv1 has .*e\+0\d times the norm it started with"
     with pytest.raises(Diverged, match=message):
         run(tmp_path, SKIP)
-    assert torch.load(run_folder(TINY, tmp_path).checkpoint, weights_only=True)["global_step"] == 3
+    assert torch.load(run_folder(STOP, tmp_path).checkpoint, weights_only=True)["global_step"] == 3
 
 
 def test_a_gradient_that_is_not_finite_is_found_where_it_begins(tmp_path, monkeypatch, hooks):
@@ -135,13 +137,13 @@ def test_a_gradient_that_is_not_finite_is_found_where_it_begins(tmp_path, monkey
     with pytest.raises(
         Diverged, match=r"at step 2 \(epoch 1\): .*not the gradient, beginning with block2\.conv1\.bias"
     ):
-        run(tmp_path)
+        run(tmp_path, STOP)
 
 
 def test_a_penalty_that_is_not_finite_is_told_from_the_layers(tmp_path, monkeypatch):
     monkeypatch.setattr("partialsym.penalty.kernel_norm", lambda model: next(model.parameters()).sum() * torch.nan)
     with pytest.raises(Diverged, match=r"at step 0 \(epoch 1\): the loss is nan, beginning with the penalties"):
-        run(tmp_path, replace(TINY, training=replace(TINY.training, kernel_norm=1e-3)))
+        run(tmp_path, replace(STOP, training=replace(STOP.training, kernel_norm=1e-3)))
 
 
 def test_skipping_everything_is_no_training(tmp_path, monkeypatch):
@@ -161,7 +163,7 @@ def test_every_kernel_starts_at_one_and_a_sound_network_is_nowhere_astray(networ
 
 
 def test_the_first_of_several_is_named():
-    model = build_model(TINY.model, 1, 2)
+    model = build_model(STOP.model, 1, 2)
     for layer in (model.block2.conv2, model.block1.conv1):
         layer.bias.data[0] = torch.nan
     assert first_astray(model, torch.randn(2, 1, 28, 28)) == "block1.conv1"

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from faults import SMALL, SYNC_FOLDER, TIMES, Faults
+from faults import APART, SMALL, SYNC_FOLDER, Faults
 from made_folder import flat
 from training import run, same, weights
 
@@ -73,7 +73,7 @@ def test_a_signal_saves_the_step_it_comes_in(tmp_path, monkeypatch, whole, numbe
     resumed = run(tmp_path, SMALL, resume=True)
     assert same(weights(whole), weights(resumed))
     assert whole.history() == resumed.history()
-    assert {**whole.result(), **dict.fromkeys(TIMES)} == {**resumed.result(), **dict.fromkeys(TIMES)}
+    assert {**whole.result(), **dict.fromkeys(APART)} == {**resumed.result(), **dict.fromkeys(APART)}
     assert examine(resumed).faults == []
 
 

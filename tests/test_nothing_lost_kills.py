@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from faults import RENAME, SMALL, SYNC_FOLDER, TIMES, Faults, train_until
+from faults import APART, RENAME, SMALL, SYNC_FOLDER, Faults, train_until
 from training import run, same, weights
 
 from partialsym.checking import examine
@@ -61,7 +61,7 @@ def whole(processes, tmp_path_factory):
 def assert_equal(found, whole):
     assert same(weights(found), weights(whole))
     assert found.history() == whole.history()
-    assert {**found.result(), **dict.fromkeys(TIMES)} == {**whole.result(), **dict.fromkeys(TIMES)}
+    assert {**found.result(), **dict.fromkeys(APART)} == {**whole.result(), **dict.fromkeys(APART)}
     assert examine(found).faults == []
 
 
