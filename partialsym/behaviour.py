@@ -32,7 +32,7 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         root: where the data are, if not where the run's config says.
         data: the run's data set, where it is at hand already.
     Returns:
-        "classes", the names of all; "answers", {"labels", "predictions"} of the first test images, upright;
+        "classes", the names of all; "answers", {"labels", "predictions"} of upright test images, classes in turn;
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
@@ -59,14 +59,49 @@ def read_behaviour(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
         )
+    if problem := _damage(found):
+        raise ValueError(f"{path} is damaged ({problem}): delete it to measure anew.")
     return dict(found)
+
+
+def _damage(found: dict[str, Any]) -> str:
+    """What a reader would stumble over; nothing in a whole file."""
+    try:
+        answers, preserved, turns = found["answers"], found["preserved"], found["unchanged"]
+        pairs = [
+            (answers["labels"], answers["predictions"]),
+            (preserved["labels"], preserved["ranges"]),
+            (turns["angles"], turns["share"]),
+            (turns["angles"], turns["mirrored"]),
+        ]
+        numbers = [
+            *answers["labels"],
+            *answers["predictions"],
+            *preserved["ranges"],
+            *turns["share"],
+            *turns["mirrored"],
+        ]
+        responses, images = found["responses"], found["images"]
+        needed = [found["errors"], found["examples"], found["classes"], responses["mean"], responses["mirrored"]]
+        good = (
+            all(len(a) == len(b) for a, b in pairs)
+            and all(isinstance(number, int | float) for number in numbers)
+            and all(isinstance(value, list) for value in needed)
+            and all(isinstance(images[key], int) for key in ("answered", "turned", "compared"))
+            and "multiply_adds" in found
+        )
+    except (KeyError, TypeError) as error:
+        return f"without {error}" if isinstance(error, KeyError) else "of another shape"
+    return "" if good else "lists do not fit"
 
 
 def measured(trained: Trained, test: Split) -> dict[str, Any]:
     """Everything in `behaviour` but the format."""
     model, preprocess = trained.model, trained.preprocess
-    answered = test[:ANSWERED]
-    turned = answered[in_turn(answered.labels, TURNED)]
+    operations = multiply_adds(model, len(preprocess.mean), trained.size)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    turned = answered[:TURNED]
     compared = turned.images[:COMPARED]
     circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
     right = circle[0].argmax(1) == turned.labels
@@ -75,7 +110,7 @@ def measured(trained: Trained, test: Split) -> dict[str, Any]:
     first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
     return {
         "classes": list(trained.classes),
-        "multiply_adds": multiply_adds(model, len(preprocess.mean), trained.size),
+        "multiply_adds": operations,
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),

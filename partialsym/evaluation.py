@@ -66,6 +66,14 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     return found
 
 
+def evaluated(data: Dataset, draws: int = DRAWS) -> int:
+    """How many images `evaluation` passes through a model, at most, but for those of validation and recalibration."""
+    test = len(data.test)
+    paired = data.name.endswith(("-180", "-M"))
+    probed = 0 if data.probe is None else len(data.probe) * 4 * len(ANGLES)
+    return 2 * test + draws * min(test, SAMPLED) + paired * (1 + len(ANGLES)) * test + probed
+
+
 def _turned(model: nn.Module, probe: Split, preprocess: Preprocessing) -> dict[str, Any]:
     """Accuracy on images in a known position as they turn, and the measured range in degrees."""
     answers = turned_logits(model, probe.images, preprocess, ANGLES)

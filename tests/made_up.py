@@ -46,6 +46,7 @@ def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5):
     return {
         "format": 1,
         "classes": [str(k) for k in range(classes)],
+        "images": {"answered": len(labels), "turned": 40, "compared": 16},
         "answers": {"labels": list(map(int, labels)), "predictions": list(map(int, predictions))},
         "preserved": {"labels": [0, 1], "ranges": [preserved, preserved]},
         "unchanged": {"angles": [0.0, 180.0], "share": [1.0, 0.5], "mirrored": [mirrored, 0.5]},

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 from made_folder import flat
 
 from partialsym.asking import METHODS, ask, planning
@@ -12,9 +13,11 @@ from partialsym.asking.question import Question
 from partialsym.cli import main
 from partialsym.commands.asking import parse_time
 from partialsym.config import ConfigError, DataConfig
+from partialsym.data import Dataset, Split
 from partialsym.verdict.arms import FREE
 
 SHAPE = Shape((28, 28), 1, 2)
+SE2 = {name: planning.Seconds(0.05, 0.001) for name in METHODS["SE2"]}
 FAST = {name: planning.Seconds(0.05, 0.001) for name in METHODS["E2"]}
 
 
@@ -22,11 +25,16 @@ def budget(seconds=600.0, *, seeds=3, workers=2, train=400, validation=40, evalu
     return planning.Budget(seconds, seeds, workers, train, validation, evaluated)
 
 
+def steps_of(made, train):
+    """Counted as the loader does: whole batches of an epoch's passes."""
+    return made.epochs * (made.repeats * (made.images or train) // made.batch)
+
+
 def cost(made, spend, methods):
     """Seconds on the clock that the plan takes, counted anew: every step and image of every run."""
-    steps = made.epochs * made.repeats * -(-(made.images or spend.train) // made.batch)
+    steps = steps_of(made, spend.train)
     runs = spend.seeds * sum(steps * s.step + spend.images() * s.image for s in methods.values())
-    return runs / spend.workers
+    return planning.START + planning.PAGE + runs / spend.workers
 
 
 @pytest.mark.parametrize("seconds", [200.0, 600.0, 3600.0])
@@ -34,7 +42,22 @@ def cost(made, spend, methods):
 def test_a_plan_keeps_to_its_budget(seconds, train):
     spend = budget(seconds, train=train)
     made = planning.plan(spend, {16: FAST})
-    assert cost(made, spend, FAST) <= seconds
+    assert cost(made, spend, FAST) <= planning.SHARE * seconds
+    assert cost(made, spend, FAST) > 0.7 * planning.SHARE * seconds or steps_of(made, train) > 0.7 * planning.MOST
+
+
+@pytest.mark.parametrize("train", [90, 450, 1250, 2400, 3199])
+def test_no_plan_trains_less_than_it_promises(train):
+    """Whole passes leave some steps out; never so many that fewer than LEAST are left."""
+    for seconds in range(100, 400, 10):
+        spend = budget(seconds, train=train)
+        try:
+            made = planning.plan(spend, {16: FAST})
+        except ConfigError:
+            assert spend.steps(FAST) * planning.ROUNDING < planning.LEAST
+            continue
+        assert planning.LEAST <= steps_of(made, train) == made.steps(train) <= spend.steps(FAST)
+        assert steps_of(made, train) >= planning.ROUNDING * spend.steps(FAST)
 
 
 def test_more_time_buys_width_then_steps():
@@ -67,32 +90,58 @@ def test_methods_differ_only_in_what_the_verdict_allows(group):
     assert {"group", "partial"} <= differ
 
 
-def test_groups_without_methods_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="group is 'e2'"):
-        Question.of(DataConfig("MNIST"), "e2", tmp_path)
+def images_of(seed=0):
+    """A data set of noise."""
+    pixels = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    labels, index = torch.arange(12) % 2, torch.arange(12)
+    splits = [Split(pixels[i::3], labels[i::3], index[i::3]) for i in range(3)]
+    return Dataset("noise", ("a", "b"), *splits, mean=(0.5,), std=(0.3,))
+
+
+def test_other_images_under_the_same_name_are_another_question(tmp_path):
+    data, out = DataConfig("MNIST"), tmp_path / "ask"
+    Question.of(data, "SE2", out, images_of(0)).planned(planning.plan(budget(), {16: SE2}))
+    assert Question.of(data, "SE2", out, images_of(0)).plan
+    with pytest.raises(ConfigError, match="holds a question with other images, not those given"):
+        Question.of(data, "SE2", out, images_of(1))
 
 
 def test_a_folder_holds_one_question(tmp_path):
-    asked = Question.of(DataConfig("MNIST"), "SE2", tmp_path / "ask").planned(planning.plan(budget(), {16: FAST}))
-    again = Question.of(DataConfig("MNIST", root="elsewhere"), "SE2", tmp_path / "ask")
+    asked = Question.of(DataConfig("MNIST"), "SE2", tmp_path / "ask", images_of()).planned(
+        planning.plan(budget(), {16: SE2})
+    )
+    again = Question.of(DataConfig("MNIST", root="elsewhere"), "SE2", tmp_path / "ask", images_of())
     assert again.plan == asked.plan
     for data, group, said in (
-        (DataConfig("MNIST"), "E2", "group = 'SE2', not 'E2'"),
+        (DataConfig("MNIST"), "E2", "other group = 'SE2', not 'E2'"),
         (DataConfig("PCam"), "SE2", "MNIST"),
     ):
         with pytest.raises(ConfigError, match=said):
-            Question.of(data, group, tmp_path / "ask")
+            Question.of(data, group, tmp_path / "ask", images_of())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(ConfigError, match="holds no question"):
-        Question.of(DataConfig("MNIST"), "SE2", tmp_path / "other")
+        Question.of(DataConfig("MNIST"), "SE2", tmp_path / "other", images_of())
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 9}', '{"format": 1, "group": "SE2"}'])
 def test_damaged_questions_are_refused(tmp_path, content):
     (tmp_path / "ask.json").write_text(content)
     with pytest.raises(ValueError, match=r"ask\.json|holds a question"):
-        Question.of(DataConfig("MNIST"), "SE2", tmp_path)
+        Question.of(DataConfig("MNIST"), "SE2", tmp_path, images_of())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"width": "16"}, {"epochs": 0}, {"batch": None}, {"images": "9"}, {"seconds": {}}, {"seconds": 5}, {"more": 1}],
+)
+def test_damaged_plans_are_refused(tmp_path, damage):
+    question = Question.of(DataConfig("MNIST"), "SE2", tmp_path, images_of())
+    question.planned(planning.plan(budget(), {16: SE2}))
+    content = json.loads(question.file.read_text())
+    question.file.write_text(json.dumps(content | {"plan": content["plan"] | damage}))
+    with pytest.raises(ValueError, match="holds no plan that can be followed"):
+        Question.of(DataConfig("MNIST"), "SE2", tmp_path, images_of())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
@@ -108,9 +157,9 @@ def test_other_times_are_refused(text):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two steps a network, of the least width."""
+    """Six steps a network, of the least width."""
     monkeypatch.setattr(planning, "LEAST", 1)
-    monkeypatch.setattr(planning, "MOST", 2)
+    monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.asking.WIDTHS", (2,))
 
 
@@ -121,8 +170,9 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     command += ["--out", str(tmp_path / "ask"), "--workers", "2"]
     assert main([*command, "--seeds", "1"]) == 0
     said = capsys.readouterr().out
-    assert "Mirroring: not enough evidence. Only 1 of 3 seeds are there" in said
+    assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in said
     page = tmp_path / "ask" / "report.html"
+    assert "<b>good" not in page.read_text(encoding="utf-8")
     assert "&lt;b&gt;good" in page.read_text(encoding="utf-8") or "\\u003cb\\u003egood" in page.read_text(
         encoding="utf-8"
     )

@@ -141,30 +141,92 @@ def test_what_partial_networks_preserve_is_said():
     found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, preserved=85.0, mirrored=0.25)])
     rotated, mirrored = found.findings
     assert "answers alike up to turns of ±85°." in rotated.text
-    assert "25% of the images" in mirrored.text
+    assert "Of 40 test images the Partial E(2) G-CNN answers 25 % alike" in mirrored.text
     assert found.headline == "Orientation matters. Handedness matters."
 
 
-def test_a_network_that_learned_less_is_said_to():
-    def trained(share):
-        slow = copy.copy(arm_of("SE2", answers(0.6, seed=1)))
-        object.__setattr__(slow, "trained", (share,) * 3)
-        plain = copy.copy(arm_of("T2", answers(0.9)))
-        object.__setattr__(plain, "trained", (0.99,) * 3)
-        return verdict([plain, slow]).findings[0].text
+def with_(arm, **changes):
+    changed = copy.copy(arm)
+    for key, value in changes.items():
+        object.__setattr__(changed, key, value)
+    return changed
 
-    assert trained(0.7).endswith("it is right on 70 % of its training images, the plain CNN on 99 %.")
-    assert trained(0.99).endswith("labels depend on it.")
+
+@pytest.mark.parametrize(("plain", "full", "said"), [(0.9, 0.6, "useful cue"), (0.6, 0.9, "build this symmetry in")])
+def test_a_loser_that_learned_less_is_said_to(plain, full, said):
+    def text(*trained):
+        arms = arm_of("T2", answers(plain)), arm_of("SE2", answers(full, seed=1))
+        return verdict([with_(a, trained=(t,) * 3) for a, t in zip(arms, trained, strict=True)]).findings[0].text
+
+    low, high = (0.99, 0.7) if plain > full else (0.7, 0.99)
+    expected = f"is right on {100 * high:.0f} % of its training images, the plain CNN on {100 * low:.0f} %."
+    assert text(low, high).endswith(f"{said}, unless one lacked time to learn: it {expected}")
+    assert text(0.99, 0.99).endswith(f"{said}.")
+    assert text(high, low).endswith(f"{said}.")  # who learned more needs no excuse
+
+
+def test_each_question_counts_the_seeds_of_its_own_two_methods():
+    plain, full = arm_of("T2", answers(0.6)), arm_of("SE2", answers(0.9, seed=1))
+    short = arm_of("SE2", answers(0.9, seeds=2, seed=2), partial=True)
+    found = verdict([plain, full, short])
+    assert [f.answer for f in found.findings] == ["helps", "not enough evidence"]
+    assert [s.seeds for s in found.standings if s.name == "plain CNN"] == [3]
+
+
+def test_seeds_are_paired_by_number():
+    right = answers(0.6)
+    later = with_(arm_of("SE2", answers(0.95, seed=1)), seeds=(1, 2, 3))
+    (finding,) = verdict([arm_of("T2", right), later]).findings
+    assert "only 2 of 3 seeds" in finding.text
+    assert finding.difference.mean == pytest.approx(later.right[:2].mean() - right[1:].mean())
+
+
+def false_alarms(counts, trials=60):
+    """Share of verdicts other than "not enough evidence" on two equal methods, of classes with so many images."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    alarms = 0
+    for trial in range(trials):
+        random = np.random.default_rng(trial)
+        one, other = (np.broadcast_to(random.random(len(labels)) < 0.8, (3, len(labels))) for _ in range(2))
+        d = Bootstrap({"a": one, "b": other}, labels, trial, draws=400).difference("a", "b")
+        alarms += d.low > 0 or d.high < 0
+    return alarms / trials
+
+
+@pytest.mark.parametrize("counts", [[1] * 100, [2] * 50, [20] * 5, [100, 1, 1], [50, 1]])
+def test_equal_methods_differ_in_few_cases_however_classes_are_filled(counts):
+    assert false_alarms(counts) <= 0.1
+
+
+def test_what_few_images_of_a_class_can_say_bounds_what_all_can():
+    labels = np.array([0] * 1000 + [1] * 2)
+    right = np.ones((3, 1002), bool)
+    d = Bootstrap({"a": right, "b": right}, labels).difference("a", "b")
+    assert d.high > 0.3
+    equal = Bootstrap({"a": right[:, :1000], "b": right[:, :1000]}, labels_of(1000)).difference("a", "b")
+    assert equal.high == pytest.approx(1 - 0.025 ** (1 / 1000))
+
+
+def test_guessing_is_that_among_the_classes_there_are():
+    """Of ten classes two are in the test: always to answer one of them is right half of the time."""
+    labels = labels_of(400)
+    right = np.broadcast_to(labels == 0, (3, 400))
+    arms = [with_(arm_of(g, right), classes=tuple("abcdefghij")) for g in ("T2", "SE2")]
+    assert "surely better than guessing" in verdict(arms).findings[0].text
+
+
+def test_networks_of_other_elements_are_not_compared_as_part_and_whole():
+    full, part = arm_of("SE2", answers(0.6)), arm_of("SE2", answers(0.9), partial=True)
+    assert len(verdict([full, part]).findings) == 1
+    assert verdict([full, with_(part, samples=16)]).findings == ()
 
 
 def test_unequal_terms_are_refused():
     plain, full = arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.9))
-    longer = copy.copy(full)
-    object.__setattr__(longer, "terms", full.terms | {"training.epochs": 99})
+    longer = with_(full, terms=full.terms | {"training.epochs": 99})
     with pytest.raises(ValueError, match=r"training\.epochs is 99 in 'SE2-False' and \d+ in 'T2-False'"):
         verdict([plain, longer])
-    free = copy.copy(full)
-    object.__setattr__(free, "terms", full.terms | {"training.haar": 0.1})  # a prior that a full network has no use for
+    free = with_(full, terms=full.terms | {"training.haar": 0.1})  # a prior that a full network has no use for
     assert verdict([plain, free])
     with pytest.raises(ValueError, match="different test images"):
         verdict([plain, arm_of("SE2", answers(0.9, images=300))])

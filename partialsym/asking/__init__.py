@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 from partialsym.asking.methods import METHODS, Shape, methods
@@ -11,11 +12,11 @@ from partialsym.asking.planning import ENOUGH, WIDTHS, Budget, Plan, Seconds, pl
 from partialsym.asking.question import Question
 from partialsym.asking.running import as_they_end, default_workers, pool, run_one
 from partialsym.asking.timing import measure
-from partialsym.behaviour import ANGLES, COMPARED, TURNED, TURNS
-from partialsym.checks import check
+from partialsym.behaviour import ANGLES, ANSWERED, COMPARED, TURNED, TURNS
+from partialsym.checks import check, one_of
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
-from partialsym.evaluation import SAMPLED
+from partialsym.evaluation import evaluated
 from partialsym.run import Run
 from partialsym.train import Stopped, load_data, run_folder
 
@@ -49,20 +50,27 @@ def ask(
     Returns:
         The question with its plan, and the finished runs, by method, then seed.
     Raises:
-        ConfigError: an argument out of range, a budget that is too small, another question in `out`.
+        ConfigError: an argument out of range, a budget that is too small, another question or other images in `out`.
+        OSError: a training failed.
         Stopped: by the user.
     """
     deadline = time.time() + budget
+    one_of("group", group, tuple(METHODS))
     check("seeds", seeds, seeds >= 1, "at least 1")
     workers = default_workers() if workers is None else workers
     check("workers", workers, workers >= 1, "at least 1")
-    question = Question.of(data, group, Path(out))
-    images = load_data(question.data)
+    images = load_data(replace(data, train_images=None))
+    question = Question.of(data, group, Path(out), images)
+    if question.plan is not None:
+        log.info("%s holds the plan: for a new one, say of longer training, choose another --out", question.file)
     shape = Shape(images.size, images.channels, len(images.classes))
     try:
         with pool(workers) as executor:
             if question.plan is None:
-                spend = Budget(budget, seeds, workers, len(images.train), len(images.validation), _evaluated(images))
+                train = question.data.train_images or len(images.train)
+                spend = Budget(
+                    deadline - time.time(), seeds, workers, train, len(images.validation), _evaluated(images)
+                )
                 question = question.planned(_plan(executor, spend, group, shape))
             experiments = question.experiments(shape, seeds)
             _train(executor, question, experiments, images, deadline)
@@ -75,9 +83,10 @@ def ask(
 
 
 def _evaluated(data: Dataset) -> int:
-    """Images a run evaluates after its training: in `evaluation`, and in `behaviour`."""
-    test = len(data.test)
-    return 3 * test + min(test, SAMPLED) + 2 * len(ANGLES) * TURNED + 4 * len(TURNS) * COMPARED
+    """Images a run evaluates after its training: in `evaluation`, with one draw, and in `behaviour`."""
+    return (
+        evaluated(data, draws=1) + min(len(data.test), ANSWERED) + 2 * len(ANGLES) * TURNED + 4 * len(TURNS) * COMPARED
+    )
 
 
 def _plan(executor: Executor, budget: Budget, group: str, shape: Shape) -> Plan:
@@ -96,13 +105,17 @@ def _train(
     executor: Executor, question: Question, experiments: Sequence[Experiment], data: Dataset, deadline: float
 ) -> None:
     assert question.plan is not None
-    if question.plan.images is not None:
-        data = data.with_train(question.plan.images, question.data.split_seed)
+    if count := question.plan.images or question.data.train_images:
+        data = data.with_train(count, question.data.split_seed)
     jobs = {
         executor.submit(run_one, config, question.folder, data, deadline, question.plan.seconds[config.name]): config
         for config in experiments
     }
-    for done, (config, ran) in enumerate(as_they_end(jobs), 1):
+    for done, (config, ran) in enumerate(as_they_end(jobs, _of), 1):
         left = max(0.0, deadline - time.time()) / 60
-        what = f"{config.name}, seed {config.seed}" + ("" if ran else ": no time left")
+        what = _of(config) + ("" if ran else ": no time left")
         log.info("%d of %d: %s (%.1f minutes left)", done, len(jobs), what, left)
+
+
+def _of(config: Experiment) -> str:
+    return f"{config.name}, seed {config.seed}"

@@ -9,7 +9,8 @@ from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig, 
 WIDTHS = (16, 8)  # channels after lifting, the widest the budget pays for
 LEAST, MOST = 150, 1500  # training steps; fewer than LEAST prove nothing
 ENOUGH = 300  # steps that are worth more than channels
-EPOCHS = 4  # at which the run is validated, and goes on from when it was stopped
+EPOCHS = (3, 4, 5, 6)  # after each of which a run is validated, and goes on from when it is stopped
+ROUNDING = 0.7  # of the steps are left at worst where epochs are whole passes
 SHARE = 0.75  # of the budget that is planned: the machine may slow down
 START, PAGE = 12.0, 20.0  # seconds for a worker to start, and for the page to be written
 BATCH, RECALIBRATION = 64, 256
@@ -32,6 +33,10 @@ class Plan(NamedTuple):
     batch: int
     seconds: dict[str, float]  # name → what one run is expected to take
 
+    def steps(self, train: int) -> int:
+        """Training steps of a run, from so many training images."""
+        return self.epochs * (self.repeats * (train if self.images is None else self.images) // self.batch)
+
     def experiment(self, name: str, seed: int, data: DataConfig, model: ModelConfig) -> Experiment:
         """The experiment of one run."""
         settings: dict[str, Any] = {"lr": 3e-3, "density_lr": 1e-2, "schedule": "one-cycle"}
@@ -41,6 +46,7 @@ class Plan(NamedTuple):
             batch_size=self.batch,
             recalibration_images=RECALIBRATION,
             compile="never",
+            diverged="skip",
             **settings,
         )
         return Experiment(name, seed, data, model, training)
@@ -69,15 +75,15 @@ class Budget(NamedTuple):
 
     def images(self) -> int:
         """Images a run evaluates, at the end of epochs and after the last."""
-        return self.evaluated + EPOCHS * (self.validation + min(RECALIBRATION, self.train))
+        return self.evaluated + EPOCHS[-1] * (self.validation + min(RECALIBRATION, self.train))
 
     def steps(self, methods: Mapping[str, Seconds]) -> int:
         """Training steps a run that the budget pays for."""
         return min(MOST, math.floor((SHARE * self.seconds - self._fixed(methods)) / self._step(methods)))
 
     def least(self, methods: Mapping[str, Seconds]) -> float:
-        """Seconds that pay for LEAST steps."""
-        return (self._fixed(methods) + LEAST * self._step(methods)) / SHARE
+        """Seconds that pay for LEAST steps, also where these make no whole number of passes."""
+        return (self._fixed(methods) + LEAST / ROUNDING * self._step(methods)) / SHARE
 
     def _step(self, methods: Mapping[str, Seconds]) -> float:
         return self.seeds * sum(s.step for s in methods.values()) / self.workers
@@ -99,13 +105,16 @@ def plan(budget: Budget, measured: Mapping[int, Mapping[str, Seconds]]) -> Plan:
     """
     found = [(budget.steps(methods), width) for width, methods in measured.items()]
     steps, width = next((one for one in found if one[0] >= ENOUGH), max(found))
-    if steps < LEAST:
+    passes = steps * budget.batch / budget.train
+    part = None if passes >= EPOCHS[0] else steps * budget.batch // EPOCHS[0]
+    epochs = max(EPOCHS, key=lambda n: n * (passes // n)) if part is None else EPOCHS[0]
+    repeats = int(passes // epochs) if part is None else 1
+    taken = {name: steps * s.step + budget.images() * s.image for name, s in measured[width].items()}
+    made = Plan(width, epochs, repeats, part, budget.batch, taken)
+    if steps < LEAST or made.steps(budget.train) < LEAST:
         needed = math.ceil(min(map(budget.least, measured.values())) / 60)
         raise ConfigError(
             f"a budget of {budget.seconds:.0f} s pays for {max(0, steps)} training steps a network, and fewer than "
             f"{LEAST} prove nothing: give {needed} minutes (--budget {needed}m), or a smaller --data.size."
         )
-    repeats = max(1, steps * budget.batch // (EPOCHS * budget.train))
-    part = steps * budget.batch // EPOCHS
-    taken = {name: steps * s.step + budget.images() * s.image for name, s in measured[width].items()}
-    return Plan(width, EPOCHS, repeats, part if part < budget.train else None, budget.batch, taken)
+    return made

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -52,20 +52,23 @@ def run_one(config: Experiment, out: Path, data: Dataset, deadline: float, needs
         needs: seconds that the run is expected to take.
     """
     run = run_folder(config, out)
-    if not run.finished and time.time() + needs > deadline:
+    left = 1 - min(1.0, len(run.history()) / config.training.epochs)
+    if not run.finished and time.time() + left * needs > deadline:
         return False
     behaviour(train(config, out, data=data, resume=True, progress=False, draws=1), data=data)
     return True
 
 
-def as_they_end(futures: Mapping[Future[T], K]) -> Iterator[tuple[K, T]]:
+def as_they_end(futures: Mapping[Future[T], K], name: Callable[[K], str] = str) -> Iterator[tuple[K, T]]:
     """What each was and its result of each as it ends.
 
     Raises:
-        OSError: a process died.
+        OSError: a process died or failed; `name` says which.
     """
     for future in as_completed(futures):
         try:
             yield futures[future], future.result()
         except BrokenProcessPool:
             raise OSError("a training process died, for want of memory perhaps: the same command goes on.") from None
+        except RuntimeError as error:
+            raise OSError(f"{name(futures[future])} failed: {' '.join(str(error).split())}") from None

@@ -10,7 +10,7 @@ from partialsym.asking import Question
 from partialsym.asking import ask as train_and_compare
 from partialsym.commands.saying import say
 from partialsym.config import ConfigError
-from partialsym.report import gather, judge, report
+from partialsym.report import gather, judge, write
 from partialsym.run import Run
 
 WORDS = {
@@ -37,7 +37,7 @@ def ask(options: Namespace) -> None:
             f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
         )
     judged = judge(gather(runs, options.data.root))
-    page = report(runs, Path(options.out) / "report.html", root=options.data.root, asked=asked(question, runs))
+    page = write(judged, Path(options.out) / "report.html", asked(question, runs))
     if judged.verdict is None:
         say(judged.problem)
     else:
@@ -52,13 +52,13 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
     """What was asked, and on which terms it was answered."""
     plan, images = question.plan, runs[0].result()["images"]
     assert plan is not None
-    steps = plan.epochs * plan.repeats * (images["train"] // plan.batch)
-    part = "" if plan.images is None else ", a part of those there are, for want of time"
+    steps = plan.steps(images["train"])
+    part = "" if plan.images is None else ", a part of those there are"
     return (
         f"Which rotations and mirrorings leave the classes of {question.data.name!r} as they are? Asked of "
         f"{WORDS[question.group]}.\n\n"
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
-        f"networks of width {plan.width}, {steps} steps of {plan.batch} images each. They differ in the group, and in "
+        f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and in "
         f"whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the training, "
         f"{images['test']:,} for the accuracies; these chose nothing."
     )

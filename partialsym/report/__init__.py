@@ -2,6 +2,6 @@
 
 from partialsym.report.gathering import gather
 from partialsym.report.judging import judge
-from partialsym.report.writing import report
+from partialsym.report.writing import report, write
 
-__all__ = ["gather", "judge", "report"]
+__all__ = ["gather", "judge", "report", "write"]

@@ -37,14 +37,9 @@ def judge(methods: Sequence[Method]) -> Judged:
         found = verdict(arms)
     except ValueError as error:
         return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")
-    titles = {a.name: f"{a.title} ({a.name})" if [b.title for b in arms].count(a.title) > 1 else a.title for a in arms}
-    by_title = {standing.name: standing for standing in found.standings}
-    return Judged(
-        [replace(method, title=titles.get(method.name, method.name)) for method in methods],
-        found,
-        {name: by_title[title] for name, title in titles.items()},
-        problem,
-    )
+    standings = {standing.method: standing for standing in found.standings}
+    named = [replace(m, title=standings[m.name].name) if m.name in standings else m for m in methods]
+    return Judged(named, found, standings, problem)
 
 
 def _runs(count: int) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from partialsym.figures import responses, save, subsets, training
 from partialsym.files import replace_text
 from partialsym.report.gathering import Method, gather
-from partialsym.report.judging import judge
+from partialsym.report.judging import Judged, judge
 from partialsym.report.page import page
 from partialsym.report.tables import tables
 from partialsym.run import Run
@@ -29,8 +29,12 @@ def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked
         FileNotFoundError: a run has not finished.
         ValueError: no runs, or one seed of a method twice.
     """
+    return write(judge(gather(runs, root)), out, asked)
+
+
+def write(judged: Judged, out: Path, asked: str | None = None) -> Path:
+    """The page of methods that have been judged: see `report`."""
     out = Path(out)
-    judged = judge(gather(runs, root))
     files = tables(judged)
     single = out.suffix.lower() == ".html"
     html = page(judged, files, asked=asked, single=single)

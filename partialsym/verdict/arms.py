@@ -24,19 +24,24 @@ class Arm:
         title: what it is, in a reader's words.
         group: the base group, T2 for a plain network.
         kind: plain, full, partial or augerino.
+        samples: elements of every layer, None for the network's own choice.
+        seeds: numbers of the runs, ascending.
         terms: dotted key → value of the settings that must be the same in all methods which have them.
         classes: names.
         labels: of the test images, [images].
         right: of each seed and image, [seeds, images].
         trained: training accuracy of each seed, in its last epoch; nan where it is not known.
         preserved: median preserved range of each seed, degrees; nan where no turned image was right.
-        mirrored: of each seed, share of images whose prediction mirroring leaves as it is.
+        mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
+        turned: how many images were turned and mirrored.
     """
 
     name: str
     title: str
     group: str
     kind: str
+    samples: int | None
+    seeds: tuple[int, ...]
     terms: dict[str, Any]
     classes: tuple[str, ...]
     labels: "np.ndarray[Any, np.dtype[np.int64]]"
@@ -44,6 +49,11 @@ class Arm:
     trained: tuple[float, ...]
     preserved: tuple[float, ...]
     mirrored: tuple[float, ...]
+    turned: int
+
+    def on(self, seeds: Sequence[int]) -> Right:
+        """`right` of those seeds."""
+        return self.right[[self.seeds.index(seed) for seed in seeds]]
 
 
 def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Mapping[str, Any]]) -> Arm:
@@ -74,6 +84,8 @@ def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Ma
         title=_title(kind, model),
         group=model["group"],
         kind=kind,
+        samples=model["samples"],
+        seeds=tuple(result["config"]["seed"] for result, _ in by_seed),
         terms=flatten(terms),
         classes=tuple(by_seed[0][1]["classes"]),
         labels=labels,
@@ -81,6 +93,7 @@ def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Ma
         trained=tuple(_trained(result) for result, _ in by_seed),
         preserved=tuple(_median(behaved["preserved"]["ranges"]) for _, behaved in by_seed),
         mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
+        turned=by_seed[0][1]["images"]["turned"],
     )
 
 

@@ -1,6 +1,7 @@
 """The verdict itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,10 @@ from partialsym.verdict.arms import NAMES, Arm
 from partialsym.verdict.intervals import Bootstrap, Interval
 from partialsym.verdict.wording import (
     COSTS,
+    FIRST,
     HELPS,
+    KEPT,
+    MIRRORED,
     NEITHER,
     ONE_GUESSES,
     OPEN,
@@ -29,21 +33,25 @@ from partialsym.verdict.wording import (
 
 SEEDS = 3  # fewer say nothing of their spread
 MARGIN = 0.01  # a difference below a point makes none
-GUESSING = 0.99  # level of the interval that must lie above guessing: one wrong method in 200
 QUESTIONS = {  # question → what a network that is equivariant is blind to, and the groups that make it so
     "Rotation": ("how an image is turned", ("SE2", "C")),
     "Mirroring": ("which way round an image is", ("Mirror",)),
     "Rotation and mirroring together": ("how an image is turned and which way round it is", ("E2", "D")),
 }
+BOTH = QUESTIONS["Rotation and mirroring together"][1]
 
 
 class Standing(NamedTuple):
-    """How well a method generalises: balanced accuracy on `images` test images over `seeds` seeds."""
+    """How well a method generalises: balanced accuracy on `images` test images over `seeds` seeds.
+
+    `name` is what the reader sees, `method` what its config calls it.
+    """
 
     name: str
     accuracy: Interval
     seeds: int
     images: int
+    method: str
 
 
 class Finding(NamedTuple):
@@ -67,17 +75,18 @@ class Verdict(NamedTuple):
 def verdict(arms: Sequence[Arm]) -> Verdict:
     """Which symmetries the data have, as far as these runs can tell.
 
-    A question is asked of two methods that differ in nothing else: a G-CNN, which answers images of one orbit alike,
-    and a plain CNN; d is the difference of their balanced accuracies with its 95 % interval (see `Bootstrap`).
+    A question is asked of two methods on equal terms: a G-CNN, which answers images of one orbit alike, and a plain
+    CNN of the same width; d is the difference of their balanced accuracies on the seeds they share, with its 95 %
+    interval (see `Bootstrap`).
 
         helps                 d > 0: the interval lies above 0
         costs                 d < 0: it lies below 0
         makes no difference   it lies within ±1 point
         not enough evidence   all else; fewer than 3 seeds; or neither method is better than guessing, which it is
-                              where its 99 % interval lies above 1/classes
+                              where the 95 % interval of its balanced accuracy lies above 1/classes
 
-    "How much of it" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions are
-    asked of the same runs, each at its own level: nothing is corrected for their number.
+    "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions
+    are asked of the same runs, each at its own level: nothing is corrected for their number.
 
     Args:
         arms: methods on equal terms, one at most of each kind and group that a question needs.
@@ -87,94 +96,115 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
     if not arms:
         raise ValueError("there are no methods to compare.")
     _check(arms)
-    titles = _titles(arms)
-    seeds = min(len(arm.right) for arm in arms)
-    bootstrap = Bootstrap({titles[arm]: arm.right[:seeds] for arm in arms}, arms[0].labels)
-    standings = tuple(
-        Standing(titles[a], bootstrap.accuracy(titles[a]), seeds, len(a.labels))
-        for a in sorted(arms, key=lambda a: -bootstrap.accuracy(titles[a]).mean)
-    )
-    judge = _Judge(bootstrap, titles, seeds, len(arms[0].classes))
-    findings = (*judge.symmetries(arms), *judge.parts(arms))
-    return Verdict(headline([(f.question, f.answer) for f in findings]), findings, standings, judge.best(arms))
+    judge = _Judge(arms)
+    findings = (*judge.symmetries(), *judge.parts())
+    said = headline([(f.question, f.answer) for f in findings])
+    return Verdict(said, findings, tuple(judge.standings), judge.best())
 
 
 class _Judge:
-    def __init__(self, bootstrap: Bootstrap, titles: Mapping[Arm, str], seeds: int, classes: int) -> None:
-        self.bootstrap, self.titles, self.seeds, self.classes = bootstrap, titles, seeds, classes
+    def __init__(self, arms: Sequence[Arm]) -> None:
+        self.arms, self.labels, self.titles = arms, arms[0].labels, _titles(arms)
+        alone = {arm: Bootstrap({"": arm.right}, self.labels).accuracy("") for arm in arms}
+        self.standings = sorted(
+            (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in arms),
+            key=lambda standing: -standing.accuracy.mean,
+        )
+        chance = 1 / len(np.unique(self.labels))
+        self.guessing = {arm for arm in arms if alone[arm].low <= chance}
+        self.differences = {pair: self._difference(*pair) for pair in combinations(arms, 2)}
 
-    def symmetries(self, arms: Sequence[Arm]) -> Iterator[Finding]:
+    def _difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+        """On the seeds that both have, and how many these are."""
+        shared = sorted({*one.seeds} & {*other.seeds})
+        if not shared:
+            return None, 0
+        both = Bootstrap({"one": one.on(shared), "other": other.on(shared)}, self.labels)
+        return both.difference("one", "other"), len(shared)
+
+    def difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+        """Balanced accuracy of `one` less that of `other`, and the number of seeds they share."""
+        if (one, other) in self.differences:
+            return self.differences[one, other]
+        d, seeds = self.differences[other, one]
+        return (None if d is None else Interval(-d.mean, -d.high, -d.low)), seeds
+
+    def symmetries(self) -> Iterator[Finding]:
         """Plain against full, for every group."""
-        plain = _only(arms, "plain")
+        plain = _only(self.arms, "plain", ("T2",))
         for question, (blind, groups) in QUESTIONS.items():
-            full = _only(arms, "full", groups)
+            full = _only(self.arms, "full", groups)
             if plain is None or full is None:
                 continue
             answer, why, d = self.compare(full, plain)
-            unless = _unless(full, plain)
-            said = SYMMETRIES[answer].format(blind=blind, points=points(d), signed=signed(d), why=why, unless=unless)
-            kept = self.kept(arms, question)
-            yield Finding(question, answer, " ".join(filter(None, [said, kept])), d)
+            words = {"blind": blind, "why": why, "unless": _unless(full, plain, answer), **_numbers(d)}
+            text = f"{SYMMETRIES[answer].format(**words)} {self.kept(question, groups)}".strip()
+            yield Finding(question, answer, text, d)
 
-    def parts(self, arms: Sequence[Arm]) -> Iterator[Finding]:
-        """Partial against full of the same group."""
-        for partial in (arm for arm in arms if arm.kind == "partial"):
-            full = next((arm for arm in arms if arm.kind == "full" and arm.group == partial.group), None)
-            if full is None:
+    def parts(self) -> Iterator[Finding]:
+        """Partial against full of the same group and number of elements."""
+        for partial in (arm for arm in self.arms if arm.kind == "partial"):
+            same = [a for a in self.arms if (a.group, a.samples) == (partial.group, partial.samples)]
+            full = _only(same, "full", (partial.group,))
+            if full is None or _only(same, "partial", (partial.group,)) is None:
                 continue
             answer, why, d = self.compare(partial, full)
             group = NAMES.get(partial.group, partial.group)
-            said = PARTS[answer].format(group=group, points=points(d), signed=signed(d), why=why)
-            yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, said, d)
+            text = PARTS[answer].format(group=group, why=why, **_numbers(d))
+            yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
 
-    def compare(self, one: Arm, other: Arm) -> tuple[str, str, Interval]:
+    def compare(self, one: Arm, other: Arm) -> tuple[str, str, Interval | None]:
         """Answer, the reason where there is none, and the difference `one` − `other`."""
-        names = self.titles[one], self.titles[other]
-        d = self.bootstrap.difference(*names)
-        if self.seeds < SEEDS:
-            return UNKNOWN, SEEDS_MISSING.format(seeds=self.seeds, least=SEEDS), d
-        if all(self.bootstrap.accuracy(name, GUESSING).low <= 1 / self.classes for name in names):
-            return UNKNOWN, ONE_GUESSES.format(*names), d
+        d, seeds = self.difference(one, other)
+        if d is None or seeds < SEEDS:
+            return UNKNOWN, SEEDS_MISSING.format(seeds=seeds, least=SEEDS), d
+        if self.guessing >= {one, other}:
+            return UNKNOWN, ONE_GUESSES.format(self.titles[one], self.titles[other]), d
         if d.low > 0:
             return HELPS, "", d
         if d.high < 0:
             return COSTS, "", d
         if max(-d.low, d.high) <= MARGIN:
             return NEITHER, "", d
-        return UNKNOWN, OPEN.format(*names, signed=signed(d)), d
+        return UNKNOWN, OPEN.format(self.titles[one], self.titles[other], signed=signed(d)), d
 
-    def kept(self, arms: Sequence[Arm], question: str) -> str:
-        """How far the predictions of a partial network stay, as measured."""
-        partial = next((arm for arm in arms if arm.kind == "partial"), None)
+    def kept(self, question: str, groups: Sequence[str]) -> str:
+        """How far the predictions of the partial network that can keep this symmetry stay, as measured."""
+        partial = _only(self.arms, "partial", (*groups, *BOTH))
         if partial is None or question not in ("Rotation", "Mirroring"):
             return ""
-        name = self.titles[partial]
+        words = {"name": self.titles[partial], "images": partial.turned}
         if question == "Mirroring":
-            shares = 100 * np.array(partial.mirrored)
-            return f"The {name} answers {over(shares, '%')} of the images alike when they are mirrored."
+            return MIRRORED.format(share=over(100 * np.array(partial.mirrored), " %"), **words)
         ranges = np.array(partial.preserved)
-        if np.isnan(ranges).any():
-            return ""
-        return f"In the median over images the {name} answers alike up to turns of ±{over(ranges, '°')}."
+        return "" if np.isnan(ranges).any() else KEPT.format(range=over(ranges, "°"), **words)
 
-    def best(self, arms: Sequence[Arm]) -> str:
+    def best(self) -> str:
         """Which method is best, by 95 % intervals of the differences."""
-        names = sorted(self.titles.values(), key=lambda name: -self.bootstrap.accuracy(name).mean)
-        top, *others = names
+        by_name = {arm.name: arm for arm in self.arms}
+        top, *others = [by_name[standing.method] for standing in self.standings]
         if not others:
-            return f"{upper(top)} is the only method."
-        if all(self.bootstrap.accuracy(name, GUESSING).low <= 1 / self.classes for name in names):
+            return f"{upper(self.titles[top])} is the only method."
+        if self.guessing == {*self.arms}:
             return "No method is surely better than guessing."
-        ahead = [name for name in others if self.bootstrap.difference(top, name).low <= 0]
-        if ahead or self.seeds < SEEDS:
-            return f"{upper(top)} comes first, but is not told apart from {listed(ahead or others)}."
-        return f"{upper(top)} generalises best, {points(self.bootstrap.difference(top, others[0]))} before {others[0]}."
+        found = {other: self.difference(top, other) for other in others}
+        near = [self.titles[o] for o, (d, seeds) in found.items() if d is None or d.low <= 0 or seeds < SEEDS]
+        if near:
+            return f"{upper(self.titles[top])} comes first, but is not told apart from {listed(near)}."
+        d, _ = found[others[0]]
+        assert d is not None
+        return FIRST.format(upper(self.titles[top]), points(d), self.titles[others[0]])
 
 
-def _unless(full: Arm, plain: Arm) -> str:
-    """A caution where the full network learned its training images less well; nothing where that is unknown."""
+def _numbers(d: Interval | None) -> Mapping[str, str]:
+    return {} if d is None else {"points": points(d), "signed": signed(d)}
+
+
+def _unless(full: Arm, plain: Arm, answer: str) -> str:
+    """A caution where the loser learned its training images less well; nothing where that is unknown."""
     shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
-    return UNLESS.format(*shares) if shares[0] < shares[1] - 1 else ""
+    behind = {COSTS: shares[0] < shares[1] - 1, HELPS: shares[1] < shares[0] - 1}
+    return UNLESS.format(*shares) if behind.get(answer, False) else ""
 
 
 def _check(arms: Sequence[Arm]) -> None:
@@ -194,7 +224,7 @@ def _titles(arms: Sequence[Arm]) -> dict[Arm, str]:
     return {arm: arm.title if all_.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in arms}
 
 
-def _only(arms: Sequence[Arm], kind: str, groups: Sequence[str] = ("T2",)) -> Arm | None:
+def _only(arms: Sequence[Arm], kind: str, groups: Sequence[str]) -> Arm | None:
     """The one arm of a kind and group; None where there is none, or more than one to choose from."""
     found = [arm for arm in arms if arm.kind == kind and (arm.group in groups or arm.group[:1] in groups)]
     return found[0] if len(found) == 1 else None

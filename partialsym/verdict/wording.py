@@ -10,8 +10,9 @@ from partialsym.verdict.intervals import Interval
 HELPS, COSTS, NEITHER, UNKNOWN = "helps", "costs", "makes no difference", "not enough evidence"
 PART = "a part is better"
 SYMMETRIES = {
-    HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in.",
-    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it{unless}.",
+    HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in{unless}.",
+    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it, or it is a useful "
+    "cue{unless}.",
     NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses a point.",
     UNKNOWN: "{why}",
 }
@@ -21,10 +22,13 @@ PARTS = {
     NEITHER: "A network free to keep a part of {group} in each layer differs by {signed} from one that keeps all.",
     UNKNOWN: "{why}",
 }
-UNLESS = ", unless it lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
-SEEDS_MISSING = "Only {seeds} of {least} seeds are there: fewer say nothing of their spread."
+UNLESS = ", unless one lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
+KEPT = "In the median over {images} test images the {name} answers alike up to turns of ±{range}."
+MIRRORED = "Of {images} test images the {name} answers {share} alike when they are mirrored."
+SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of their spread."
 ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
 OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
+FIRST = "{} generalises best, {} before {}."
 HEADLINES = {
     "Rotation": {
         HELPS: "Rotation symmetry helps",
@@ -38,13 +42,21 @@ HEADLINES = {
         NEITHER: "Mirroring makes no difference",
         UNKNOWN: "Mirroring: not enough evidence",
     },
+    "Rotation and mirroring together": {
+        HELPS: "Rotation and mirror symmetry together help",
+        COSTS: "Orientation or handedness matters",
+        NEITHER: "Rotation and mirroring together make no difference",
+        UNKNOWN: "Rotation and mirroring: not enough evidence",
+    },
 }
 NOTHING = "These runs answer no question on symmetry."
 
 
 def headline(answers: Sequence[tuple[str, str]]) -> str:
     """A short sentence for each (question, answer) on rotation and mirroring, and on parts where they are better."""
-    said = [HEADLINES[question][answer] for question, answer in answers if question in HEADLINES]
+    asked = [one for one in answers if one[0] in HEADLINES]
+    single = [one for one in asked if one[0] in ("Rotation", "Mirroring")]
+    said = [HEADLINES[question][answer] for question, answer in single or asked]
     if any(answer == PART for _, answer in answers):
         said.append("A part of the symmetry is better than all of it")
     return ". ".join(said) + "." if said else NOTHING
