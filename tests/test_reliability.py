@@ -20,7 +20,7 @@ def functions():
 
 def test_the_tests_that_keep_promises_are_there_and_run_where_it_says():
     found = dict(functions())
-    named = re.findall(r"`(test_\w+)`( \([^)]*slow\))?", TEXT)
+    named = re.findall(r"`(test_\w+)`(\s\([^)]*slow\))?", TEXT)
     assert len(named) >= 15
     wrong = [name for name, slow in named if found.get(name) is not bool(slow)]
     assert wrong == []
