@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from partialsym.bounded import read_bytes
+
 FORMAT = 1
+MOST_BYTES = 2**24
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises ValueError naming it where it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads(read_bytes(path, MOST_BYTES))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
 
 

@@ -13,6 +13,7 @@ import yaml
 from torch import nn
 
 from partialsym.config import ConfigError, Experiment, read_yaml
+from partialsym.data.base import check_statistics
 from partialsym.files import leftovers, replace_text
 from partialsym.images import Fit
 from partialsym.measure import Preprocessing
@@ -55,7 +56,8 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.is_file():
             raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
-        found = re.match(rb"# format (\d+)\n", path.read_bytes())
+        with open(path, "rb") as file:
+            found = re.match(rb"# format (\d+)\n", file.read(64))
         if found and int(found[1]) != FORMAT:  # those of the first release have none
             raise ConfigError(f"{path} has format version {int(found[1])}: this version reads {FORMAT}.")
         return Experiment.from_dict(read_yaml(path))
@@ -67,12 +69,15 @@ class Run:
         return read_result(self.folder / "result.json")
 
     def history(self) -> list[dict[str, float]]:
-        """One row an epoch, from metrics.csv."""
+        """One row an epoch, from metrics.csv; raises ValueError where it is damaged."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (csv.Error, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}).") from None
 
     def model(self) -> Trained:
         """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
@@ -85,6 +90,9 @@ class Run:
             fit = about.get("fit", "resize")
             if fit not in get_args(Fit):
                 raise ValueError(f"fit is {fit!r}")
+            check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
+            if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
+                raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
             return Trained(model, preprocess, tuple(about["classes"]), (height, width), fit)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None

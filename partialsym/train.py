@@ -20,6 +20,7 @@ from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, augmentation, load
 from partialsym.data.folder import folder
 from partialsym.data.hf import hf
+from partialsym.determinism import algorithms
 from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, evaluation
 from partialsym.fitting import Fit, loaders
@@ -75,7 +76,7 @@ def train(
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     if _finished(run, config, resume, alter):
         return run
-    with Preemption(run.folder) as preemption:
+    with Preemption(run.folder) as preemption, algorithms(config.training.deterministic):
         data = load_data(config.data, root) if data is None else data
         lightning.seed_everything(config.seed, verbose=False)
         model = build_model(config.model, data.channels, len(data.classes))

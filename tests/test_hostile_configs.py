@@ -7,6 +7,8 @@ import pytest
 import yaml
 from hostile import bounded, edit, flips, goes_off, refused, small_model, sparse, truncations, weights_of
 
+import partialsym.commands
+import partialsym.exporting  # noqa: F401 (what it imports is no part of what is bounded)
 from partialsym.cli import main
 from partialsym.config import Experiment, read_yaml
 from partialsym.config.reading import MOST_BYTES
@@ -82,14 +84,14 @@ def test_yaml_bombs_are_bombs(tmp_path):
 def test_every_truncated_or_flipped_config_is_refused_or_an_experiment(tmp_path):
     whole = yaml.safe_dump(Experiment(name="a").to_dict()).encode()
     refusals = 0
-    for content in (*truncations(whole), *flips(whole, step=3)):
+    for content in (*truncations(whole), *flips(whole, step=9)):
         try:
             with bounded():
                 Experiment.from_dict(read_yaml(written(tmp_path / "config.yaml", content)))
         except ValueError as error:
             refusals += 1
             assert "\n" not in str(error)  # noqa: PT017 (either is right)
-    assert refusals > 100
+    assert refusals > 50
 
 
 def test_configs_are_regular_files_of_some_size(tmp_path):

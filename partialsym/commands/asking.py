@@ -58,9 +58,9 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
         f"Which rotations and mirrorings leave the classes of {question.data.name!r} as they are? Asked of "
         f"{WORDS[question.group]}.\n\n"
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
-        f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and in "
-        f"whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the training, "
-        f"{images['test']:,} for the accuracies; these chose nothing."
+        f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
+        f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
+        f"training, {images['test']:,} for the accuracies; these chose nothing."
     )
 
 

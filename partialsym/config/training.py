@@ -30,6 +30,7 @@ class TrainingConfig:
         select: last takes the last epoch, best the one of the highest validation accuracy.
         diverged: stop training at a step whose loss or gradient is not finite, or skip the step; an exploding kernel
             stops it always.
+        deterministic: let torch take deterministic algorithms alone; what has none is an error.
     """
 
     epochs: int = 10
@@ -49,6 +50,7 @@ class TrainingConfig:
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"
     diverged: Literal["stop", "skip"] = "stop"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("repeats", 1), ("batch_size", 2), ("recalibration_images", 1)):

@@ -71,7 +71,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"{self.name}: classes {self.classes!r} must be two or more distinct names")
-        _check_statistics(self.channels, self.mean, self.std)
+        check_statistics(self.channels, self.mean, self.std)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         side: dict[int, str] = {}
         for which, split in splits.items():
@@ -126,7 +126,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """
     if images.ndim < 3:
         raise ValueError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
-    _check_statistics(images.shape[-3], mean, std)
+    check_statistics(images.shape[-3], mean, std)
     images = as_float(images)
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
@@ -144,7 +144,8 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+def check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise ValueError unless mean and std are as many finite numbers as there are channels, std > 0."""
     if len(mean) != channels or len(std) != channels:
         raise ValueError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
