@@ -49,16 +49,17 @@ def fixed(monkeypatch):
     return fix
 
 
-def answers(data, group, out):
+def answers(data, group, out, seeds=3):
     """question → answer."""
-    _, runs = asking.ask(data, group, budget=3600, out=out, seeds=3, workers=2)
+    _, runs = asking.ask(data, group, budget=3600, out=out, seeds=seeds, workers=2)
     found = judge(gather(runs, data.root)).verdict
     return {finding.question: finding.answer for finding in found.findings}
 
 
 def test_digits_turned_through_a_circle_are_symmetric(fixed, make, tmp_path):
-    fixed(STEPS, 360)
-    assert answers(make("digits-turned"), "SE2", tmp_path / "out")["Rotation"] == "helps"
+    fixed(STEPS * 3 // 2, 360)
+    found = answers(make("digits-turned"), "SE2", tmp_path / "out", seeds=5)  # which vary much: three are too few
+    assert found["Rotation"] == "helps"
 
 
 def test_sixes_against_turned_sixes_are_not(fixed, root, tmp_path):
