@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup browser demo test test-slow check docs bench tables clean
+.PHONY: setup browser demo test test-slow fuzz check docs bench tables clean
 setup: .venv/installed
 
 # The constraints pin torch for development; users get the range in pyproject.toml.
@@ -26,6 +26,11 @@ test: setup browser
 # What takes minutes: the figures are in docs/reliability.md.
 test-slow: setup
 	$(BIN)/python -m pytest -m long
+
+# A minute's made-up files for every reader.
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m fuzzing --seconds 7
 
 check: setup
 	$(BIN)/ruff check .

@@ -37,7 +37,14 @@ def main() -> int:
 
 def _run(name: str, inputs: int, seconds: int) -> dict[str, object]:
     CRASHES.mkdir(parents=True, exist_ok=True)
-    limits = [f"-runs={inputs}", f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3000", "-max_len=8192"]
+    limits = [
+        "-seed=1",
+        f"-runs={inputs}",
+        f"-max_total_time={seconds}",
+        "-timeout=20",
+        "-rss_limit_mb=3000",
+        "-max_len=8192",
+    ]
     with tempfile.TemporaryDirectory() as corpus:
         for i, seed in enumerate(TARGETS[name].seeds()):
             (Path(corpus) / str(i)).write_bytes(seed)
