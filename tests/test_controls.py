@@ -78,9 +78,7 @@ def test_upright_6_against_9_is_not_called_symmetric(fixed, make, tmp_path):
 
 def test_mirrored_pairs_are_not_symmetric(fixed, make, tmp_path):
     fixed(2 * STEPS, 360)
-    found = answers(make("digits-mirrored"), "Mirror", tmp_path / "out")
-    assert found["Mirroring"] == "costs"
-    assert found["All of mirror, or a part"] == "a part is better"
+    assert answers(make("digits-mirrored"), "Mirror", tmp_path / "out")["Mirroring"] == "costs"
 
 
 def test_shuffled_labels_are_no_evidence(fixed, make, tmp_path):
