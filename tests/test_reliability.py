@@ -12,10 +12,14 @@ def functions():
     """Name → whether it is among the slow ones, for every test there is."""
     for file in TESTS.glob("test_*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        all_long = any("mark.long" in ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign))
+        marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+        all_long = any(mark.startswith("pytestmark") and "mark.long" in mark for mark in marks)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield node.name, all_long or any("mark.long" in ast.unparse(mark) for mark in node.decorator_list)
+                yield (
+                    node.name,
+                    all_long or any(ast.unparse(mark) == "pytest.mark.long" for mark in node.decorator_list),
+                )
 
 
 def test_the_tests_that_keep_promises_are_there_and_run_where_it_says():
