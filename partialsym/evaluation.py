@@ -66,7 +66,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     return found
 
 
-def evaluated(data: Dataset, draws: int = DRAWS) -> int:
+def images_evaluated(data: Dataset, draws: int = DRAWS) -> int:
     """How many images `evaluation` passes through a model, at most, but for those of validation and recalibration."""
     test = len(data.test)
     paired = data.name.endswith(("-180", "-M"))

@@ -16,7 +16,7 @@ from partialsym.behaviour import ANGLES, ANSWERED, COMPARED, TURNED, TURNS
 from partialsym.checks import check, one_of
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
-from partialsym.evaluation import evaluated
+from partialsym.evaluation import images_evaluated
 from partialsym.run import Run
 from partialsym.train import Stopped, load_data, run_folder
 
@@ -85,7 +85,10 @@ def ask(
 def _evaluated(data: Dataset) -> int:
     """Images a run evaluates after its training: in `evaluation`, with one draw, and in `behaviour`."""
     return (
-        evaluated(data, draws=1) + min(len(data.test), ANSWERED) + 2 * len(ANGLES) * TURNED + 4 * len(TURNS) * COMPARED
+        images_evaluated(data, draws=1)
+        + min(len(data.test), ANSWERED)
+        + 2 * len(ANGLES) * TURNED
+        + 4 * len(TURNS) * COMPARED
     )
 
 

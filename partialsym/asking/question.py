@@ -32,8 +32,7 @@ class Question(NamedTuple):
         """A new question, or the one that was asked in `out` before, with its plan.
 
         Raises:
-            ConfigError: another question was asked there, of other images, or something else lies
-                there.
+            ConfigError: another question was asked there, or of other images, or something else lies there.
             ValueError: ask.json is damaged.
         """
         asked = cls(data.complete(), group, out, _digest(images))

@@ -10,7 +10,6 @@ from partialsym.asking import Question
 from partialsym.asking import ask as train_and_compare
 from partialsym.commands.saying import say
 from partialsym.config import ConfigError
-from partialsym.report import gather, judge, write
 from partialsym.run import Run
 
 WORDS = {
@@ -22,6 +21,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def ask(options: Namespace) -> None:
+    from partialsym.report import gather, judge, write  # matplotlib: other commands start without it
+
     if options.data.source == "named" and options.data.name is None:
         raise ConfigError("no images are named: give --data folder --data.root DIR, or --data.name MNIST6-180, say.")
     question, runs = train_and_compare(
