@@ -21,7 +21,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def ask(options: Namespace) -> None:
-    from partialsym.report import gather, judge, write  # matplotlib: other commands start without it
+    from partialsym.report import gather, judge, write  # figures and all: only where a page is written
 
     if options.data.source == "named" and options.data.name is None:
         raise ConfigError("no images are named: give --data folder --data.root DIR, or --data.name MNIST6-180, say.")
