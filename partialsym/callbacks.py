@@ -1,6 +1,7 @@
 """What training does beside the steps, on Lightning: checkpoints, stopping when asked to, the progress bar."""
 
 import io
+import signal
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -81,19 +82,27 @@ class Keeper(Callback):
         self.run, self.preemption = run, preemption
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
-        self.run.write_history(pl_module.history)
+        if trainer.is_global_zero:
+            self.run.write_history(pl_module.history)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.preemption.listen()  # Lightning has taken SIGTERM for itself
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.preemption.caught:  # during validation: the checkpoint is that of the epoch's end
+        if self._asked(trainer):  # during validation: the checkpoint is that of the epoch's end
             raise KeyboardInterrupt
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        if self.preemption.caught and not trainer.is_last_batch:
+        if not trainer.is_last_batch and self._asked(trainer):
             trainer.save_checkpoint(self.run.checkpoint)
             raise KeyboardInterrupt
+
+    def _asked(self, trainer: lightning.Trainer) -> bool:
+        """Whether any process is to stop: then all do, at the same step."""
+        caught = self.preemption.caught
+        if trainer.strategy.reduce_boolean_decision(bool(caught), all=False):
+            self.preemption.caught = caught or signal.SIGTERM
+        return bool(self.preemption.caught)
 
 
 class Bar(TQDMProgressBar):

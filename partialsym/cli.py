@@ -114,7 +114,7 @@ def _check_keys(args: list[str], options: Sequence[str]) -> None:
 
 SHORT = ("--data=folder", "--data=hf")
 _KEYS = tuple(keys_of(Experiment))
-_BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training")
+_BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training", "trainer")
 _DATA = tuple(key for key in _KEYS if key.startswith("data."))
 OPTIONS = {
     "fit": (*_BOTH, "out", "resume", "progress"),

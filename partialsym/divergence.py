@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.fitting import Fit, random_state, set_random_state
+from partialsym.parallel import Common
 from partialsym.signal import Signal
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
@@ -48,11 +49,12 @@ class Guard(Callback):
         assert isinstance(pl_module, Fit)
         gradients = {name: p.grad for name, p in pl_module.model.named_parameters() if p.grad is not None}
         largest = torch._foreach_norm(list(gradients.values()), torch.inf)
-        if bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all()):
+        finite = bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all())
+        if trainer.strategy.reduce_boolean_decision(finite):  # in all processes
             return
         if not self.skip:
             raise Diverged(
-                f"training diverged {_where(trainer)}: {self._what(trainer, pl_module.model, gradients)}. "
+                f"training diverged {_where(trainer)}: {self._what(trainer, pl_module, gradients)}. "
                 f"{KEPT}, or go on with --resume --training.diverged skip."
             )
         self.skipped += 1
@@ -69,13 +71,16 @@ class Guard(Callback):
                 what = f"the kernel of {name} has {growth:.2g} times the norm it started with"
                 raise Diverged(f"training diverged {_where(trainer)}: {what}. {KEPT}.")
 
-    def _what(self, trainer: Trainer, model: nn.Module, gradients: dict[str, Tensor]) -> str:
+    def _what(self, trainer: Trainer, fit: Fit, gradients: dict[str, Tensor]) -> str:
         if bool(self.loss.isfinite()):  # a gradient comes from behind
-            first = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())][-1]
-            return f"the loss is finite, but not the gradient, beginning with {first}"
+            astray = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
+            found = f"the gradient, beginning with {astray[-1]}" if astray else "that of another process"
+            return f"the loss is finite, but not {found}"
         with trainer.precision_plugin.train_step_context(), torch.random.fork_rng():
             set_random_state(self.state)  # the same elements once more
-            first = first_astray(model, self.images) or "the penalties"
+            Common().revert(fit.model)  # not all processes come here
+            with fit.drawing():
+                first = first_astray(fit.model, self.images) or "the penalties"
         return f"the loss is {float(self.loss)}, beginning with {first}"
 
 

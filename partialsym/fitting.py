@@ -1,9 +1,9 @@
-"""The training loop's parts, on Lightning: the module, its objective and schedule, its data loaders."""
+"""The training loop's parts, on Lightning: the module, its objective and schedule."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -12,17 +12,15 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from partialsym import penalty
 from partialsym.compiling import compiled
 from partialsym.config import TrainingConfig
-from partialsym.data import Order, Resident
 from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
 from partialsym.inference import recalibrate
-from partialsym.measure import BATCH, learned_subsets
+from partialsym.measure import learned_subsets
 
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
@@ -84,7 +82,8 @@ class Fit(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         steps = int(self.trainer.estimated_stepping_batches)
-        self.objective = compiled(objective(self.model, self.config), self.config.compile, steps)
+        alone = self.trainer.world_size == 1  # communication within the step does not compile
+        self.objective = compiled(objective(self.model, self.config), self.config.compile if alone else "never", steps)
 
     def on_train_start(self) -> None:
         if self.rng is not None:
@@ -93,6 +92,9 @@ class Fit(lightning.LightningModule):
         loader = self.trainer.train_dataloader
         assert loader is not None
         loader.sampler.skip = self.global_step % len(loader)  # Lightning does not keep a loader's position
+        if self.trainer.global_rank:  # a checkpoint holds what all had seen
+            self.train_loss.reset()
+            self.train_accuracy.reset()
         self.mark = time.perf_counter()
 
     def on_train_epoch_start(self) -> None:
@@ -113,11 +115,23 @@ class Fit(lightning.LightningModule):
         done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches) - 1)
         set_temperature(self.model, first + (last - first) * done)
         images, labels = batch
-        loss, entropy, scores = self.objective(images, labels)
+        with self.drawing():
+            loss, entropy, scores = self.objective(images, labels)
         self.train_loss.update(torch.where(entropy.isfinite(), entropy, torch.nan), len(labels))  # nan is left out
         self.train_accuracy.update(scores, labels)
         self.log("loss", entropy, prog_bar=True, logger=False)
         return loss
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Elements are drawn inside: in several processes alike, or in each from a seed of its own."""
+        if self.config.elements == "shared" or self.trainer.world_size == 1:
+            yield
+            return
+        seed = int(torch.randint(2**31, ()))  # all draw the same, so that the generator goes on alike
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed + self.trainer.global_rank)
+            yield
 
     def on_validation_epoch_start(self) -> None:
         with torch.autocast(self.device.type, enabled=False):
@@ -136,14 +150,18 @@ class Fit(lightning.LightningModule):
             metric: Metric = getattr(self, name)
             row[name] = float(metric.compute())
             metric.reset()
-            self.log(name, row[name])
+            self.log(name, row[name], sync_dist=True)
         for subset in learned_subsets(self.model):
             read = {f"{subset['layer']}.{k}": v for k, v in subset.items() if k not in ("layer", "group")}
             row |= read
-            self.log_dict(read)
+            self.log_dict(read, sync_dist=True)  # alike in all processes
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in ("train_loss", "train_accuracy"):
+            metric: Metric = getattr(self, name)
+            with metric.sync_context():  # of all processes
+                checkpoint["state_dict"] |= metric.state_dict(prefix=f"{name}.")
         state = {"format": FORMAT, "history": self.history, "seconds": self.seconds, **random_state()}
         checkpoint["partialsym"] = {**state, "waited": self.waited, "stepped": self.stepped}
 
@@ -188,27 +206,6 @@ def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: in
         return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * done)) / 2
 
     return LambdaLR(optimizer, factor)
-
-
-class Rest(Order):
-    """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
-
-    skip = 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        skip, self.skip = self.skip, 0
-        yield from islice(super().__iter__(), skip, None)
-
-
-def loaders(
-    train: Resident, validation: Resident, batch_size: int, seed: int, repeats: int = 1
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone."""
-    aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
-    order = Rest(train, min(batch_size, len(train)), seed, repeats)
-    in_turn = torch.arange(len(validation), device=validation.labels.device).split(BATCH)
-    fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
-    return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)
 
 
 def random_state() -> dict[str, Tensor | None]:

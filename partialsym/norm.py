@@ -1,5 +1,7 @@
 """Normalisations whose statistics weigh the elements."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,11 +21,21 @@ def _moments(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> tuple[Te
     return mean, (p * (var_j + (mean_j - mean).square())).sum(2, keepdim=True)
 
 
+def _pooled(
+    mean: Tensor, var: Tensor, total: Tensor, summed: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance (round that mean: nothing cancels) and total weight over all processes with a batch each."""
+    first = summed(torch.cat([total[None], total * mean.flatten()]))
+    common = (first[1:] / first[0]).view_as(mean)
+    spread = summed(total * (var + (mean - common).square()))
+    return common, spread / first[0], first[0]
+
+
 class BatchNorm(nn.Module):
     """(f − E[f]) / √(Var[f] + ε)·γ + β per channel, E over batch, space and the weighted elements.
 
     Running statistics gathered under drawn elements are wrong for the deterministic ones of eval mode: call
-    `recalibrate` before evaluating.
+    `recalibrate` before evaluating. In training by several processes the batch is that of all.
 
     Args:
         channels: channels of the signal.
@@ -35,6 +47,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
     num_batches: Tensor
+    summed: Callable[[Tensor], Tensor] | None = None  # over the processes that train together, with its gradient
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
         super().__init__()
@@ -58,14 +71,19 @@ class BatchNorm(nn.Module):
         check_signal(f, self.channels)
         factor = self._factor() if self.training else 0.0
         weights = f.elements.weights
-        if not self.training or weights is None:
+        if not self.training or (weights is None and self.summed is None):
             return f.map(
                 lambda v: F.batch_norm(
                     v, self.running_mean, self.running_var, self.weight, self.bias, self.training, factor, self.eps
                 )
             )
+        if weights is None:
+            weights = f.values.new_ones(len(f.elements), dtype=self.running_mean.dtype)
+        total = weights.sum()
         mean, var = _moments(f.values, weights, (0, 3, 4))
-        self._track(mean.flatten(), var.flatten(), f.values[:, 0, 0].numel() * weights.detach().sum(), factor)
+        if self.summed is not None:
+            mean, var, total = _pooled(mean, var, total, self.summed)
+        self._track(mean.flatten(), var.flatten(), f.values[:, 0, 0].numel() * total.detach(), factor)
         return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
 
     def _factor(self) -> float:

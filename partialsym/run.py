@@ -22,7 +22,7 @@ from partialsym.store import StoreError, load_model
 
 FORMAT = 1  # of config.yaml, in a comment, so that it is a file for `--config` too; and of manifest.json
 MANIFEST = "manifest.json"
-FREE = ("data.root", "training.diverged")  # may be another when a run is resumed
+FREE = ("data.root", "training.diverged")  # may be another when a run is resumed, as what it is trained on may
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Run:
             raise ConfigError(f"{self.folder} exists: resume it (--resume), or choose another name, seed or --out.")
         before, now = flatten(self.config().to_dict()), flatten(config.to_dict())
         for key in now:
-            if before.get(key) != now[key] and key not in FREE:
+            if before.get(key) != now[key] and key not in FREE and not key.startswith("trainer."):
                 held, given = before.get(key), now[key]
                 raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
 

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,9 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
-from partialsym.callbacks import AtomicCheckpoints, Bar, Checkpoint, Keeper, read_checkpoint
+from partialsym.callbacks import Keeper, read_checkpoint
 from partialsym.checks import check
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Resident, augmentation, load
@@ -23,16 +22,20 @@ from partialsym.data.hf import hf
 from partialsym.determinism import algorithms
 from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, evaluation
-from partialsym.fitting import Fit, loaders
+from partialsym.fitting import Fit, random_state
 from partialsym.inference import evaluating
+from partialsym.loading import loaders
 from partialsym.locking import locked
 from partialsym.measure import Preprocessing
 from partialsym.models import NETWORKS, Augerino
+from partialsym.parallel import lost
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
 from partialsym.stopping import Preemption, Stopped
 from partialsym.store import save_model
+from partialsym.trainer import precision
+from partialsym.trainer import trainer as trainer_of
 
 log = logging.getLogger(__name__)
 
@@ -66,36 +69,44 @@ def train(
         alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
         data: the config's data set, where it is at hand already.
         draws: passes over test images under drawn elements, at least 1.
+    Returns:
+        the finished run. Of several processes the first writes it, alone; in the others it may not have finished.
     Raises:
         ConfigError: the config cannot be run, or the folder exists already or is in use.
         Diverged: a step was not finite, or a kernel exploded; the checkpoint before it is kept.
+        ConnectionError: another of the processes that train together has died.
         Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
             `Preempted`, and the checkpoint is of the step it came in.
     """
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
-    if _finished(run, config, resume, alter):
+    preemption, guard = Preemption(run.folder), Guard(config.training.diverged == "skip")
+    trainer = trainer_of(config, run, [guard, Keeper(run, preemption)], progress)
+    leads = trainer.is_global_zero
+    if run.finished if not leads else _finished(run, config, resume, alter):
         return run
-    with Preemption(run.folder) as preemption, algorithms(config.training.deterministic):
+    with preemption, algorithms(config.training.deterministic):
         data = load_data(config.data, root) if data is None else data
         lightning.seed_everything(config.seed, verbose=False)
         model = build_model(config.model, data.channels, len(data.classes))
         if alter is not None:
             alter.apply(model)
         check_size(model, data)
-        with locked(run.folder):
-            if _finished(run, config, resume, alter):  # meanwhile
-                return run
-            run.begin(config)
+        with locked(run.folder) if leads else nullcontext():
+            if leads:
+                if _finished(run, config, resume, alter):  # meanwhile
+                    return run
+                run.begin(config)
             origin = provenance()  # of the code that trains, not of what is committed meanwhile
-            fit, guard = _fit(config, run, model, data, preemption, progress)
-            result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
-            about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std, "size": data.size}
-            about["fit"] = config.data.fit
-            if alter is not None:
-                about["altered"] = result["altered"] = alter.name
-            save_model(model.cpu(), run.folder / "model", **about)
-            run.write_result(result)
+            fit = _fit(config, run, model, data, preemption, trainer)
+            if leads:
+                result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
+                about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std}
+                about |= {"size": data.size, "fit": config.data.fit}
+                if alter is not None:
+                    about["altered"] = result["altered"] = alter.name
+                save_model(model.cpu(), run.folder / "model", **about)
+                run.write_result(result)
     return run
 
 
@@ -155,48 +166,19 @@ def check_size(model: nn.Module, data: Dataset) -> None:
         raise ConfigError(f"{data.name} images of {data.size} pixels do not fit the model: {error}") from None
 
 
-def precision(setting: str) -> str:
-    """`auto` resolved: bf16-mixed where the processor has it in hardware."""
-    if setting != "auto":
-        return setting
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if fast else "32"
-
-
 def _fit(
-    config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, progress: bool
-) -> tuple[Fit, Guard]:
-    """Train `model` in place, from the run's checkpoint if there is one; returns what counted the steps."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    settings, preprocess = config.training, Preprocessing(data.mean, data.std)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, trainer: lightning.Trainer
+) -> Fit:
+    """Train `model` in place, from the run's checkpoint if there is one."""
+    settings, preprocess, device = config.training, Preprocessing(data.mean, data.std), trainer.strategy.root_device
+    rank, processes = trainer.global_rank, trainer.world_size
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
-    guard, best = Guard(settings.diverged == "skip"), settings.select == "best"
-    folder = run.checkpoint.parent
-    trainer = lightning.Trainer(
-        max_epochs=settings.epochs,
-        precision=precision(settings.precision),  # type: ignore[arg-type]
-        accelerator=device,
-        devices=1,
-        logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
-        callbacks=[
-            guard,
-            Keeper(run, preemption),
-            *([Checkpoint(folder, "best", best=True)] if best else []),  # before last, which keeps its state
-            Checkpoint(folder, "last"),
-            *([Bar()] if progress else []),
-        ],
-        plugins=[AtomicCheckpoints(), LightningEnvironment()],  # under SLURM, too, it is one process
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
-    train = Resident(data.train, preprocess, device, augmentation(config.data.augment))
+    fit.rng = random_state()  # DDP seeds anew
+    train = Resident(data.train, preprocess, device, augmentation(config.data.augment, rank, processes))
     validation = Resident(data.validation, preprocess, device)
-    batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats)
+    batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
     with warnings.catch_warnings():
         # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not.
         advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec"
@@ -209,10 +191,17 @@ def _fit(
             if preemption.caught:
                 raise preemption.error() from None
             raise Stopped(f"{run.folder} is stopped; with --resume it goes on after its last epoch.") from None
-    if best:
-        fit.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
+        except RuntimeError as error:
+            if not lost(error):
+                raise
+            raise ConnectionError(
+                f"{run.folder}: another process of the training is gone ({str(error)[:80]}…); with --resume, also in "
+                "another number of processes, it goes on after its last epoch."
+            ) from None
+    if settings.select == "best":
+        fit.load_state_dict(read_checkpoint(run.checkpoint.with_stem("best"))["state_dict"])
     model.to(device).eval()  # Lightning takes it off at the end
-    return fit, guard
+    return fit
 
 
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit, draws: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from partialsym.data import Order, Resident, Split
-from partialsym.fitting import loaders
+from partialsym.loading import loaders
 from partialsym.measure import Preprocessing
 
 PREPROCESS = Preprocessing((0.1, 0.4), (0.3, 0.2))
@@ -23,7 +23,7 @@ def test_batches_are_those_of_a_loader_that_collates_image_by_image(dtype, n, ba
     found = loaders(Resident(train, PREPROCESS), Resident(validation, PREPROCESS), batch_size, seed=7)
     plain = [TensorDataset(PREPROCESS(s.images), s.labels) for s in (split(n, torch.float32), split(300))]
     sampler = DistributedSampler(plain[0], num_replicas=1, rank=0, shuffle=True, seed=7)
-    expected = DataLoader(plain[0], min(batch_size, n), sampler=sampler, drop_last=True), DataLoader(plain[1], 256)
+    expected = DataLoader(plain[0], min(batch_size, n), sampler=sampler, drop_last=True), DataLoader(plain[1], 150)
     for epoch in (0, 1, 5):
         sampler.set_epoch(epoch)
         found[0].sampler.set_epoch(epoch)
@@ -32,6 +32,28 @@ def test_batches_are_those_of_a_loader_that_collates_image_by_image(dtype, n, ba
             for (images, labels), (images_, labels_) in zip(ours, torchs, strict=True):
                 assert torch.equal(images, images_)
                 assert torch.equal(labels, labels_)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_processes_share_what_one_has(processes):
+    train, validation = (Resident(split(n), PREPROCESS) for n in (47, 600))
+    alone = loaders(train, validation, 12, seed=3, repeats=2)
+    together = [loaders(train, validation, 12, 3, 2, rank, processes) for rank in range(processes)]
+    for loader in (alone, *together):
+        loader[0].sampler.set_epoch(4)
+    batches = [torch.stack(parts, 1).flatten() for parts in zip(*(pair[0].sampler for pair in together), strict=True)]
+    assert torch.equal(torch.stack(batches), torch.stack(list(alone[0].sampler)))
+    shares = [list(pair[1].sampler) for pair in together]
+    assert len({len(share) for share in shares}) == 1
+    assert torch.cat([batch for share in shares for batch in share]).sort().values.tolist() == list(range(600))
+
+
+def test_a_batch_that_cannot_be_shared_and_too_many_processes_are_refused():
+    few = Resident(split(5), PREPROCESS)
+    with pytest.raises(ValueError, match="batch_size is 5: it must be a multiple of 2"):
+        Order(few, 5, seed=0, processes=2)
+    with pytest.raises(ValueError, match="trainer is 6: must be at most 5 processes"):
+        loaders(few, few, 6, seed=0, processes=6)
 
 
 def test_an_iterator_follows_an_epoch_that_is_set_before_its_first_batch():

@@ -21,7 +21,7 @@ LAYERS = [
     {"compiling", "cost", "exporting", "measure"},
     {"evaluation"},
     {"run", "figures"},
-    {"callbacks", "divergence", "fitting", "verdict"},
+    {"callbacks", "divergence", "fitting", "loading", "parallel", "trainer", "verdict"},
     {"checking", "train", "table"},
     {"behaviour"},
     {"asking", "report"},

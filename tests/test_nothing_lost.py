@@ -103,7 +103,7 @@ def forget_generators(patch):
 
 
 def forget_position(patch):
-    patch.setattr("partialsym.fitting.Rest.__iter__", lambda self: super(type(self), self).__iter__())
+    patch.setattr("partialsym.loading.Rest.__iter__", lambda self: super(type(self), self).__iter__())
 
 
 def forget_moments(patch):

@@ -14,7 +14,8 @@ from partialsym.fitting import schedule
 from partialsym.measure import accuracy, logits
 from partialsym.models import GResNet
 from partialsym.store import StoreError, load_model
-from partialsym.train import Alteration, build_model, precision
+from partialsym.train import Alteration, build_model
+from partialsym.trainer import precision
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

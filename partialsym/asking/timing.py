@@ -6,7 +6,8 @@ from partialsym.asking.methods import Shape
 from partialsym.asking.planning import BATCH, Seconds
 from partialsym.config import ModelConfig
 from partialsym.cost import Step, interleaved
-from partialsym.train import build_model, precision
+from partialsym.train import build_model
+from partialsym.trainer import precision
 
 STEPS = 2
 

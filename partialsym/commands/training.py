@@ -4,17 +4,24 @@ from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
 
 from partialsym.commands.saying import experiment, progress, say, say_subsets
 from partialsym.config import ConfigError
 from partialsym.cost import beside, costs
 from partialsym.measure import Preprocessing
-from partialsym.train import build_model, check_size, load_data, precision, train
+from partialsym.run import Run
+from partialsym.train import build_model, check_size, load_data, train
+from partialsym.trainer import precision
 
 
 def fit(options: Namespace) -> None:
     config = experiment(options)
-    run = train(config, options.out, resume=options.resume, progress=progress(options))
+    _say(train(config, options.out, resume=options.resume, progress=progress(options)))
+
+
+@rank_zero_only
+def _say(run: Run) -> None:
     result = run.result()
     say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")
     say_subsets(result)

@@ -5,6 +5,7 @@ from partialsym.config.data import AUGMENTATIONS, DATASETS, DataConfig
 from partialsym.config.experiment import Experiment, check_keys, keys_of, unknown_key
 from partialsym.config.model import GROUPS, HEADS, KERNELS, NETWORKS, PLACES, ModelConfig
 from partialsym.config.reading import read_yaml
+from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DataConfig",
     "Experiment",
     "ModelConfig",
+    "TrainerConfig",
     "TrainingConfig",
     "check_keys",
     "keys_of",

@@ -1,4 +1,4 @@
-"""One experiment: data, model, training and seed, as one validated tree."""
+"""One experiment: data, model, training, trainer and seed, as one validated tree."""
 
 import difflib
 import re
@@ -9,12 +9,13 @@ from typing import Any
 from partialsym.checks import ConfigError, check
 from partialsym.config.data import DataConfig
 from partialsym.config.model import ModelConfig
+from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: data, model, training and seed.
+    """One experiment: data, model, training, trainer and seed.
 
     Args:
         name: of the run folder OUT/NAME/seed<seed>.
@@ -22,6 +23,7 @@ class Experiment:
         data: the images; held with their name.
         model: the network; held complete, with its own values where settings are left out.
         training: how it is trained.
+        trainer: on how many devices.
     """
 
     name: str
@@ -29,11 +31,17 @@ class Experiment:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:
         plain = re.fullmatch(r"[\w][\w.+-]*(/[\w][\w.+-]*)*", self.name) is not None
         check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
         check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
+        size, processes = self.training.batch_size, self.trainer.processes
+        check("training.batch_size", size, size % processes == 0, f"a multiple of {processes}, the processes it is for")
+        compile = self.training.compile
+        good = compile != "always" or processes == 1
+        check("training.compile", compile, good, "auto or never: the steps of several processes are not compiled")
         object.__setattr__(self, "data", self.data.complete())
         object.__setattr__(self, "model", self.model.complete())  # not earlier: a default must not look like a choice
 

@@ -14,7 +14,7 @@ class TrainingConfig:
     Args:
         epochs: in each, `repeats` passes over the training split.
         repeats: passes that make an epoch, for small training splits: validation and checkpoint come once an epoch.
-        batch_size: images a step.
+        batch_size: images a step, over all processes.
         lr: learning rate of Adam; the peak of a schedule.
         density_lr: learning rate of the densities (theta and logits); default lr.
         schedule: constant, cosine (to 1e-3 of the peak) or one-cycle.
@@ -25,11 +25,14 @@ class TrainingConfig:
         haar: weight of the sum of the divergences KL(p ‖ Haar) of the learned densities, a prior for symmetry.
         temperature: of the relaxed Bernoulli, first and last, linear in between.
         precision: auto takes bf16-mixed where the processor has it in hardware, else 32. Evaluation is in float32.
-        compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more.
+        compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more; one
+            process alone can.
         recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
         select: last takes the last epoch, best the one of the highest validation accuracy.
         diverged: stop training at a step whose loss or gradient is not finite, or skip the step; an exploding kernel
             stops it always.
+        elements: of a step, in each layer: shared by all processes that train together, so that their number changes
+            nothing, or independent, drawn by each for itself: more elements a step, and less noise in the gradient.
         deterministic: let torch take deterministic algorithms alone; what has none is an error.
     """
 
@@ -50,6 +53,7 @@ class TrainingConfig:
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"
     diverged: Literal["stop", "skip"] = "stop"
+    elements: Literal["shared", "independent"] = "shared"
     deterministic: bool = False
 
     def __post_init__(self) -> None:

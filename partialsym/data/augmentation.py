@@ -1,6 +1,8 @@
 """Augmentation of training batches: random crops and flips, drawn image by image from torch's global generator."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,37 +11,44 @@ from torch.nn.functional import pad
 MARGIN = 4
 
 
-def crop(images: Tensor) -> Tensor:
+def crop(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
     """Images [B, C, H, W] with 4 pixels of zeros around them, cut to [H, W] again, each at an offset of its own.
 
-    The offsets are uniform over the 9 x 9 there are.
+    The offsets are uniform over the 9 x 9 there are. Of several processes each draws for all and takes its own, so that
+    the number of processes changes nothing.
     """
     count, side = len(images), 2 * MARGIN + 1
     height, width = images.shape[-2:]
-    top, left = torch.randint(side, (2, count), device=images.device)
+    top, left = torch.randint(side, (2, count * processes), device=images.device)[:, rank::processes]
     windows = pad(images, [MARGIN] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view [B, C, 9, 9, H, W]
     return windows[torch.arange(count, device=images.device), :, top, left]
 
 
-def flip(images: Tensor) -> Tensor:
-    """Images [B, C, H, W], each mirrored left-right with probability 1/2."""
-    mirrored = torch.rand(len(images), device=images.device) < 0.5
+def flip(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
+    """Images [B, C, H, W], each mirrored left-right with probability 1/2; processes as in `crop`."""
+    mirrored = torch.rand(len(images) * processes, device=images.device)[rank::processes] < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
-AUGMENTERS: dict[str, Callable[[Tensor], Tensor]] = {"crop": crop, "flip": flip}
+class Augmenter(Protocol):
+    """Images [B, C, H, W] of process `rank` of `processes`, each with a batch as large → the same, augmented."""
+
+    def __call__(self, images: Tensor, rank: int = 0, processes: int = 1) -> Tensor: ...
 
 
-def augmentation(names: Sequence[str]) -> Callable[[Tensor], Tensor] | None:
+AUGMENTERS: dict[str, Augmenter] = {"crop": crop, "flip": flip}
+
+
+def augmentation(names: Sequence[str], rank: int = 0, processes: int = 1) -> Callable[[Tensor], Tensor] | None:
     """The augmentations of these names ("crop", "flip") in this order, as one function; None for no name.
 
-    It takes images [B, C, H, W], float32 in [0, 1], and returns new ones of the same shape, on the same device.
-    Raises ValueError on another name.
+    It takes images [B, C, H, W], float32 in [0, 1], and returns new ones of the same shape, on the same device; of the
+    `processes` that train together it is that of number `rank`. Raises ValueError on another name.
     """
     for name in names:
         if name not in AUGMENTERS:
             raise ValueError(f"augmentation is {name!r}: it must be one of {', '.join(map(repr, AUGMENTERS))}")
-    steps = [AUGMENTERS[name] for name in names]
+    steps = [partial(AUGMENTERS[name], rank=rank, processes=processes) for name in names]
 
     def augment(images: Tensor) -> Tensor:
         for step in steps:

@@ -43,21 +43,28 @@ class Resident(Dataset[tuple[Tensor, Tensor]]):
 class Order(Sampler[Tensor]):
     """The index tensors of the batches of an epoch, in an order that depends on (seed, epoch) alone.
 
-    It is the order of torch's DistributedSampler. What is left over is dropped.
+    What is left over is dropped. Of several processes each has its share of every batch: together they see the images
+    that one process would.
 
     Args:
         resident: what is batched.
-        batch_size: images of a batch.
+        batch_size: images of a batch, over all processes.
         seed: of the order.
         repeats: passes over the images that make an epoch, each in an order of its own.
+        rank, processes: which process this is, of how many.
     Raises:
-        ValueError: not one batch comes together.
+        ValueError: not one batch comes together, or it cannot be shared equally.
     """
 
-    def __init__(self, resident: Resident, batch_size: int, seed: int, repeats: int = 1) -> None:
+    def __init__(
+        self, resident: Resident, batch_size: int, seed: int, repeats: int = 1, rank: int = 0, processes: int = 1
+    ) -> None:
         if not 1 <= batch_size <= len(resident):
             raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(resident)}, the images there are")
+        if batch_size % processes:
+            raise ValueError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
         self.resident, self.batch_size, self.seed, self.repeats, self.epoch = resident, batch_size, seed, repeats, 0
+        self.share = slice(rank, None, processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls it before every epoch."""
@@ -71,4 +78,5 @@ class Order(Sampler[Tensor]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         passes = [torch.randperm(len(self.resident), generator=generator) for _ in range(self.repeats)]
         order = torch.cat(passes)[: len(self) * self.batch_size]
-        yield from order.to(self.resident.labels.device).split(self.batch_size)
+        for batch in order.to(self.resident.labels.device).split(self.batch_size):
+            yield batch[self.share]

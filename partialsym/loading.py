@@ -1,0 +1,50 @@
+"""Batches for training and validation, shared by the processes that train together."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from partialsym.checks import check
+from partialsym.data import Order, Resident
+from partialsym.measure import BATCH
+
+
+class Rest(Order):
+    """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
+
+    skip = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        skip, self.skip = self.skip, 0
+        yield from islice(super().__iter__(), skip, None)
+
+
+def loaders(
+    train: Resident,
+    validation: Resident,
+    batch_size: int,
+    seed: int,
+    repeats: int = 1,
+    rank: int = 0,
+    processes: int = 1,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone.
+
+    Those of process `rank` share the batches, and the validation images, with the others.
+
+    Raises:
+        ConfigError: there are fewer images than processes.
+    """
+    fewest = min(len(train), len(validation))
+    check("trainer", processes, processes <= fewest, f"at most {fewest} processes: they share the validation images")
+    aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
+    order = Rest(train, min(batch_size, len(train) // processes * processes), seed, repeats, rank, processes)
+    index, count = torch.arange(len(validation), device=validation.labels.device), len(validation)
+    in_turn = index[rank::processes].tensor_split(math.ceil(count / (BATCH * processes)))  # as many in all processes
+    fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
+    return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)
