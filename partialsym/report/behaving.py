@@ -1,13 +1,16 @@
 """What the models do as their images turn: the parts of the page that its scripts draw, with their tables."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from partialsym.report.gathering import Method
 from partialsym.report.markup import Row, details, fill, spread, table
 from partialsym.report.turning import circle, layers
 
 EVERY = 3  # of the measured angles, in tables: 45°
+RESPONSES = {"method": "Method", "seed": "Seed", "label": "True class"}
+ERRORS = {"method": "Method", "layer": "Layer"}
+PICTURE = '<div class="stage"><img alt=""></div>'
 MEANS = "Means over seeds. Angles are counter-clockwise; mirrored: left-right, then turned."
 
 
@@ -18,11 +21,17 @@ def behaving(methods: Sequence[Method]) -> str:
         return ""
     return "\n".join(
         (
-            fill("responses.html", table=_responses(known)),
-            fill("unchanged.html", ranges=_ranges(known), table=_unchanged(known)),
-            fill("errors.html", table=_errors(known)),
+            fill("responses.html", view=_view(RESPONSES, "image", PICTURE), table=_responses(known)),
+            fill("unchanged.html", view=_view({}), ranges=_ranges(known), table=_unchanged(known)),
+            fill("errors.html", view=_view(ERRORS), table=_errors(known)),
         )
     )
+
+
+def _view(choices: Mapping[str, str], turned: str = "images", picture: str = "") -> str:
+    """A chart with its controls; `choices` are the labels of selects by name."""
+    selects = (f'<label>{label} <select name="{name}"></select></label>' for name, label in choices.items())
+    return fill("view.html", choices="\n".join(selects), turned=turned, picture=picture)
 
 
 def _responses(methods: Sequence[Method]) -> str:
