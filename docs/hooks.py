@@ -9,7 +9,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
-FIGURES = ("results/*/*.png",)
+FIGURES = ("results/*/*.png", "benchmarks/*.png")
 OUTSIDE = re.compile(r"\[([^\[\]]*)\]\(((?:\.\./)+)([^)#\s]+)\)")
 
 

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from partialsym.groups import T2, Group
 
+LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
@@ -81,6 +82,7 @@ class Signal:
             raise ValueError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
         if not images.is_floating_point():
             raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
+        _check_range(images.detach())
         return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, dtype=images.dtype, device=images.device)[None]))
 
     @property
@@ -104,6 +106,21 @@ class Signal:
                 f"map takes pointwise functions; this one turned {tuple(self.values.shape)} into {tuple(values.shape)}."
             )
         return replace(self, values=values)
+
+
+def _check_range(images: Tensor) -> None:
+    """Raise ValueError at an infinite pixel or one beyond ±LARGEST; NaN passes, and stays in its image.
+
+    Not where looking would hold up a step on a GPU, or break a graph that is being made.
+    """
+    if torch.compiler.is_compiling() or images.is_meta or torch._C._functorch.is_batchedtensor(images):
+        return
+    if images.is_cuda and (torch.is_grad_enabled() or torch.cuda.is_current_stream_capturing()):
+        return
+    most = min(LARGEST, torch.finfo(images.dtype).max)
+    if bool((images.abs() > most).any()):
+        largest = float(images.nan_to_num(0, torch.inf, -torch.inf).abs().max())
+        raise ValueError(f"images reach {largest:.3g}: must lie within ±{most:.3g}, normalised.")
 
 
 def check_signal(f: object, channels: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """config → Run: one experiment from its data to its result."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def train(
     if run.finished if not leads else _finished(run, config, resume, alter):
         return run
     with preemption, algorithms(config.training.deterministic):
+        gc.collect()  # an earlier run, images and all, is held by cycles of Lightning's
         data = load_data(config.data, root) if data is None else data
         lightning.seed_everything(config.seed, verbose=False)
         model = build_model(config.model, data.channels, len(data.classes))

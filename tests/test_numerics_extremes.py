@@ -1,15 +1,17 @@
 """Images at the edge of what floating point holds: finite answers, gradients and statistics, or an error.
 
 Data sets hold pixels in [0, 1] and refuse all else, so that only a caller's own tensor can be larger than a pixel over
-its standard deviation.
+its standard deviation; beyond 1e16 networks refuse it.
 """
+
+import re
 
 import pytest
 import torch
 from helpers import SAMPLES
 from torch.nn import functional as F
 
-from partialsym import GCNN13, GResNet
+from partialsym import GCNN13, GResNet, signal
 from partialsym.data.base import Split
 from partialsym.kernels import KERNELS
 
@@ -36,6 +38,7 @@ IMAGES = {
     "1e15": lambda: 1e15 * torch.randn(3, 1, SIZE, SIZE),
     "one hot pixel of 1e15": lambda: hot(1e15),
     "one image of 1e15": lambda: torch.randn(3, 1, SIZE, SIZE) * torch.tensor([1e15, 1, 1]).view(3, 1, 1, 1),
+    "the largest": lambda: torch.full((3, 1, SIZE, SIZE), -signal.LARGEST),
 }
 
 
@@ -74,9 +77,33 @@ def test_so_they_do_under_autocast(kind, train):
         assert not not_finite(network(kind).train(train), images(), bf16=True), name
 
 
-def test_what_overflows_would_be_seen():
-    """From about 1e18 on the square of a value is no float32: beyond what is promised."""
-    assert "norm0.running_var" in not_finite(network("ResNet"), 1e30 * torch.randn(3, 1, SIZE, SIZE))
+def test_what_overflows_would_be_seen(monkeypatch):
+    """From about 1e18 on the square of a feature is no float32: a variance is infinite, what it divides 0 or NaN."""
+    monkeypatch.setattr(signal, "LARGEST", torch.inf)
+    images = 1e30 * torch.randn(3, 1, SIZE, SIZE)
+    assert "norm0.running_var" in not_finite(network("ResNet"), images)
+    model = network("ResNet").eval()
+    f = model.block1.conv1(model.norm0(model.lifting(signal.Signal.image(images.detach()))))
+    assert not model.block1.norm1(f).values.nan_to_num().any()
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("value", [1e30, -1e30, 1.1e16, torch.inf, -torch.inf])
+def test_images_beyond_it_are_refused_and_change_nothing(kind, value, train):
+    model, images = network(kind).train(train), hot(value)
+    images[0] = torch.nan  # which alone passes
+    before = [buffer.clone() for buffer in model.buffers()]
+    with pytest.raises(ValueError, match=re.escape(f"images reach {abs(value):.3g}: must lie within ±1e+16, norm")):
+        model(images)
+    assert all(torch.equal(*pair) for pair in zip(before, model.buffers(), strict=True))
+
+
+def test_half_precision_has_a_bound_of_its_own():
+    images = torch.ones(1, 1, 5, 5, dtype=torch.float16)
+    assert signal.Signal.image(65504 * images).values.isfinite().all()
+    with pytest.raises(ValueError, match=r"images reach inf: must lie within ±6\.55e\+04"):
+        signal.Signal.image(torch.inf * images)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30])
