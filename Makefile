@@ -25,7 +25,7 @@ test: setup browser
 
 # What takes minutes: the figures are in docs/reliability.md.
 test-slow: setup
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -n 2
 
 # A minute's made-up files for every reader.
 fuzz: setup

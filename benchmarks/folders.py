@@ -46,7 +46,7 @@ def digits_mirrored(split: Split, generator: torch.Generator) -> Labelled:
 def digits_shuffled(split: Split, generator: torch.Generator) -> Labelled:
     """Digits with labels that no image tells."""
     labels = torch.randint(0, 2, (len(split),), generator=generator)
-    return split.images, ["heads" if k else "tails" for k in labels]
+    return split.images[:], ["heads" if k else "tails" for k in labels]
 
 
 def cifar_4(split: Split, generator: torch.Generator) -> Labelled:

@@ -47,7 +47,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
         "scores": scores(answers, data.test.labels),
         "data": data.name,
         "images": {
-            "train": len(data.train),
+            "train": len(data.trained_on),
             "validation": len(data.validation),
             "test": len(data.test),
             "test_sampled": len(some),

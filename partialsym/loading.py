@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from partialsym.checks import check
-from partialsym.data import Order, Resident
+from partialsym.data import Order, Resident, Streamed
+from partialsym.data.streams import Passes, Stream
 from partialsym.measure import BATCH
 
 
@@ -25,15 +26,16 @@ class Rest(Order):
 
 
 def loaders(
-    train: Resident,
-    validation: Resident,
+    train: Resident | Streamed,
+    validation: Resident | Streamed,
     batch_size: int,
     seed: int,
     repeats: int = 1,
     rank: int = 0,
     processes: int = 1,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone.
+    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone, but for that
+    of a stream, see `Stream`.
 
     Those of process `rank` share the batches, and the validation images, with the others.
 
@@ -42,9 +44,12 @@ def loaders(
     """
     fewest = min(len(train), len(validation))
     check("trainer", processes, processes <= fewest, f"at most {fewest} processes: they share the validation images")
-    aside = torch.Generator()  # a loader draws a seed for its workers: not from the global generator
-    order = Rest(train, min(batch_size, len(train) // processes * processes), seed, repeats, rank, processes)
-    index, count = torch.arange(len(validation), device=validation.labels.device), len(validation)
+    size = min(batch_size, len(train) // processes * processes)
+    order: Rest | Passes
+    if isinstance(train, Streamed) and isinstance(train.source, Stream):
+        order = Passes(train.source, size, seed, repeats, rank, processes)
+    else:
+        order = Rest(train, size, seed, repeats, rank, processes)
+    index, count = torch.arange(len(validation), device=validation.indices), len(validation)
     in_turn = index[rank::processes].tensor_split(math.ceil(count / (BATCH * processes)))  # as many in all processes
-    fit: DataLoader[Any] = DataLoader(train, batch_size=None, sampler=order, generator=aside)
-    return fit, DataLoader(validation, batch_size=None, sampler=in_turn, generator=aside)
+    return train.loader(order), validation.loader(in_turn)

@@ -22,7 +22,7 @@ from partialsym.store import StoreError, load_model
 
 FORMAT = 1  # of config.yaml, in a comment, so that it is a file for `--config` too; and of manifest.json
 MANIFEST = "manifest.json"
-FREE = ("data.root", "training.diverged")  # may be another when a run is resumed, as what it is trained on may
+FREE = ("data.root", "data.workers", "training.diverged")  # may be others when a run is resumed, as `trainer` may
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import nn
 from partialsym.callbacks import Keeper, read_checkpoint
 from partialsym.checks import check
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
-from partialsym.data import Dataset, Resident, augmentation, load
+from partialsym.data import Dataset, augmentation, batched, load
 from partialsym.data.folder import folder
 from partialsym.data.hf import hf
 from partialsym.determinism import algorithms
@@ -148,6 +148,7 @@ def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
     name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
     split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
     own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
+    own |= {"stream": config.stream, "workers": config.workers}
     if config.source == "named":
         data = load(name, root, **split)
     elif config.source == "folder":
@@ -178,8 +179,8 @@ def _fit(
         torch.cuda.set_device(device)
     fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
     fit.rng = random_state()  # DDP seeds anew
-    train = Resident(data.train, preprocess, device, augmentation(config.data.augment, rank, processes))
-    validation = Resident(data.validation, preprocess, device)
+    train = batched(data.trained_on, preprocess, device, augmentation(config.data.augment, rank, processes))
+    validation = batched(data.validation, preprocess, device)
     batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
     with warnings.catch_warnings():
         # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not.

@@ -2,11 +2,14 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
 from made_folder import flat
 
+from partialsym import asking
 from partialsym.asking import METHODS, ask, planning
 from partialsym.asking.methods import Shape, methods
 from partialsym.asking.question import Question
@@ -73,6 +76,20 @@ def test_a_budget_too_small_names_one_that_does():
         planning.plan(budget(60), {16: FAST})
     enough = 60 * int(re.search(r"--budget (\d+)m", str(caught.value))[1])
     assert planning.plan(budget(enough), {16: FAST})
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(0.5, 1), (0.05, 3), (0.002, 2)])
+def test_a_hopeless_budget_is_seen_at_a_glance(monkeypatch, seconds, timed):
+    batches = []
+
+    def measure(model, shape, batch):
+        batches.append((model.width, batch))
+        return planning.Seconds(seconds * batch / 8 * model.width / 8, 1e-4)
+
+    monkeypatch.setattr("partialsym.asking.measure", measure)
+    with ThreadPoolExecutor(1) as executor, nullcontext() if timed == 2 else pytest.raises(ConfigError, match="give"):
+        asking._plan(executor, budget(), "E2", SHAPE)
+    assert list(dict.fromkeys(batches)) == [(8, 8), (16, 64), (8, 64)][:timed]
 
 
 def test_of_many_images_a_part_is_taken_and_few_are_repeated():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from partialsym.asking.methods import METHODS, Shape, methods
-from partialsym.asking.planning import ENOUGH, WIDTHS, Budget, Plan, Seconds, plan
+from partialsym.asking.planning import BATCH, ENOUGH, LEAST, WIDTHS, Budget, Plan, Seconds, plan
 from partialsym.asking.question import Question
 from partialsym.asking.running import as_they_end, default_workers, pool, run_one
 from partialsym.asking.timing import measure
@@ -22,6 +22,7 @@ from partialsym.train import Stopped, load_data, run_folder
 
 __all__ = ["METHODS", "Question", "ask"]
 log = logging.getLogger(__name__)
+GLANCE = 8  # images
 
 
 def ask(
@@ -59,6 +60,8 @@ def ask(
     check("seeds", seeds, seeds >= 1, "at least 1")
     workers = default_workers() if workers is None else workers
     check("workers", workers, workers >= 1, "at least 1")
+    check("data.stream", data.stream, not data.stream or data.source != "hf", "false: a question is of all images")
+    data = _found_again(data)
     images = load_data(replace(data, train_images=None))
     question = Question.of(data, group, Path(out), images)
     if question.plan is not None:
@@ -82,6 +85,12 @@ def ask(
     return question, [run for *_, run in done]
 
 
+def _found_again(data: DataConfig) -> DataConfig:
+    """A saved Hugging Face data set by its whole path: from elsewhere a relative one would be looked up on the Hub."""
+    place = Path(data.name or "").expanduser()
+    return replace(data, name=str(place.resolve())) if data.source == "hf" and data.name and place.is_dir() else data
+
+
 def _evaluated(data: Dataset) -> int:
     """Images a run evaluates after its training: in `evaluation`, with one draw, and in `behaviour`."""
     return (
@@ -93,12 +102,25 @@ def _evaluated(data: Dataset) -> int:
 
 
 def _plan(executor: Executor, budget: Budget, group: str, shape: Shape) -> Plan:
-    """Time the methods, the widest first, with all workers busy, until a width gets enough steps."""
+    """Time the methods, the widest first, with all workers busy, until a width gets enough steps.
+
+    Before that a few images pass through the narrowest: a budget that is too small is then refused in seconds.
+    """
+    log.info("timing the networks on this machine")
+
+    def timed(width: int, batch: int) -> dict[str, Seconds]:
+        found = methods(group, shape, width)
+        # the costly ones first
+        jobs = {executor.submit(measure, found[name], shape, batch): name for name in sorted(found)}
+        return dict(as_they_end(jobs))
+
+    glance = timed(min(WIDTHS), GLANCE)
+    if budget.steps(glance) < LEAST:  # not even steps on so few images
+        more = BATCH / GLANCE
+        return plan(budget, {min(WIDTHS): {name: Seconds(more * s.step, s.image) for name, s in glance.items()}})
     measured: dict[int, dict[str, Seconds]] = {}
     for width in WIDTHS:
-        found = methods(group, shape, width)
-        jobs = {executor.submit(measure, found[name], shape): name for name in sorted(found)}  # the costly ones first
-        measured[width] = dict(as_they_end(jobs))
+        measured[width] = timed(width, BATCH)
         if budget.steps(measured[width]) >= ENOUGH:
             break
     return plan(budget, measured)

@@ -12,13 +12,13 @@ from partialsym.trainer import precision
 STEPS = 2
 
 
-def measure(model: ModelConfig, shape: Shape) -> Seconds:
-    """Seconds of a training step on a batch of BATCH, and of evaluating an image; on noise, the slowest of two."""
+def measure(model: ModelConfig, shape: Shape, batch: int = BATCH) -> Seconds:
+    """Seconds of a training step on a batch, and of evaluating an image; on noise, the slowest of two."""
     network = build_model(model, shape.channels, shape.classes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device)
-    images = torch.rand(BATCH, shape.channels, *shape.size, device=device)
-    labels = torch.zeros(BATCH, dtype=torch.long, device=device)
+    images = torch.rand(batch, shape.channels, *shape.size, device=device)
+    labels = torch.zeros(batch, dtype=torch.long, device=device)
     step = Step(network.train(), images, labels, bf16=precision("auto") == "bf16-mixed")
     of_step = max(one for (one,) in interleaved(step, pairs=STEPS))
     network.eval()
@@ -28,4 +28,4 @@ def measure(model: ModelConfig, shape: Shape) -> Seconds:
             network(images)
 
     of_batch = max(one for (one,) in interleaved(evaluate, pairs=1))
-    return Seconds(of_step, of_batch / BATCH)
+    return Seconds(of_step, of_batch / batch)

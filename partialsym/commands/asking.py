@@ -23,8 +23,11 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 def ask(options: Namespace) -> None:
     from partialsym.report import gather, judge, write  # figures and all: only where a page is written
 
-    if options.data.source == "named" and options.data.name is None:
-        raise ConfigError("no images are named: give --data folder --data.root DIR, or --data.name MNIST6-180, say.")
+    if options.data.source != "folder" and options.data.name is None:
+        raise ConfigError(
+            "no images are named: give --data folder --data.root DIR, --data hf --data.name NAME (of a data set on the "
+            "Hub, or a folder written by save_to_disk), or --data.name MNIST6-180, say."
+        )
     question, runs = train_and_compare(
         options.data,
         options.group,

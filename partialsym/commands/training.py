@@ -42,7 +42,7 @@ def cost(options: Namespace) -> None:
     ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
     for line in beside(ours, twin):
         say(line)
-    steps = len(data.train) // len(images)
+    steps = len(data.trained_on) // len(images)
     where = f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
     say(
         f"batch {len(images)}, {used}, {where}, median of {options.pairs} steps; an epoch is {steps} steps, "

@@ -22,7 +22,7 @@ DATASETS = (
     "PCam",
 )
 AUGMENTATIONS = ("crop", "flip")
-OWN, HF = ("test", "size", "fit", "channels"), ("subset", "image", "label")
+OWN, HF = ("test", "size", "fit", "channels", "stream", "workers"), ("subset", "image", "label")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class DataConfig:
         channels: of own images, 1 for grey or 3 for RGB; default 1 if all are grey.
         subset, image, label: of a Hugging Face data set, its configuration, and its columns of images and of labels;
             default the only ones there are.
+        stream: of own images, leave them where they are and read them when they are needed: for more than memory holds.
+            A folder trains as it would in memory, bit for bit; of a Hugging Face data set only validation and test
+            images are read beforehand, and it must have both.
+        workers: of own images that are streamed, processes that read them, for each process that trains; may be another
+            when a run is resumed.
         train_images: the first so many images of the training split, in an order of their own; default all.
         augment: of training batches: crop (4 pixels of zeros, shifted at random), flip (left-right, half of them).
     """
@@ -61,6 +66,8 @@ class DataConfig:
     subset: str | None = None
     image: str | None = None
     label: str | None = None
+    stream: bool = False
+    workers: int = 2
     train_images: int | None = None
     augment: tuple[str, ...] = ()
 
@@ -79,6 +86,9 @@ class DataConfig:
         check("data.size", self.size, all(side >= 1 for side in sides), "at least 1")
         least = self.train_images is None or self.train_images >= 2
         check("data.train_images", self.train_images, least, "at least 2")
+        whole = self.train_images is None or not self.stream or self.source != "hf"
+        check("data.train_images", self.train_images, whole, "left out: a Hugging Face data set is streamed whole")
+        check("data.workers", self.workers, self.workers >= 0, "at least 0")
         for name in self.augment:
             one_of("data.augment", name, AUGMENTATIONS)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from partialsym.data.augmentation import augmentation
 from partialsym.data.base import Dataset, Split, as_float, normalise
-from partialsym.data.batches import Order, Resident
+from partialsym.data.batches import Order, Resident, Streamed, batched
 from partialsym.data.cifar import cifar
 from partialsym.data.digits import digits
 from partialsym.data.mnist import mnist, mnist6
@@ -23,8 +23,10 @@ __all__ = [
     "Order",
     "Resident",
     "Split",
+    "Streamed",
     "as_float",
     "augmentation",
+    "batched",
     "load",
     "normalise",
     "pairs",

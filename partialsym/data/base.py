@@ -1,22 +1,45 @@
 """Split and Dataset: images with their labels, checked when they are made."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from partialsym.data.streams import Stream
+
+BATCH = 64  # images that are counted at a time
+
+
+class Images(Protocol):
+    """What tensors of images [N, C, H, W] have in common with images in files, see `Stored`."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def ndim(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def numel(self) -> int: ...
+    def split(self, size: int, /) -> Iterable[Tensor]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Labelled images: `images` [N, C, H, W], uint8 or float32 in [0, 1]; `labels`, `originals` int64 [N], >= 0.
 
+    `images` is a tensor, or `Stored`, which leaves them in files and reads them in batches.
     `originals` numbers the source picture of an image, over the whole data set: an image and its
     transformed copy share it. Raises ValueError on anything else, and on an empty split.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     originals: Tensor
 
@@ -32,7 +55,7 @@ class Split:
                 raise ValueError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
             if (lowest := int(values.min())) < 0:
                 raise ValueError(f"{field} contain {lowest}: they must be >= 0")
-        if self.images.dtype == torch.uint8:
+        if not isinstance(self.images, Tensor) or self.images.dtype == torch.uint8:
             return
         low, high = (float(x) for x in torch.aminmax(self.images))  # NaN in, NaN out
         if not (math.isfinite(low) and math.isfinite(high)):
@@ -96,6 +119,11 @@ class Dataset:
         return replace(self, train=self.train[index])
 
     @property
+    def trained_on(self) -> "Split | Stream":
+        """The images that training takes."""
+        return self.train
+
+    @property
     def channels(self) -> int:
         """Colour channels of an image."""
         return self.train.images.shape[1]
@@ -131,16 +159,28 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 
-def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (that of a population) of every channel of images [N, C, H, W], as in [0, 1]."""
     if images.dtype == torch.uint8:  # counted: no copy of the pixels in double
-        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
-        share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
-        values = torch.arange(256, dtype=torch.float64) / 255
-        mean = share @ values
-        std = (share * (values - mean[:, None]).square()).sum(1).sqrt()
-    else:
-        std, mean = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
+        return moments(counted(images))
+    std, mean = torch.std_mean(images[:].double(), dim=(0, 2, 3), correction=0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def counted(images: Images) -> Tensor:
+    """How often each value is in each channel of uint8 images [N, C, H, W]: [C, 256]."""
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for batch in images.split(BATCH):
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in batch.unbind(1)])
+    return counts
+
+
+def moments(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What `statistics` gives, of images in which values are `counted` so often."""
+    share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean = share @ values
+    std = (share * (values - mean[:, None]).square()).sum(1).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -1,15 +1,38 @@
-"""Batches by index of images that stay on the device: no image is fetched, converted or copied by itself."""
+"""Batches of images that are on the device, or that workers read: none is converted or copied by itself."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from partialsym.data.base import Split, as_float
+from partialsym.data.stored import Reading, Stored
+from partialsym.data.streams import Decoding, Stream
+from partialsym.data.workers import Keys, Loader
 
 
-class Resident(Dataset[tuple[Tensor, Tensor]]):
+class _Batches:
+    """What becomes of the pixels and labels of a batch."""
+
+    def __init__(
+        self,
+        preprocess: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.preprocess, self.device, self.augment = preprocess, device, augment
+
+    def ready(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = (values.to(self.device) for values in batch)
+        images = as_float(images)
+        if self.augment is not None:
+            images = self.augment(images)
+        return self.preprocess(images), labels
+
+
+class Resident(_Batches, Dataset[tuple[Tensor, Tensor]]):
     """A split that lives on a device; `resident[index]`, at an int64 index tensor [B], is a batch: images and labels.
 
     Args:
@@ -27,17 +50,66 @@ class Resident(Dataset[tuple[Tensor, Tensor]]):
         device: torch.device | str = "cpu",
         augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.images, self.labels = split.images.to(device), split.labels.to(device)
-        self.preprocess, self.augment = preprocess, augment
+        super().__init__(preprocess, device, augment)
+        self.images, self.labels = split.images[:].to(device), split.labels.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def indices(self) -> torch.device:
+        """Where indices are."""
+        return self.labels.device
+
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        images = as_float(self.images[index])
-        if self.augment is not None:
-            images = self.augment(images)
-        return self.preprocess(images), self.labels[index]
+        return self.ready((self.images[index], self.labels[index]))
+
+    def loader(self, order: Keys) -> DataLoader[Any]:
+        """Of the batches at the index tensors in `order`."""
+        # A loader draws a seed for its workers: not from the global generator.
+        return DataLoader(self, batch_size=None, sampler=order, generator=torch.Generator())
+
+
+class Streamed(_Batches):
+    """As Resident, of images that workers read, in batches. All else is done in this process when a batch is asked for,
+    so that the generators draw what they would for Resident.
+
+    Args:
+        source: a split of `Stored` images, or a stream.
+    """
+
+    def __init__(
+        self,
+        source: Split | Stream,
+        preprocess: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(preprocess, device, augment)
+        self.source, self.indices = source, torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def loader(self, order: Keys) -> DataLoader[Any]:
+        """Of the batches in `order`: index tensors of a split, pictures of a stream."""
+        if isinstance(self.source, Stream):
+            return Loader(Decoding(self.source.how, self.source.shape), order, self.source.workers, self.ready)
+        images = self.source.images
+        assert isinstance(images, Stored)
+        return Loader(Reading(images, self.source.labels), order, images.workers, self.ready)
+
+
+def batched(
+    source: Split | Stream,
+    preprocess: Callable[[Tensor], Tensor],
+    device: torch.device | str = "cpu",
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> Resident | Streamed:
+    """Resident where the images are in memory, else Streamed."""
+    if isinstance(source, Split) and isinstance(source.images, Tensor):
+        return Resident(source, preprocess, device, augment)
+    return Streamed(source, preprocess, device, augment)
 
 
 class Order(Sampler[Tensor]):
@@ -47,7 +119,7 @@ class Order(Sampler[Tensor]):
     that one process would.
 
     Args:
-        resident: what is batched.
+        batches: what is batched.
         batch_size: images of a batch, over all processes.
         seed: of the order.
         repeats: passes over the images that make an epoch, each in an order of its own.
@@ -57,13 +129,20 @@ class Order(Sampler[Tensor]):
     """
 
     def __init__(
-        self, resident: Resident, batch_size: int, seed: int, repeats: int = 1, rank: int = 0, processes: int = 1
+        self,
+        batches: Resident | Streamed,
+        batch_size: int,
+        seed: int,
+        repeats: int = 1,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        if not 1 <= batch_size <= len(resident):
-            raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(resident)}, the images there are")
+        if not 1 <= batch_size <= len(batches):
+            raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the images there are")
         if batch_size % processes:
             raise ValueError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
-        self.resident, self.batch_size, self.seed, self.repeats, self.epoch = resident, batch_size, seed, repeats, 0
+        self.images, self.indices = len(batches), batches.indices
+        self.batch_size, self.seed, self.repeats, self.epoch = batch_size, seed, repeats, 0
         self.share = slice(rank, None, processes)
 
     def set_epoch(self, epoch: int) -> None:
@@ -71,12 +150,12 @@ class Order(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.repeats * len(self.resident) // self.batch_size
+        return self.repeats * self.images // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         # Drawn at the first batch, not here: a loop may ask for the iterator before it sets the epoch.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        passes = [torch.randperm(len(self.resident), generator=generator) for _ in range(self.repeats)]
+        passes = [torch.randperm(self.images, generator=generator) for _ in range(self.repeats)]
         order = torch.cat(passes)[: len(self) * self.batch_size]
-        for batch in order.to(self.resident.labels.device).split(self.batch_size):
+        for batch in order.to(self.indices).split(self.batch_size):
             yield batch[self.share]

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from partialsym.data.base import Dataset
 from partialsym.data.files import extra
-from partialsym.data.gathering import ORDER, Picture, Preparation, gather, listing
+from partialsym.data.gathering import ORDER, gather, listing
+from partialsym.data.pictures import Picture, Preparation
 from partialsym.images import Fit, shown
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
@@ -23,6 +24,8 @@ def folder(
     validation: float = 0.1,
     test: float = 0.2,
     split_seed: int = 0,
+    stream: bool = False,
+    workers: int = 2,
 ) -> Dataset:
     """The images in `root/train/CLASS/*`, with `root/val` and `root/test` where there are, or in `root/CLASS/*`.
 
@@ -34,6 +37,9 @@ def folder(
         size: height and width; None where all images have the same.
         fit: how they get that size, see `fitted`.
         channels: 1 for grey, 3 for RGB; None for 1 where all images are grey.
+        stream: leave the images in their files, which are read once to be checked and then whenever they are needed.
+            The data set is the same, in less memory and more time.
+        workers: processes that read them then; 0 for none beside this one.
     Raises:
         ValueError: files that are no images (all in one message), sizes that differ, a class missing in a split, with
             too few images, or with a file that another split has too; an argument out of its range.
@@ -53,11 +59,14 @@ def folder(
         which: (Picture(shown(path.relative_to(top)), number[name], path) for name, path in found)
         for which, found in files.items()
     }
-    return gather(top.resolve().name or "folder", classes, parts, how, bad)
+    return gather(top.resolve().name or "folder", classes, parts, how, bad, workers if stream else None)
 
 
 def imbalance(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """For each split: `images` of every class, the `largest` class (the first of equals) and its `share` in (0, 1]."""
+    """For each split: `images` of every class, the `largest` class (the first of equals) and its `share` in (0, 1].
+
+    Of a stream those of `train` are counted, which are some of its images.
+    """
     result = {}
     for which in ORDER:
         counts = getattr(dataset, which).labels.bincount(minlength=len(dataset.classes)).tolist()

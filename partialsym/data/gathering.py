@@ -1,87 +1,77 @@
 """Single images, wherever they come from, made into a data set: read, brought to one size, checked, divided."""
 
-import hashlib
-import io
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset as Items
 
-from partialsym.data.base import Dataset, Split, statistics
-from partialsym.data.splitting import check_validation
-from partialsym.images import Fit, decode, fitted, read_image, shown
-from partialsym.images.sizing import check_fit
+from partialsym.data.base import Dataset, Images, Split, counted, moments, statistics
+from partialsym.data.pictures import Picture, Preparation, digest, fetched, pixels
+from partialsym.data.stored import Stored
+from partialsym.data.workers import Loader
+from partialsym.images import shown
 
 log = logging.getLogger(__name__)
 ORDER = ("train", "validation", "test")
 LISTED = 20
+SOME = 64  # images that a worker looks at before it tells
 
 
-class Picture(NamedTuple):
-    """An image to read: what errors call it, its class (-1: unknown), and its file, the bytes of one, or nothing."""
+class Seen(NamedTuple):
+    """What is to be known of an image; the image itself where it is to be kept."""
 
-    name: str
-    label: int
-    source: Path | bytes | None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How images become a data set: the arguments of `folder`. Raises ValueError on one that is out of its range."""
-
-    size: tuple[int, int] | None = None
-    fit: Fit = "resize"
-    channels: Literal[1, 3] | None = None
-    validation: float = 0.1
-    test: float = 0.2
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_fit(self.size, self.fit)
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels is {self.channels!r}: it must be 1 (grey), 3 (RGB) or None (as the images are)")
-        check_validation(self.validation, self.split_seed)
-        if not isinstance(self.test, int | float) or not 0 < self.test <= 0.5:
-            raise ValueError(f"test is {self.test!r}: it must be a fraction of the images in (0, 0.5]")
+    shape: tuple[int, ...]
+    digest: bytes
+    image: Tensor | None
 
 
 @dataclass
 class _Gathered:
-    """The images of all splits, in order."""
+    """The images of all splits, in order: kept where `workers` is None, else they stay in their files."""
 
+    how: Preparation
+    workers: int | None
     splits: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     images: list[Tensor] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
     originals: list[int] = field(default_factory=list)
     first: dict[bytes, int] = field(default_factory=dict)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    channels: int = 1
+    counts: Tensor = field(default_factory=lambda: torch.zeros(3, 256, dtype=torch.int64))  # of what came as train
 
-    def add(self, which: str, picture: Picture, how: Preparation) -> None:
-        """Read one more image; raises ValueError or FileNotFoundError."""
-        if picture.source is None or picture.label < 0:
-            raise ValueError(f"{picture.name} has no {'image' if picture.source is None else 'label'}.")
-        if isinstance(picture.source, bytes):
-            image = decode(io.BytesIO(picture.source), picture.name, how.channels)
-            digest = hashlib.sha256(picture.source).digest()
-        else:
-            image = read_image(picture.source, how.channels, name=picture.name)
-            with picture.source.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").digest()
-        image = image if how.size is None else fitted(image, how.size, how.fit)
-        self.sizes[image.shape[1], image.shape[2]] += 1
+    def add(self, which: str, picture: Picture, seen: Seen) -> None:
+        self.sizes[seen.shape[1:]] += 1
         if len(self.sizes) > 1:  # refused in the end: no need to keep pixels
             self.images.clear()
-        self.images.append(image)
-        self.originals.append(self.first.setdefault(digest, len(self.names)))
+        if seen.image is not None:
+            self.images.append(seen.image)
+        elif isinstance(picture.source, Path):
+            self.files.append(picture.source)
+        self.channels = max(self.channels, seen.shape[0])
+        self.originals.append(self.first.setdefault(seen.digest, len(self.names)))
         self.names.append(picture.name)
         self.labels.append(picture.label)
         self.splits.append(which)
+
+    def split(self, which: str) -> Split:
+        index = [i for i, split in enumerate(self.splits) if split == which]
+        images: Images
+        if self.workers is None:
+            images = torch.stack([self.images[i].expand(self.channels, -1, -1) for i in index])
+        else:
+            shape = (self.channels, *next(iter(self.sizes)))
+            images = Stored([self.files[i] for i in index], self.how, shape, self.workers)
+        labels, originals = (torch.tensor([values[i] for i in index]) for values in (self.labels, self.originals))
+        return Split(images, labels, originals)
 
 
 def gather(
@@ -90,36 +80,82 @@ def gather(
     parts: Mapping[str, Iterable[Picture]],
     how: Preparation,
     bad: Sequence[str] = (),
+    workers: int | None = None,
+    head: bool = False,
 ) -> Dataset:
     """The Dataset of the pictures in `parts`: "train" and perhaps "validation" and "test", else taken from train.
 
-    `bad`: what is wrong already, a line each. Raises ValueError as `folder` does.
+    Args:
+        bad: what is wrong already, a line each.
+        workers: leave the images in their files, from which so many processes read them; None takes them into memory.
+        head: of the training images these are the first only, which need not be of all classes.
+    Raises:
+        ValueError: as `folder` does.
     """
-    found, wrong = _Gathered(), list(bad)
+    found, wrong = _Gathered(how, workers), list(bad)
     given = [which for which in ORDER if which in parts]
-    for which in given:
-        for picture in parts[which]:
-            try:
-                found.add(which, picture, how)
-            except (ValueError, FileNotFoundError) as error:
-                wrong.append(str(error))
+    for which, picture, seen in _looked_at({which: parts[which] for which in given}, found):
+        if isinstance(seen, str):
+            wrong.append(seen)
+        else:
+            found.add(which, picture, seen)
     if wrong:
         raise ValueError(f"{shown(name)}: {len(wrong)} bad file{'s' * (len(wrong) > 1)}{listing(wrong)}")
-    _check(found, classes, given)
+    _check(found, classes, given[head:])
     if len(found.sizes) > 1:
         sizes = ", ".join(f"{h}×{w} ({n})" for (h, w), n in found.sizes.most_common(LISTED))
         more = f" and {len(found.sizes) - LISTED} more" * (len(found.sizes) > LISTED)
         raise ValueError(f"{shown(name)}: images of {len(found.sizes)} sizes, {sizes}{more}: give a size for all")
-    _divide(found, classes, how)
-    channels = max(len(image) for image in found.images)
-    splits = {}
-    for which in ORDER:
-        index = [i for i, split in enumerate(found.splits) if split == which]
-        images = torch.stack([found.images[i].expand(channels, -1, -1) for i in index])
-        labels, originals = (torch.tensor([values[i] for i in index]) for values in (found.labels, found.originals))
-        splits[which] = Split(images, labels, originals)
-    mean, std = statistics(splits["train"].images)
+    if not head:
+        _divide(found, classes, how)
+    splits = {which: found.split(which) for which in ORDER}
+    if workers is None:
+        mean, std = statistics(splits["train"].images)
+    else:
+        moved = [counted(splits[which].images) for which in ORDER if which not in given]
+        mean, std = moments(found.counts[: found.channels] - sum(moved))
     return Dataset(name, classes, **splits, mean=mean, std=std)
+
+
+def _looked_at(parts: Mapping[str, Iterable[Picture]], found: _Gathered) -> Iterator[tuple[str, Picture, Seen | str]]:
+    """Every picture with what is seen of it, or what is wrong with it; the values in those that stay in their files are
+    counted on the way."""
+    if found.workers is None:
+        yield from ((which, picture, _look(picture, found.how)) for which in parts for picture in parts[which])
+        return
+    pictures = {which: list(part) for which, part in parts.items()}
+    keys = [(which, slice(i, i + SOME)) for which, part in pictures.items() for i in range(0, len(part), SOME)]
+    looks = Loader(_Looks(pictures, found.how), keys, found.workers)
+    for (which, some), (seen, counts) in zip(keys, looks, strict=True):
+        found.counts += counts * (which == "train")
+        yield from ((which, picture, one) for picture, one in zip(pictures[which][some], seen, strict=True))
+
+
+def _look(picture: Picture, how: Preparation) -> Seen | str:
+    try:
+        picture = fetched(picture)
+        image = pixels(picture, how)
+        return Seen(tuple(image.shape), digest(picture), image)
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+
+
+class _Looks(Items[tuple[list[Seen | str], Tensor]]):
+    """What is seen of some pictures, without the images, and how often each value is in their channels: [3, 256]."""
+
+    def __init__(self, pictures: Mapping[str, Sequence[Picture]], how: Preparation) -> None:
+        self.pictures, self.how = pictures, how
+
+    def __getitem__(self, key: tuple[str, slice]) -> tuple[list[Seen | str], Tensor]:
+        looks: list[Seen | str] = []
+        counts = torch.zeros(3, 256, dtype=torch.int64)
+        for picture in self.pictures[key[0]][key[1]]:
+            seen = _look(picture, self.how)
+            if isinstance(seen, Seen) and seen.image is not None:
+                counts += counted(seen.image[None])
+                seen = seen._replace(image=None)
+            looks.append(seen)
+        return looks, counts
 
 
 def listing(lines: Sequence[str]) -> str:

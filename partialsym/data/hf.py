@@ -1,14 +1,17 @@
 """Image data sets of the Hugging Face Hub, or saved by its library."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from partialsym.data.base import Dataset
 from partialsym.data.files import extra
 from partialsym.data.folder import SPLITS
-from partialsym.data.gathering import Picture, Preparation, gather
+from partialsym.data.gathering import ORDER, gather
+from partialsym.data.pictures import Preparation
+from partialsym.data.streams import Rows, Stream, StreamedDataset
 from partialsym.images import Fit
 
 
@@ -25,6 +28,8 @@ def hf(
     root: str | os.PathLike[str] | None = None,
     image: str | None = None,
     label: str | None = None,
+    stream: bool = False,
+    workers: int = 2,
 ) -> Dataset:
     """A data set of Hugging Face's `datasets`: `name` on the Hub, or a folder written by its `save_to_disk`.
 
@@ -37,14 +42,21 @@ def hf(
         root: folder of downloads; by default that of `datasets`.
         image: column of images, by default the only one of type Image.
         label: column of labels, by default the only one of type ClassLabel.
+        stream: read the training images as they are needed, and download none of them: see `Stream`. `train` holds the
+            first 4,096 of them, shuffled by `split_seed`; they alone are checked before, for mean and std, for a size
+            and channels that are not given, and for files that validation and test have too.
+        workers: processes that decode them then; 0 for none beside this one.
     Raises:
         ValueError: no train split, no such column or several, images and arguments that `folder` refuses, a label that
-            is missing or -1, a data set that cannot be loaded.
+            is missing or -1, a data set that cannot be loaded; a stream of unknown length, or without validation or
+            test images: it cannot be divided.
         FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
         ImportError: `datasets` is missing.
     """
     how = Preparation(size, fit, channels, validation, test, split_seed)
-    splits = _splits(_load(name, config, root), name)
+    splits = _splits(_load(name, config, root, stream), name)
+    if stream and (missing := [which for which in ORDER if which not in splits]):
+        raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
     features = splits["train"].features
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     of_images = _column(features, datasets.Image, "image", image, name)
@@ -52,20 +64,24 @@ def hf(
     for which, split in splits.items():
         if split.features.get(of_labels) != features[of_labels] or of_images not in split.features:
             raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
-    parts = {
-        which: _pictures(which, split.select_columns([of_images, of_labels]), of_images, of_labels, datasets)
-        for which, split in splits.items()
-    }
-    return gather(name, tuple(features[of_labels].names), parts, how)
+    rows = {which: Rows(split, of_images, of_labels).undecoded() for which, split in splits.items()}
+    parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
+    classes = tuple(features[of_labels].names)
+    if not stream:
+        return gather(name, classes, parts, how)
+    flow = Stream(name, rows["train"], how, workers=workers)
+    data = gather(name, classes, {**parts, "train": flow.head()}, how, head=True)
+    return StreamedDataset(**vars(data), stream=replace(flow, shape=(data.channels, *data.size)))
 
 
-def _load(name: str, config: str | None, root: str | os.PathLike[str] | None) -> Any:
+def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, stream: bool) -> Any:
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     place = Path(name).expanduser()
     try:
         if place.is_dir():
             return datasets.load_from_disk(str(place))
-        return datasets.load_dataset(name, config, cache_dir=None if root is None else os.fspath(root))
+        options = {"streaming": True} if stream else {}
+        return datasets.load_dataset(name, config, cache_dir=None if root is None else os.fspath(root), **options)
     except FileNotFoundError as error:
         hint = " (images in folders of their own: data source `folder`)" * place.is_dir()
         raise FileNotFoundError(f"{_line(error)}{hint}") from None
@@ -106,10 +122,3 @@ def _column(features: Mapping[str, Any], kind: type, argument: str, asked: str |
     what = f"{argument} is {asked!r}" if asked is not None else f"{len(found)} columns of type {kind.__name__}"
     right = f"one of {', '.join(map(repr, found))}" if found else f"of type {kind.__name__}"
     raise ValueError(f"{name}: {what}: {argument} must be {right}. Columns: {columns}")
-
-
-def _pictures(which: str, rows: Any, of_images: str, of_labels: str, datasets: Any) -> Iterator[Picture]:
-    for i, row in enumerate(rows.cast_column(of_images, datasets.Image(decode=False))):
-        held, label = row[of_images] or {}, row[of_labels]
-        source = held.get("bytes") or (Path(held["path"]) if held.get("path") else None)
-        yield Picture(f"{which}[{i}]", -1 if label is None else label, source)

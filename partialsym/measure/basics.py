@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.data import Split, normalise
+from partialsym.data.base import Images
 from partialsym.inference import evaluating, sampled
 
 BATCH = 256
@@ -29,7 +30,7 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 @torch.no_grad()
-def logits(model: nn.Module, images: Tensor, preprocess: Preprocessing) -> Tensor:
+def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tensor:
     """Deterministic logits [N, classes] of images [N, C, H, W], uint8 or in [0, 1]."""
     device, _ = place(model)
     with evaluating(model), torch.autocast(device.type, enabled=False):
@@ -47,10 +48,8 @@ def sampled_accuracies(
     """Accuracy of each of `draws` passes under drawn elements, new ones every batch."""
     device, _ = place(model)
     hits = torch.zeros(draws, dtype=torch.float64)
-    for start in range(0, len(split), BATCH):
-        batch = preprocess(split.images[start : start + BATCH].to(device))
-        labels = split.labels[start : start + BATCH]
-        for k, scores in enumerate(sampled(model, batch, draws, seed + start)):
+    for i, (images, labels) in enumerate(zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)):
+        for k, scores in enumerate(sampled(model, preprocess(images.to(device)), draws, seed + BATCH * i)):
             hits[k] += (scores.cpu().argmax(1) == labels).sum()
     return (hits / len(split)).tolist()
 

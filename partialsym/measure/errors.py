@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from partialsym.data.base import Images
 from partialsym.measure.basics import Preprocessing
 from partialsym.measure.probe import OUTPUT, Maps, Norms, Probe, batches, prepared
 from partialsym.measure.turning import Motion, control_error
@@ -16,7 +17,7 @@ STILL = Motion(0.0)
 
 def equivariance_errors(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     preprocess: Preprocessing,
     angles: Sequence[float] = TURNS,
     mirrored: bool = False,

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from partialsym.data.base import Images
 from partialsym.measure.basics import Preprocessing
 from partialsym.measure.errors import STILL
 from partialsym.measure.probe import OUTPUT, Norms, Probe, batches, prepared
@@ -12,7 +13,7 @@ from partialsym.measure.turning import Motion
 
 
 def lie_derivative(
-    model: nn.Module, images: Tensor, preprocess: Preprocessing, step: float = 0.5
+    model: nn.Module, images: Images, preprocess: Preprocessing, step: float = 0.5
 ) -> list[dict[str, Any]]:
     """The Lie derivative under rotation of every GroupConv's output and of the model's (Gruver et al. 2023):
 

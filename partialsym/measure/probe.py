@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from partialsym.conv import GroupConv
 from partialsym.data import as_float
+from partialsym.data.base import Images
 from partialsym.densities import Density
 from partialsym.inference import evaluating
 from partialsym.measure.basics import Preprocessing, place
@@ -103,7 +104,7 @@ def prepared(x: Tensor, motion: Motion, preprocess: Preprocessing) -> Tensor:
 
 
 @contextmanager
-def batches(model: nn.Module, images: Tensor) -> Iterator[Iterator[Tensor]]:
+def batches(model: nn.Module, images: Images) -> Iterator[Iterator[Tensor]]:
     """Images in [0, 1] in batches, where the model is and in its precision; it is in eval mode meanwhile."""
     device, dtype = place(model)
     with torch.no_grad(), evaluating(model), torch.autocast(device.type, enabled=False):

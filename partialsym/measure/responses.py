@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.data import Split, as_float
-from partialsym.measure.basics import Preprocessing, logits
+from partialsym.data.base import Images
+from partialsym.measure.basics import BATCH, Preprocessing, logits
 from partialsym.measure.turning import Motion
 
 ANGLES = tuple(range(0, 360, 15))
@@ -15,7 +16,7 @@ ANGLES = tuple(range(0, 360, 15))
 
 def turned_logits(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     preprocess: Preprocessing,
     angles: Sequence[float] = ANGLES,
     mirrored: bool = False,
@@ -31,12 +32,13 @@ def turned_logits(
     """
     if not len(angles):
         raise ValueError("angles is empty: must be at least one, in degrees.")
-    images = as_float(images)
-    return torch.stack([logits(model, Motion(float(a), mirrored)(images), preprocess) for a in angles])
+    motions = [Motion(float(a), mirrored) for a in angles]
+    batches = (as_float(batch) for batch in images.split(BATCH))
+    return torch.cat([torch.stack([logits(model, g(batch), preprocess) for g in motions]) for batch in batches], 1)
 
 
 def response(
-    model: nn.Module, images: Tensor, preprocess: Preprocessing, angles: Sequence[float] = ANGLES, label: int = 0
+    model: nn.Module, images: Images, preprocess: Preprocessing, angles: Sequence[float] = ANGLES, label: int = 0
 ) -> dict[str, list[float]]:
     """The answer to images, uint8 or in [0, 1], turned through a circle (Romero & Lohit 2022, figure 4).
 
@@ -50,7 +52,7 @@ def response(
 
 def predictions_unchanged(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     preprocess: Preprocessing,
     angles: Sequence[float] = ANGLES,
     mirrored: bool = False,
@@ -68,7 +70,7 @@ def predictions_unchanged(
     Raises:
         ValueError: no angle is given.
     """
-    upright = logits(model, as_float(images), preprocess)
+    upright = logits(model, images, preprocess)
     turned = turned_logits(model, images, preprocess, angles)
     found = {"angles": [float(a) for a in angles], "share": unchanged(turned, upright)}
     if not mirrored:
