@@ -114,22 +114,30 @@ READOUTS = {
 }
 
 
+def solved(result: Mapping[str, Any], count: int) -> bool:
+    """Whether a network of `count` sectors is nearer to perfect than to guessing."""
+    return bool(result["accuracy"] > (1 + 1 / count) / 2)
+
+
 def _checks(found: Found) -> str:
-    """Of each readout: in how many seeds it falls as K grows, and how far from the truth it is at worst."""
-    lines = ["| network | readout | seeds with K in order | largest error, degrees | runs within ±15° |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    """Of each readout, over runs that solved their task: in how many seeds that solved all it falls as K grows, and how
+    far from the truth it is at worst."""
+    lines = ["| network | solved | readout | seeds with K in order | largest error, degrees | runs within ±15° |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
     for kind, title in KINDS.items():
-        seeds = sorted({r["config"]["seed"] for k in SECTORS for r in found[kind, k]})
-        whole = [{k: r for k in SECTORS for r in found[kind, k] if r["config"]["seed"] == seed} for seed in seeds]
-        whole = [by_count for by_count in whole if len(by_count) == len(SECTORS)]
+        runs = [(k, r) for k in SECTORS for r in found[kind, k]]
+        good = [(k, r) for k, r in runs if solved(r, k)]
+        seeds = sorted({r["config"]["seed"] for _, r in good})
+        by_seed = [{k: r for k, r in good if r["config"]["seed"] == seed} for seed in seeds]
+        whole = [by_count for by_count in by_seed if len(by_count) == len(SECTORS)]
         for name, read in READOUTS.items():
-            values = [[read(by_count[k]) for k in SECTORS] for by_count in whole]
-            if not values or None in values[0]:
+            if not good or read(good[0][1]) is None:
                 continue
-            ordered = sum(all(a > b for a, b in pairwise(v)) for v in values)
-            errors = [abs(a - 180 / k) for v in values for a, k in zip(v, SECTORS, strict=True)]
+            ordered = sum(all(read(a[k]) > read(a[m]) for k, m in pairwise(SECTORS)) for a in whole)
+            errors = [abs(read(r) - 180 / k) for k, r in good]
+            order = f"{ordered} of {len(whole)}" if whole else "–"
             near = f"{sum(e <= 15 for e in errors)} of {len(errors)}"
-            cells = [title, name, f"{ordered} of {len(values)}", f"{max(errors):.0f}", near]
+            cells = [title, f"{len(good)} of {len(runs)}", name, order, f"{max(errors):.0f}", near]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

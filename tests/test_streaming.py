@@ -17,6 +17,7 @@ from test_nothing_lost import send
 from training import run, same, weights
 
 from partialsym.behaviour import measured
+from partialsym.cli import main
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import batched
 from partialsym.data.folder import folder
@@ -222,7 +223,11 @@ def test_a_signal_to_all_processes_of_a_run_saves_its_step_if_workers_leave_it_t
         os.killpg(process.pid, 0)
 
 
-def test_settings_are_for_own_images():
+def test_settings_are_for_own_images(config, capsys):
+    options = ["--data", "folder", "--data.root", config.data.root, "--data.stream", "true", "--data.workers", "0"]
+    with pytest.raises(SystemExit):
+        main(["fit", "--name", "x", *options, "--print_config"])
+    assert "  stream: true\n  workers: 0\n" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"data\.stream is True: must be left out: it is for own images"):
         DataConfig(stream=True)
     with pytest.raises(ConfigError, match=r"data\.workers is -1: must be at least 0"):

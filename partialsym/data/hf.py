@@ -64,7 +64,8 @@ def hf(
     for which, split in splits.items():
         if split.features.get(of_labels) != features[of_labels] or of_images not in split.features:
             raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
-    rows = {which: Rows(split, of_images, of_labels).undecoded() for which, split in splits.items()}
+    remote = stream and not hasattr(splits["train"], "to_iterable_dataset")
+    rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
     parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
     classes = tuple(features[of_labels].names)
     if not stream:

@@ -22,11 +22,12 @@ SHARDS = 64  # that the head is taken from
 
 
 class Rows(NamedTuple):
-    """A split of Hugging Face's `datasets`, and its columns of images and labels."""
+    """A split of Hugging Face's `datasets`, and its columns of images and labels; of a `remote` one URLs are opened."""
 
     split: Any
     image: str
     label: str
+    remote: bool = False
 
     def undecoded(self) -> "Rows":
         """With images as bytes or paths, and no other column."""
@@ -45,7 +46,7 @@ class Rows(NamedTuple):
                 held, label = row[self.image] or {}, row[self.label]
                 path = held.get("path") or ""
                 called = name.format(i=i, path=f" ({shown(path)})" if path else "")
-                lies = path if "://" in path else Path(path) if path else None
+                lies = path if self.remote and "://" in path else Path(path) if path else None
                 yield Picture(called, -1 if label is None else label, held.get("bytes") or lies)
         except OSError:
             raise
@@ -81,9 +82,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not len(self):
-            raise ValueError(
-                f"{self.name} does not say how many training images it has: an epoch has no end, do not stream it"
-            )
+            raise ValueError(f"{self.name} does not say how many training images it has: to be streamed, it must")
 
     def __len__(self) -> int:
         split = self.rows.split
