@@ -1,4 +1,4 @@
-"""Write the measured tables into docs/performance.md and README.md: `python -m benchmarks.tables`."""
+"""Write what was measured into docs/performance.md, docs/processes.md and README.md: `python -m benchmarks.tables`."""
 
 import json
 import re
@@ -11,8 +11,12 @@ ROOT = Path(__file__).parent
 
 
 def main() -> None:
-    for path, text in texts(json.loads((ROOT / "results.json").read_text(encoding="utf-8"))).items():
+    for path, text in (texts(_rows("results")) | processes(_rows("processes"))).items():
         fill(path, "measured", text)
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return json.loads((ROOT / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
@@ -24,13 +28,26 @@ def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
     for row in rows:
         if row["target"] and row["unit"] != "s" and not row["name"].startswith("growth"):
             short += f"| {row['name']} | {row['precision']} | {_value(row)} | {_target(row)} |\n"
-    machine = rows[0]["machine"]
-    about = f"{machine['processor']}, {machine['threads']} threads, bf16 by {machine['bf16']}, torch {rows[0]['torch']}"
-    about += f", commit {(rows[0]['git']['commit'] or 'unknown')[:7]}{', edited' * bool(rows[0]['git']['dirty'])}."
+    about = _about(rows[0], f"{rows[0]['machine']['threads']} threads")
     return {
         ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}",
         ROOT.parent / "README.md": f"{short}\n{about}\n",
     }
+
+
+def processes(rows: list[dict[str, Any]]) -> dict[Path, str]:
+    """The same of the benchmark of two processes."""
+    table = "| | two processes, s | one, s | quotient | 95 % interval |\n| --- | --- | --- | --- | --- |\n"
+    for row in rows:
+        seconds = f"{row['ours']:.3g} | {row['twin']:.3g}"
+        table += f"| {row['name']} | {seconds} | {row['value']:.3g} | {_interval(row)} |\n"
+    return {ROOT.parent / "docs" / "processes.md": f"{table}\n{_about(rows[0], 'a core each')}"}
+
+
+def _about(row: dict[str, Any], how: str) -> str:
+    git = row["git"]
+    about = f"{row['machine']['processor']}, {how}, bf16 by {row['machine']['bf16']}, torch {row['torch']}"
+    return f"{about}, commit {(git['commit'] or 'unknown')[:7]}{', edited' * bool(git['dirty'])}."
 
 
 def _value(row: dict[str, Any]) -> str:

@@ -195,6 +195,9 @@ def _fit(
                 raise preemption.error() from None
             raise Stopped(f"{run.folder} is stopped; with --resume it goes on after its last epoch.") from None
         except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                what = "a process that reads images has died, for want of memory perhaps"
+                raise OSError(f"{run.folder}: {what}; with --resume it goes on after its last epoch.") from None
             if not lost(error):
                 raise
             raise ConnectionError(

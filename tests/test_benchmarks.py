@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.tables import ROOT, texts
+from benchmarks.tables import ROOT, processes, texts
 
 ROWS = json.loads((ROOT / "results.json").read_text(encoding="utf-8"))
 
@@ -24,3 +24,10 @@ def test_the_results_are_of_one_committed_state():
 def test_a_document_says_what_was_measured(path):
     """`python -m benchmarks.tables` writes it."""
     assert texts(ROWS)[path] in path.read_text(encoding="utf-8")
+
+
+def test_two_processes_were_faster_than_one_and_the_document_says_by_how_much():
+    rows = json.loads((ROOT / "processes.json").read_text(encoding="utf-8"))
+    assert all(row["interval"][1] < 1 and not row["git"]["dirty"] for row in rows)
+    for path, text in processes(rows).items():
+        assert text in path.read_text(encoding="utf-8")

@@ -116,6 +116,9 @@ def test_a_stream_without_a_length_or_other_splits_is_refused(hub, library, tmp_
     hub(16)
     with refused("owner/name does not say how many training images it has"):
         hf("owner/name", stream=True)
+    hub(16, count=16, change=lambda split: library.IterableDataset.from_generator(lambda: iter(split)))
+    with refused("owner/name: 0 columns of type Image"):
+        hf("owner/name", stream=True)
     one = saved(library, tmp_path / "x", rows(library, 16), validation=None)
     with refused("has no validation images: a stream is not divided"):
         hf(one, stream=True)

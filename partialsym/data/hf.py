@@ -57,12 +57,13 @@ def hf(
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
         raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
-    features = splits["train"].features
+    features = splits["train"].features or {}  # a stream may not know its own
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     of_images = _column(features, datasets.Image, "image", image, name)
     of_labels = _column(features, datasets.ClassLabel, "label", label, name)
     for which, split in splits.items():
-        if split.features.get(of_labels) != features[of_labels] or of_images not in split.features:
+        others = split.features or {}
+        if others.get(of_labels) != features[of_labels] or of_images not in others:
             raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
     remote = stream and not hasattr(splits["train"], "to_iterable_dataset")
     rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
