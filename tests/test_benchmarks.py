@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.soak import LIMIT, said
 from benchmarks.tables import ROOT, processes, texts
 
 ROWS = json.loads((ROOT / "results.json").read_text(encoding="utf-8"))
@@ -31,3 +32,14 @@ def test_two_processes_were_faster_than_one_and_the_document_says_by_how_much():
     assert all(row["interval"][1] < 1 and not row["git"]["dirty"] for row in rows)
     for path, text in processes(rows).items():
         assert text in path.read_text(encoding="utf-8")
+
+
+def test_the_soak_was_flat_and_the_document_says_how_flat():
+    record = json.loads((ROOT / "soak.json").read_text(encoding="utf-8"))
+    assert not record["git"]["dirty"]
+    assert record["training"]["seconds"] >= 3600
+    assert record["predicting"]["predictions"] >= 100_000
+    text = (ROOT.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for name in ("training", "predicting"):
+        assert record[name]["slope"]["high"] < LIMIT
+        assert f"{name}: {said(record[name])}" in text
