@@ -21,7 +21,7 @@ from partialsym.config import DataConfig, Experiment, ModelConfig, TrainerConfig
 from partialsym.train import run_folder
 
 RESULTS = Path(__file__).parent / "processes.json"
-SIZES = (("SE2", 16, 64), ("T2", 32, 64))  # group, width, batch size
+SIZES = (("SE2", 16, 64),)  # group, width, batch size
 EPOCHS, REPEATS, TARGET = 3, 4, 0.6
 
 
