@@ -21,8 +21,8 @@ from partialsym.config import DataConfig, Experiment, ModelConfig, TrainerConfig
 from partialsym.train import run_folder
 
 RESULTS = Path(__file__).parent / "processes.json"
-SIZES = (("SE2", 16, 64),)  # group, width, batch size
-EPOCHS, REPEATS, TARGET = 3, 4, 0.6
+SIZES = (("SE2", 8, 64),)  # group, width, batch size
+EPOCHS, REPEATS, TARGET = 3, 3, 0.6
 
 
 def experiment(group: str, width: int, batch_size: int, processes: int) -> Experiment:
