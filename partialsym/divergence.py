@@ -94,7 +94,9 @@ def growths(model: nn.Module) -> dict[str, float]:
 @torch.no_grad()
 def first_astray(model: nn.Module, images: Tensor) -> str | None:
     """The first layer whose output on the images is not finite; `the images` where they are not; None for neither."""
-    found = [] if bool(images.isfinite().all()) else ["the images"]
+    if not bool(images.isfinite().all()):
+        return "the images"
+    found: list[str] = []
 
     def look(name: str, output: Any) -> None:
         values = output.values if isinstance(output, Signal) else output
