@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.fitting import Fit, random_state, set_random_state
-from partialsym.parallel import Common
+from partialsym.parallel import SharedSums
 from partialsym.signal import Signal
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
@@ -78,7 +78,7 @@ class Guard(Callback):
             return f"the loss is finite, but not {found}"
         with trainer.precision_plugin.train_step_context(), torch.random.fork_rng():
             set_random_state(self.state)  # the same elements once more
-            Common().revert(fit.model)  # not all processes come here
+            SharedSums().revert(fit.model)  # not all processes come here
             with fit.drawing():
                 first = first_astray(fit.model, self.images) or "the penalties"
         return f"the loss is {float(self.loss)}, beginning with {first}"

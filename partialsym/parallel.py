@@ -24,7 +24,7 @@ class Sum(torch.autograd.Function):
         return Sum.apply(gradients[0])
 
 
-class Common(LayerSync):
+class SharedSums(LayerSync):
     """While they train, BatchNorms take the statistics of all processes, and the bounds of θ look at the gradient of
     all."""
 

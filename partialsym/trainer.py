@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from partialsym.callbacks import AtomicCheckpoints, Bar, Checkpoint
 from partialsym.checks import ConfigError
 from partialsym.config import Experiment
-from partialsym.parallel import Common
+from partialsym.parallel import SharedSums
 from partialsym.run import Run
 
 
@@ -59,7 +59,7 @@ def _processes(count: int) -> dict[str, Any]:
     """How so many processes train. One is one under SLURM, too."""
     if count == 1:
         return {"plugins": [AtomicCheckpoints(), LightningEnvironment()]}
-    return {"strategy": "ddp", "plugins": [AtomicCheckpoints(), Common()]}
+    return {"strategy": "ddp", "plugins": [AtomicCheckpoints(), SharedSums()]}
 
 
 def precision(setting: str) -> str:

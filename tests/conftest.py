@@ -18,3 +18,12 @@ def _seeded():
 @pytest.fixture
 def float64():
     torch.set_default_dtype(torch.float64)
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Hugging Face's `datasets`, without the network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # read when the library is first imported
+    datasets = pytest.importorskip("datasets", reason="needs the extra `hf`")
+    datasets.disable_progress_bars()
+    return datasets

@@ -18,11 +18,8 @@ SIZE, TEST = 12, 200
 
 
 @pytest.fixture
-def save(tmp_path, monkeypatch):
+def save(library, tmp_path):
     """Writes a folder with three splits and two columns of labels, its images numbered from `first`."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    library = pytest.importorskip("datasets", reason="needs the extra `hf`")
-    library.disable_progress_bars()
     kinds = {"kind": library.ClassLabel(names=CLASSES), "other": library.ClassLabel(names=["x", "y"])}
     features = library.Features({"picture": library.Image(), **kinds})
 

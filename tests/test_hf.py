@@ -14,14 +14,6 @@ from partialsym.data.folder import folder
 from partialsym.data.hf import hf
 
 
-@pytest.fixture
-def library(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # read when the library is first imported
-    datasets = pytest.importorskip("datasets", reason="needs the extra `hf`")
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def rows(library, labels, start=0, names=("zebra", "<b>ape</b>"), **columns):
     """A data set of images by number, with these labels."""
     features = library.Features({"picture": library.Image(), "kind": library.ClassLabel(names=list(names))})

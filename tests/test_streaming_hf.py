@@ -12,14 +12,6 @@ from partialsym.data.streams import Passes
 
 
 @pytest.fixture
-def library(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # read when the library is first imported
-    datasets = pytest.importorskip("datasets", reason="needs the extra `hf`")
-    datasets.disable_progress_bars()
-    return datasets
-
-
-@pytest.fixture
 def hub(library, tmp_path, monkeypatch):
     """A data set in shards of these sizes, as `load_dataset` streams it; `count`: as many training images, it says."""
 

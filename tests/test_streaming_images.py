@@ -25,14 +25,6 @@ from partialsym.stopping import Preempted
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-@pytest.fixture
-def library(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # read when the library is first imported
-    datasets = pytest.importorskip("datasets", reason="needs the extra `hf`")
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def test_what_is_known_beforehand_is_of_the_first_images(library, tmp_path, monkeypatch):
     place = saved(library, tmp_path / "x", rows(library, 40, labels=[0] * 39 + [1]))
     monkeypatch.setattr(module, "HEAD", 12)

@@ -17,10 +17,13 @@ from partialsym.trainer import precision
 
 def fit(options: Namespace) -> None:
     config = experiment(options)
-    _say(train(config, options.out, resume=options.resume, progress=progress(options)))
+    run = train(config, options.out, resume=options.resume, progress=progress(options))
+    if config.trainer.processes == 1:  # of a job array, too, where variables give it a rank
+        _say(run)
+    else:
+        rank_zero_only(_say)(run)
 
 
-@rank_zero_only
 def _say(run: Run) -> None:
     result = run.result()
     say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")

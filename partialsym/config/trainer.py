@@ -13,8 +13,8 @@ class TrainerConfig:
     Args:
         devices: GPUs of a machine, or processes where it has none.
         num_nodes: machines.
-        strategy: auto takes ddp for several processes. The batch is shared among them and the statistics of BatchNorm
-            are those of all, so that their number changes no result but by rounding.
+        strategy: ddp, the one for several processes, which auto takes too. The batch is shared among them and the
+            statistics of BatchNorm are those of all, so that their number changes no result but by rounding.
     """
 
     devices: int = 1
