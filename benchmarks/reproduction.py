@@ -43,13 +43,13 @@ def departures() -> str:
 
 
 def subsets() -> str:
-    """What each learned layer keeps, the mean over seeds, and which of them keeps least, by seed."""
+    """Where all layers learn, what each keeps, the mean over seeds, and which of them keeps least, by seed."""
     lines = ["| row | kept | layers after lifting | least, by seed | n |", "| --- | --- | --- | --- | --- |"]
     for name in tables():
         for row, results in load_table(name).longest(ROOT / "results" / name).items():
             model = results[0]["config"]["model"]
-            if not model["partial"] or model["group"] == "T2":
-                continue
+            if not model["partial"] or model["group"] == "T2" or model.get("learn", "all") != "all":
+                continue  # nothing to compare
             layers = subset_spread(results)[1:]
             for key in (key for key in layers[0] if key not in ("layer", "group")):
                 values = [[v / (180 if key == "theta_deg" else 1) for v in layer[key]["values"]] for layer in layers]

@@ -1,7 +1,9 @@
 """`benchmarks.soak`: memory that grows is noticed, memory that does not is called flat."""
 
+import gc
 import json
 import math
+import mmap
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,12 +123,14 @@ def run(tmp_path):
     return Run(tmp_path / "run")
 
 
-def leaking(function, elements):
-    """`function`, of which every call keeps so many numbers, 4 bytes each."""
+def leaking(function, size):
+    """`function`, of which every call keeps so many bytes, in pages of its own: never those that earlier tests freed."""
     kept = []
 
     def leak(*args, **options):
-        kept.append(torch.ones(elements))
+        pages = mmap.mmap(-1, size)
+        pages[:: mmap.PAGESIZE] = bytes(len(pages[:: mmap.PAGESIZE]))
+        kept.append(pages)
         return function(*args, **options)
 
     return leak
@@ -136,12 +140,13 @@ def leaking(function, elements):
 def test_predictions_that_leak_are_noticed_and_others_are_not(run, tmp_path, monkeypatch):
     files = soak.pictures(tmp_path / "images")
     assert len(files) > soak.TOGETHER
+    gc.collect()  # what earlier tests have left would go meanwhile
     clean = soak.predicting(run, files, 1700)
     assert (clean["predictions"], clean["alone"], clean["samples"]) == (1700, 100, 25)
-    monkeypatch.setattr(soak, "logits", leaking(soak.logits, 2**18))
+    monkeypatch.setattr(soak, "logits", leaking(soak.logits, 2**20))
     leak = soak.predicting(run, files, 1700)
-    planted = 5 * 4e-6 * 2**18 / 68 * 1e5  # MB in 100,000 predictions: five calls a round of 68
-    assert planted / 3 < leak["slope"]["value"] < 1.1 * planted  # it takes first what earlier tests have freed
+    planted = 5e-6 * 2**20 / 68 * 1e5  # MB in 100,000 predictions: five calls a round of 68
+    assert leak["slope"]["value"] == pytest.approx(planted, rel=0.2)
     assert soak.verdict(leak["slope"]) == "grows"
     assert abs(clean["slope"]["value"]) < planted / 50
 
@@ -150,9 +155,9 @@ def test_predictions_that_leak_are_noticed_and_others_are_not(run, tmp_path, mon
 def test_training_that_leaks_is_noticed_and_other_training_is_not(tmp_path, monkeypatch):
     soak.training(tmp_path / "before", 8, SHORT)
     _, clean = soak.training(tmp_path / "clean", 20, SHORT)
-    monkeypatch.setattr(soak, "train", leaking(soak.train, 2**23))
+    monkeypatch.setattr(soak, "train", leaking(soak.train, 2**25))
     run, leak = soak.training(tmp_path / "leak", 20, SHORT)
-    planted = 4e-6 * 2**23 * leak["runs"] / leak["seconds"] * 3600  # MB in an hour
+    planted = 1e-6 * 2**25 * leak["runs"] / leak["seconds"] * 3600  # MB in an hour
     assert leak["slope"]["value"] == pytest.approx(planted, rel=0.3)
     assert soak.verdict(leak["slope"]) == "grows"
     assert abs(clean["slope"]["value"]) < planted / 4
