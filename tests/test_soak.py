@@ -20,6 +20,13 @@ AT = np.arange(20.0)
 SHORT = replace(soak.CONFIG, training=replace(soak.CONFIG.training, epochs=1))
 
 
+def pages(size):
+    """So many resident bytes, none of them memory that earlier tests have freed."""
+    held = mmap.mmap(-1, size)
+    held[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
+    return held
+
+
 def autoregressive(rho, generator):
     noise = generator.standard_normal(20)
     values = [noise[0] / math.sqrt(1 - rho**2)]
@@ -86,11 +93,13 @@ def test_too_few_samples_are_refused():
 
 
 def test_resident_memory_is_that_of_this_process(monkeypatch):
+    gc.collect()
     before = soak.resident()
-    held = torch.ones(2**26)  # 268 MB
-    assert soak.resident() - before == pytest.approx(4e-6 * len(held), rel=0.1)
-    assert soak.resident(peak=True) >= soak.resident()
-    del held
+    held = pages(2**28)
+    now = soak.resident()
+    assert now - before == pytest.approx(1e-6 * len(held), rel=0.1)
+    assert soak.resident(peak=True) >= now
+    held.close()
     assert soak.resident() - before < 30
     monkeypatch.setattr(soak, "Path", lambda name: Path("/nowhere"))
     with pytest.raises(OSError, match=r"no /proc/self/status on .*: RSS is read on Linux alone"):
@@ -124,13 +133,11 @@ def run(tmp_path):
 
 
 def leaking(function, size):
-    """`function`, of which every call keeps so many bytes, in pages of its own: never those that earlier tests freed."""
+    """`function`, of which every call keeps so many bytes."""
     kept = []
 
     def leak(*args, **options):
-        pages = mmap.mmap(-1, size)
-        pages[:: mmap.PAGESIZE] = bytes(len(pages[:: mmap.PAGESIZE]))
-        kept.append(pages)
+        kept.append(pages(size))
         return function(*args, **options)
 
     return leak
