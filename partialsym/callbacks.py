@@ -99,10 +99,10 @@ class Keeper(Callback):
 
     def _asked(self, trainer: lightning.Trainer) -> bool:
         """Whether any process is to stop: then all do, at the same step."""
-        caught = self.preemption.caught
-        if trainer.strategy.reduce_boolean_decision(bool(caught), all=False):
-            self.preemption.caught = caught or signal.SIGTERM
-        return bool(self.preemption.caught)
+        asked = trainer.strategy.reduce_boolean_decision(bool(self.preemption.caught), all=False)
+        if asked:
+            self.preemption.caught = self.preemption.caught or signal.SIGTERM
+        return asked  # not what was caught since: no other process knows of that
 
 
 class Bar(TQDMProgressBar):

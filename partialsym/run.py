@@ -63,7 +63,9 @@ class Run:
         return Experiment.from_dict(read_yaml(path))
 
     def result(self) -> dict[str, Any]:
-        """Raises FileNotFoundError where the run has not finished, ValueError where its result is damaged."""
+        """Raises FileNotFoundError where there is no finished run, ValueError where its result is damaged."""
+        if not self.finished and not (self.folder / "config.yaml").is_file():
+            raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
         if not self.finished:
             raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
         return read_result(self.folder / "result.json")

@@ -153,7 +153,7 @@ def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
         data = load(name, root, **split)
     elif config.source == "folder":
         check("data.root", root, bool(root), "the folder of the images")
-        data = folder(str(root), **own)
+        data = replace(folder(str(root), **own), name=name)
     else:
         data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
     return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)

@@ -62,6 +62,7 @@ def test_one_piece_on_disk_is_divided_as_a_folder_is(library, tmp_path):
     assert counts(expected) == {"train": [9, 4], "validation": [1, 1], "test": [10, 5]}
     for name in ("saved", "dict"):
         data = hf(str(tmp_path / name), size=(6, 6), fit="crop", channels=1, test=0.5, split_seed=3)
+        assert data.name == name
         for which in SPLITS:
             assert torch.equal(getattr(data, which).images, getattr(expected, which).images)
             assert torch.equal(getattr(data, which).originals, getattr(expected, which).originals)

@@ -79,6 +79,13 @@ def test_probabilities_as_text_csv_and_json_agree(trained, capsys):
         assert f"{row['probabilities'][row['class']]:.4f}" in said["text"]
 
 
+def test_a_folder_may_be_called_otherwise(tmp_path):
+    root = flat(tmp_path / "images", a=12, b=9)
+    options = ["--data.name", "tiles of May", "--data.size", "12"]
+    _, run = fit(tmp_path, "named", "--data", "folder", "--data.root", str(root), *options)
+    assert run.result()["data"] == "tiles of May"
+
+
 def test_every_bad_file_is_listed_on_a_line_of_its_own(tmp_path, capsys):
     root = flat(tmp_path / "bad", a=4, b=4)
     (root / "a" / "broken.png").write_bytes(png(0)[:60])
@@ -99,6 +106,11 @@ def test_a_saved_hugging_face_data_set_is_trained_on(tmp_path, monkeypatch):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["x", "y"])})
     content = {"image": [{"bytes": png(i, (12, 12)), "path": None} for i in range(20)], "label": [0, 1] * 10}
     datasets.Dataset.from_dict(content, features=features).save_to_disk(str(tmp_path / "saved"))
-    status, run = fit(tmp_path, "hf", "--data", "hf", "--data.name", str(tmp_path / "saved"))
+    monkeypatch.chdir(tmp_path)
+    status, run = fit(tmp_path, "hf", "--data", "hf", "--data.name", "saved")
     assert status == 0
     assert run.result()["images"]["train"] == 14
+    assert run.result()["data"] == "saved"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", str(run.folder)]) == 0

@@ -1,11 +1,13 @@
 """Several processes that train together: what one would see, learn and keep."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,8 +24,11 @@ from processes import (
 )
 from training import TINY, same, weights
 
+from partialsym.callbacks import Keeper
 from partialsym.config import ConfigError, Experiment, TrainerConfig, TrainingConfig
 from partialsym.densities import Uniform
+from partialsym.run import Run
+from partialsym.stopping import Preemption
 from partialsym.train import run_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -187,6 +192,23 @@ def test_a_bound_of_theta_looks_at_the_gradient_of_all_processes():
         density.raw.grad, density.summed = None, lambda gradient, others=others: gradient + others
         (-density.theta()).backward()  # alone it leads out
         assert bool(density.raw.grad) is passes
+
+
+def test_a_signal_while_processes_agree_waits_for_the_next_step(tmp_path):
+    preemption, run, saved = Preemption("it"), Run(tmp_path), []
+
+    def agree(decision, all):
+        preemption.caught = signal.SIGTERM  # the others have been told already
+        return decision
+
+    strategy = SimpleNamespace(reduce_boolean_decision=agree)
+    trainer = SimpleNamespace(is_last_batch=False, strategy=strategy, save_checkpoint=saved.append)
+    keeper = Keeper(run, preemption)
+    keeper.on_train_batch_end(trainer)
+    assert saved == []
+    with pytest.raises(KeyboardInterrupt):
+        keeper.on_train_batch_end(trainer)
+    assert saved == [run.checkpoint]
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():

@@ -8,6 +8,7 @@ from training import TINY, run
 
 from partialsym.behaviour import behaviour
 from partialsym.cli import main
+from partialsym.config import Experiment
 from partialsym.freezing import freeze
 from partialsym.report import report
 from partialsym.report.gathering import gather
@@ -86,10 +87,13 @@ def test_a_damaged_behaviour_is_left_out_too(tmp_path, out):
 
 
 def test_unfinished_run_is_refused_and_nothing_written(tmp_path, out):
-    done = write_run(tmp_path, result(), behaved())
+    done, begun = write_run(tmp_path, result(), behaved()), Run(tmp_path / "e2" / "seed7")
+    begun.begin(Experiment("e2", seed=7))
     for target in (out, tmp_path / "folder"):
         with pytest.raises(FileNotFoundError, match="has not finished"):
-            report([done, Run(tmp_path / "e2" / "seed7")], target)
+            report([done, begun], target)
+        with pytest.raises(FileNotFoundError, match="is not a run folder"):
+            report([done, Run(tmp_path / "e2" / "seed8")], target)
         with pytest.raises(ValueError, match="no runs"):
             report([], target)
         assert not target.exists()

@@ -61,7 +61,6 @@ def ask(
     workers = default_workers() if workers is None else workers
     check("workers", workers, workers >= 1, "at least 1")
     check("data.stream", data.stream, not data.stream or data.source != "hf", "false: a question is of all images")
-    data = _found_again(data)
     images = load_data(replace(data, train_images=None))
     question = Question.of(data, group, Path(out), images)
     if question.plan is not None:
@@ -83,12 +82,6 @@ def ask(
     runs = [(config, run_folder(config, question.folder)) for config in experiments]
     done = sorted((order.index(config.name), config.seed, run) for config, run in runs if run.finished)
     return question, [run for *_, run in done]
-
-
-def _found_again(data: DataConfig) -> DataConfig:
-    """A saved Hugging Face data set by its whole path: from elsewhere a relative one would be looked up on the Hub."""
-    place = Path(data.name or "").expanduser()
-    return replace(data, name=str(place.resolve())) if data.source == "hf" and data.name and place.is_dir() else data
 
 
 def _evaluated(data: Dataset) -> int:

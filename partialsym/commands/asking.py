@@ -59,7 +59,7 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
     steps = plan.steps(images["train"])
     part = "" if plan.images is None else ", a part of those there are"
     return (
-        f"Which rotations and mirrorings leave the classes of {question.data.name!r} as they are? Asked of "
+        f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
         f"{WORDS[question.group]}.\n\n"
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
         f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "

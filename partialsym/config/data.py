@@ -93,9 +93,12 @@ class DataConfig:
             one_of("data.augment", name, AUGMENTATIONS)
 
     def complete(self) -> "DataConfig":
-        """With a name."""
+        """With a name: of a saved Hugging Face data set its whole path, which holds wherever it is read from."""
+        if self.source == "hf":
+            check("data.name", self.name, bool(self.name), "that of the Hugging Face data set")
+            place = Path(str(self.name)).expanduser()
+            return replace(self, name=str(place.resolve())) if place.is_dir() else self
         if self.name is not None:
             return self
-        check("data.name", None, self.source != "hf", "that of the Hugging Face data set")
         check("data.root", self.root, self.source == "named" or bool(self.root), "the folder of the images")
         return replace(self, name="MNIST6-180" if self.source == "named" else Path(str(self.root)).resolve().name)

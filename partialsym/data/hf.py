@@ -37,7 +37,7 @@ def hf(
     out. Classes in the order of its labels. `size` to `split_seed`: see `folder`, which treats the images alike.
 
     Args:
-        name: the data set; an existing folder is never looked up on the Hub.
+        name: the data set; an existing folder is never looked up on the Hub, and its last part names the images.
         config: its configuration, where it has several.
         root: folder of downloads; by default that of `datasets`.
         image: column of images, by default the only one of type Image.
@@ -69,28 +69,35 @@ def hf(
     rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
     parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
     classes = tuple(features[of_labels].names)
+    called = place.name if (place := _folder(name)) else name
     if not stream:
-        return gather(name, classes, parts, how)
-    flow = Stream(name, rows["train"], how, workers=workers)
-    data = gather(name, classes, {**parts, "train": flow.head()}, how, head=True)
+        return gather(called, classes, parts, how)
+    flow = Stream(called, rows["train"], how, workers=workers)
+    data = gather(called, classes, {**parts, "train": flow.head()}, how, head=True)
     return StreamedDataset(**vars(data), stream=replace(flow, shape=(data.channels, *data.size)))
 
 
 def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, stream: bool) -> Any:
     datasets = extra("datasets", "hf", "a Hugging Face data set")
-    place = Path(name).expanduser()
+    place = _folder(name)
     try:
-        if place.is_dir():
+        if place:
             return datasets.load_from_disk(str(place))
         options = {"streaming": True} if stream else {}
         return datasets.load_dataset(name, config, cache_dir=None if root is None else os.fspath(root), **options)
     except FileNotFoundError as error:
-        hint = " (images in folders of their own: data source `folder`)" * place.is_dir()
+        hint = " (images in folders of their own: data source `folder`)" * bool(place)
         raise FileNotFoundError(f"{_line(error)}{hint}") from None
     except (OSError, ImportError):
         raise
     except Exception as error:  # the library's own are of no common type
         raise ValueError(f"{name} cannot be loaded: {_line(error)}") from None
+
+
+def _folder(name: str) -> Path | None:
+    """Where a data set of that name is saved."""
+    place = Path(name).expanduser()
+    return place.resolve() if place.is_dir() else None
 
 
 def _line(error: Exception) -> str:
