@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_calibration_error
 
-from partialsym.config import Experiment
+from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset, Split
 from partialsym.data.folder import imbalance
 from partialsym.freezing import kept
@@ -66,10 +66,10 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     return found
 
 
-def images_evaluated(data: Dataset, draws: int = DRAWS) -> int:
+def images_evaluated(config: DataConfig, data: Dataset, draws: int = DRAWS) -> int:
     """How many images `evaluation` passes through a model, at most, but for those of validation and recalibration."""
     test = len(data.test)
-    paired = data.name.endswith(("-180", "-M"))
+    paired = config.source == "named" and data.name.endswith(("-180", "-M"))
     probed = 0 if data.probe is None else len(data.probe) * 4 * len(ANGLES)
     return 2 * test + draws * min(test, SAMPLED) + paired * (1 + len(ANGLES)) * test + probed
 

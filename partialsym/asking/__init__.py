@@ -69,10 +69,8 @@ def ask(
     try:
         with pool(workers) as executor:
             if question.plan is None:
-                train = question.data.train_images or len(images.train)
-                spend = Budget(
-                    deadline - time.time(), seeds, workers, train, len(images.validation), _evaluated(images)
-                )
+                train, after = question.data.train_images or len(images.train), _evaluated(question.data, images)
+                spend = Budget(deadline - time.time(), seeds, workers, train, len(images.validation), after)
                 question = question.planned(_plan(executor, spend, group, shape))
             experiments = question.experiments(shape, seeds)
             _train(executor, question, experiments, images, deadline)
@@ -84,10 +82,10 @@ def ask(
     return question, [run for *_, run in done]
 
 
-def _evaluated(data: Dataset) -> int:
+def _evaluated(config: DataConfig, data: Dataset) -> int:
     """Images a run evaluates after its training: in `evaluation`, with one draw, and in `behaviour`."""
     return (
-        images_evaluated(data, draws=1)
+        images_evaluated(config, data, draws=1)
         + min(len(data.test), ANSWERED)
         + 2 * len(ANGLES) * TURNED
         + 4 * len(TURNS) * COMPARED
