@@ -53,9 +53,7 @@ class Run:
 
     def config(self) -> Experiment:
         """Raises FileNotFoundError where the folder is no run, ConfigError where its config does not hold."""
-        path = self.folder / "config.yaml"
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
+        path = self._settings()
         with open(path, "rb") as file:
             found = re.match(rb"# format (\d+)\n", file.read(64))
         if found and int(found[1]) != FORMAT:  # those of the first release have none
@@ -64,11 +62,16 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """Raises FileNotFoundError where there is no finished run, ValueError where its result is damaged."""
-        if not self.finished and not (self.folder / "config.yaml").is_file():
-            raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
         if not self.finished:
+            self._settings()
             raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
         return read_result(self.folder / "result.json")
+
+    def _settings(self) -> Path:
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.folder} is not a run folder: there is no config.yaml in it.")
+        return path
 
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, from metrics.csv; raises ValueError where it is damaged."""
