@@ -63,7 +63,7 @@ def on(machines, **training):
     return replace(TINY, training=training, trainer=TrainerConfig(1, machines))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_process_speaks_whatever_its_number_in_a_job(tmp_path):
     config = on(1, epochs=1)
     [(code, said, errors)] = ended(begin(slurm, tmp_path, config, ranks=[1]))
