@@ -152,7 +152,7 @@ def test_predictions_that_leak_are_noticed_and_others_are_not(run, tmp_path, mon
     monkeypatch.setattr(soak, "logits", leaking(soak.logits, 2**20))
     leak = soak.predicting(run, files, 1700)
     planted = 5e-6 * 2**20 / 68 * 1e5  # MB in 100,000 predictions: five calls a round of 68
-    assert leak["slope"]["value"] == pytest.approx(planted, rel=0.2)
+    assert leak["slope"]["value"] == pytest.approx(planted, rel=0.1)
     assert soak.verdict(leak["slope"]) == "grows"
     assert abs(clean["slope"]["value"]) < planted / 50
 
