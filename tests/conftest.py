@@ -3,8 +3,15 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: threads of torch would fight, in sub-processes too
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import gc
+
 import pytest
 import torch
+
+
+def pytest_collection_finish():
+    """What is imported stays: every later collection, each run's own among them, need not walk it."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,14 @@ def gradients(model, step, tensors, bf16):
     return loss, grads
 
 
-@pytest.mark.parametrize(("name", "bf16"), [*((name, False) for name in NETWORKS), ("SE2", True)])
+@pytest.mark.parametrize(
+    ("name", "bf16"),
+    [
+        ("SE2", False),
+        ("E2", False),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (("C4", False), ("CNN13", False), ("SE2", True))),
+    ],
+)
 def test_the_whole_step_is_one_graph_for_every_batch_size(name, bf16):
     """With penalties; other sizes, temperatures and an evaluation in between compile nothing anew."""
     model = NETWORKS[name]()

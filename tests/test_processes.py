@@ -31,7 +31,10 @@ from partialsym.run import Run
 from partialsym.stopping import Preemption
 from partialsym.train import run_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.xdist_group("processes"),  # one worker trains what all look at
+]
 
 
 def on(processes, config=TINY, **training):

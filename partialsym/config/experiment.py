@@ -4,13 +4,17 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from partialsym.checks import ConfigError, check
 from partialsym.config.data import DataConfig
 from partialsym.config.model import ModelConfig
 from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,24 @@ class Experiment:
         Raises:
             ConfigError: unknown keys, wrong types, values out of range.
         """
-        from jsonargparse import ArgumentParser
-
         check_keys(cls, tree)
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls)
+        parser = _parser()
         try:
             return cls(**vars(parser.instantiate(parser.parse_object(dict(tree)))))
         except ConfigError:
             raise
         except Exception as error:  # jsonargparse raises several kinds
             raise ConfigError(" ".join(str(error).split())) from None
+
+
+@cache
+def _parser() -> "ArgumentParser":
+    """Made once: making it costs as much as parsing with it."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment)
+    return parser
 
 
 def keys_of(cls: type) -> Iterator[str]:
