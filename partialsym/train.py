@@ -14,7 +14,7 @@ import lightning
 import torch
 from torch import nn
 
-from partialsym.callbacks import Keeper, read_checkpoint
+from partialsym.callbacks import read_checkpoint
 from partialsym.checks import check
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, augmentation, batched, load
@@ -82,7 +82,7 @@ def train(
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     preemption, guard = Preemption(run.folder), Guard(config.training.diverged == "skip")
-    trainer = trainer_of(config, run, [guard, Keeper(run, preemption)], progress)
+    trainer = trainer_of(config, run, preemption, [guard], progress)
     leads = trainer.is_global_zero
     if run.finished if not leads else _finished(run, config, resume, alter):
         return run

@@ -11,18 +11,35 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from partialsym.callbacks import AtomicCheckpoints, Bar, Checkpoint
+from partialsym.callbacks import AtomicCheckpoints, Bar, Checkpoint, Keeper
 from partialsym.checks import ConfigError
 from partialsym.config import Experiment
 from partialsym.parallel import SharedSums
 from partialsym.run import Run
+from partialsym.stopping import Preemption
 
 
-def trainer(config: Experiment, run: Run, callbacks: Sequence[Callback], progress: bool = False) -> lightning.Trainer:
+class Together(DDPStrategy):
+    """DDP that takes the signals back before it waits for the other processes: Lightning, which has taken SIGTERM just
+    before they meet first, would talk to them from within the signal."""
+
+    def __init__(self, preemption: Preemption) -> None:
+        super().__init__()
+        self.preemption = preemption
+
+    def barrier(self, *args: Any, **kwargs: Any) -> None:
+        self.preemption.listen()
+        super().barrier(*args, **kwargs)
+
+
+def trainer(
+    config: Experiment, run: Run, preemption: Preemption, callbacks: Sequence[Callback], progress: bool = False
+) -> lightning.Trainer:
     """The Trainer of an experiment, of this process's rank where several train together: started by Lightning, or by
     torchrun or SLURM, whose variables it finds.
 
     Args:
+        preemption: what stops it.
         callbacks: called before the checkpoints are written.
     Raises:
         ConfigError: the devices asked for are not there.
@@ -30,7 +47,9 @@ def trainer(config: Experiment, run: Run, callbacks: Sequence[Callback], progres
     for name in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     settings, folder = config.training, run.checkpoint.parent
-    best = [Checkpoint(folder, "best", best=True)] if settings.select == "best" else []
+    written = [Checkpoint(folder, "last")]
+    if settings.select == "best":
+        written = [Checkpoint(folder, "best", best=True), *written]  # before the last, which keeps its state
     try:
         found = lightning.Trainer(
             max_epochs=settings.epochs,
@@ -38,11 +57,10 @@ def trainer(config: Experiment, run: Run, callbacks: Sequence[Callback], progres
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=config.trainer.devices,
             num_nodes=config.trainer.num_nodes,
-            **_processes(config.trainer.processes),
+            **_processes(config.trainer.processes, preemption),
             use_distributed_sampler=False,  # batches are shared by `Order`
             logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
-            # best before last, which keeps its state
-            callbacks=[*callbacks, *best, Checkpoint(folder, "last"), *([Bar()] if progress else [])],
+            callbacks=[*callbacks, Keeper(run, preemption), *written, *([Bar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -55,11 +73,11 @@ def trainer(config: Experiment, run: Run, callbacks: Sequence[Callback], progres
     return found
 
 
-def _processes(count: int) -> dict[str, Any]:
+def _processes(count: int, preemption: Preemption) -> dict[str, Any]:
     """How so many processes train. One is one under SLURM, too."""
     if count == 1:
         return {"plugins": [AtomicCheckpoints(), LightningEnvironment()]}
-    return {"strategy": "ddp", "plugins": [AtomicCheckpoints(), SharedSums()]}
+    return {"strategy": Together(preemption), "plugins": [AtomicCheckpoints(), SharedSums()]}
 
 
 def precision(setting: str) -> str:

@@ -8,6 +8,7 @@ import socket
 from contextlib import contextmanager
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from partialsym.data import Resident
@@ -75,6 +76,18 @@ def _at(step, rank, act):
 
 def signal_the_second():
     _at(4, 1, lambda loss: os.kill(os.getpid(), signal.SIGTERM) or loss)
+
+
+def signal_the_second_before_the_first_step():
+    """Where all wait for all, once Lightning has taken the signals."""
+    before = DDPStrategy.barrier
+
+    def barrier(self, name=None):
+        if name == "run-stage" and self.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        before(self, name)
+
+    DDPStrategy.barrier = barrier
 
 
 def kill_the_second():

@@ -1,6 +1,7 @@
 """Real processes, killed at random moments and at every step of every file they write; real disks that refuse."""
 
 import ctypes
+import math
 import multiprocessing
 import os
 import random
@@ -46,16 +47,15 @@ def start(processes, config, out):
 
 @pytest.fixture(scope="module")
 def whole(processes, tmp_path_factory):
-    """A run that nothing happened to, in a process of its own, and how many seconds it took."""
-    out = tmp_path_factory.mktemp("whole")
-    for _ in range(2):  # the first one also starts the server
-        process = start(processes, CONFIG, out / "timed")
+    """A run that nothing happened to, in a process of its own, and how many seconds it takes at the least."""
+    out, seconds = tmp_path_factory.mktemp("whole"), math.inf
+    for i in range(4):  # the first one also starts the server, any may meet other work on the machine
+        process = start(processes, CONFIG, out / str(i))
         begun = time.monotonic()
         process.join()
-        seconds = time.monotonic() - begun
-        out = out / "again"
-    assert process.exitcode == 0
-    return run_folder(CONFIG, out.parent / "timed"), seconds
+        seconds = min(seconds, time.monotonic() - begun)
+        assert process.exitcode == 0
+    return run_folder(CONFIG, out / "0"), seconds
 
 
 def assert_equal(found, whole):

@@ -18,6 +18,7 @@ from processes import (
     forget_statistics,
     kill_the_second,
     signal_the_second,
+    signal_the_second_before_the_first_step,
     spoil_the_second,
     start,
     together,
@@ -126,6 +127,14 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_bit_for_bi
     assert held["global_step"] == 5  # within the second epoch of three steps
     rest = together(on(2), tmp_path, resume=True)
     assert rest[0]["epochs"] == pair[0][0]["epochs"][1:]
+    assert same(weights(run_folder(TINY, tmp_path)), weights(run_folder(TINY, pair[1])))
+
+
+@pytest.mark.long
+def test_a_signal_to_one_process_before_the_first_step_stops_all(pair, tmp_path):
+    assert ended(start(on(2), tmp_path, signal_the_second_before_the_first_step), 60) == [1, 1]
+    assert not run_folder(TINY, tmp_path).checkpoint.exists()
+    together(on(2), tmp_path, resume=True)
     assert same(weights(run_folder(TINY, tmp_path)), weights(run_folder(TINY, pair[1])))
 
 
