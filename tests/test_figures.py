@@ -74,6 +74,13 @@ def test_groups_without_numbers_and_groups_together():
     assert len(figure.axes) == 4 * len(LAYERS)
 
 
+@pytest.mark.parametrize("rows", [1, 24])
+def test_rows_fill_the_figure(rows):
+    figure = subsets({f"row {i}": [result("SE2")] for i in range(rows)})
+    below = min(axes.get_position().y0 for axes in figure.axes) * figure.get_figheight()
+    assert 0.3 < below < 0.6  # inches: room for a line of explanation
+
+
 def test_seeds_of_different_models_are_refused():
     with pytest.raises(ValueError, match="different groups"):
         subsets({"mixed": [result("SE2"), result("E2")]})

@@ -14,6 +14,7 @@ from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, bl
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
 CELL, MARGIN = 1.45, 0.3  # inches
+ABOVE, BELOW = 0.26, 0.1  # a row: its name, and air
 
 
 def subsets(results: Results) -> Figure:
@@ -32,20 +33,20 @@ def subsets(results: Results) -> Figure:
     heights = [CELL * max(map(height, row.values()), default=1.0) for row in rows.values()]
     notes = explain([cell for row in rows.values() for cell in row.values()])
     width = max(CELL * len(layers), 3.6) + 2 * MARGIN
-    tall = 0.45 + sum(h + 0.4 for h in heights) + 0.17 * len(notes) + 0.15
+    tall = 0.5 + sum(h + ABOVE + BELOW for h in heights) + 0.17 * len(notes) + 0.15
     figure = blank(width, tall)
     for column, layer in enumerate(layers):
         write(figure, (MARGIN + CELL * (column + 0.5)) / width, 1 - 0.25 / tall, layer, size=8, color=GREY, ha="center")
     top = tall - 0.4
     for (name, row), h in zip(rows.items(), heights, strict=True):
         write(figure, MARGIN / width, (top - 0.15) / tall, name, size=9, weight="bold")
-        top -= h + 0.26
+        top -= h + ABOVE
         for layer, cell in row.items():
             left = MARGIN + CELL * layers.index(layer)
             axes = figure.add_axes((left / width, top / tall, CELL / width, h / tall))
             axes.set_gid(f"{name} {layer}")
             draw_dial(axes, cell, h / CELL)
-        top -= 0.1
+        top -= BELOW
     for i, note in enumerate(notes):
         write(figure, MARGIN / width, (0.15 + 0.17 * (len(notes) - 1 - i)) / tall, note, size=7, color=GREY)
     return figure
