@@ -24,11 +24,11 @@ def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
     everything = "| | precision | value | 95 % interval | required |\n| --- | --- | --- | --- | --- |\n"
     for row in rows:
         everything += f"| {row['name']} | {row['precision']} | {_value(row)} | {_interval(row)} | {_target(row)} |\n"
-    short = "| against the plain CNN | precision | quotient | required |\n| --- | --- | --- | --- |\n"
+    short = "| against the dense twin | precision | quotient | required |\n| --- | --- | --- | --- |\n"
     for row in rows:
         if row["target"] and row["unit"] != "s" and not row["name"].startswith("growth"):
             short += f"| {row['name']} | {row['precision']} | {_value(row)} | {_target(row)} |\n"
-    about = _about(rows[0], f"{rows[0]['machine']['threads']} threads")
+    about = _about(rows, f"{rows[0]['machine']['threads']} threads")
     return {
         ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}",
         ROOT.parent / "README.md": f"{short}\n{about}\n",
@@ -37,17 +37,19 @@ def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
 
 def processes(rows: list[dict[str, Any]]) -> dict[Path, str]:
     """The same of the benchmark of two processes."""
-    table = "| | two processes, s | one, s | quotient | 95 % interval |\n| --- | --- | --- | --- | --- |\n"
+    table = "| | precision | two processes, s | one, s | quotient | 95 % interval |\n| --- |" + " --- |" * 5 + "\n"
     for row in rows:
         seconds = f"{row['ours']:.3g} | {row['twin']:.3g}"
-        table += f"| {row['name']} | {seconds} | {row['value']:.3g} | {_interval(row)} |\n"
-    return {ROOT.parent / "docs" / "processes.md": f"{table}\n{_about(rows[0], 'a core each')}"}
+        table += f"| {row['name']} | {row['precision']} | {seconds} | {row['value']:.3g} | {_interval(row)} |\n"
+    return {ROOT.parent / "docs" / "processes.md": f"{table}\n{_about(rows, 'a core each')}"}
 
 
-def _about(row: dict[str, Any], how: str) -> str:
-    git = row["git"]
-    about = f"{row['machine']['processor']}, {how}, bf16 by {row['machine']['bf16']}, torch {row['torch']}"
-    return f"{about}, commit {(git['commit'] or 'unknown')[:7]}{', edited' * bool(git['dirty'])}."
+def _about(rows: list[dict[str, Any]], how: str) -> str:
+    row, git = rows[0], rows[0]["git"]
+    if any(row["precision"] == "bf16" for row in rows):
+        how += f", bf16 by {row['machine']['bf16']}"
+    commit = (git["commit"] or "unknown")[:7] + ", edited" * bool(git["dirty"])
+    return f"{row['machine']['processor']}, {how}, torch {row['torch']}, commit {commit}."
 
 
 def _value(row: dict[str, Any]) -> str:

@@ -220,7 +220,7 @@ def _demo(parser: ArgumentParser) -> None:
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "fit": (_fit, "Train one experiment and evaluate it on the test split."),
     "ask": (_ask, "Which symmetries do these images have? Trains plain, full and partial networks and compares them."),
-    "cost": (_cost, "What a training step of a config costs, beside a plain CNN of the same shapes; trains nothing."),
+    "cost": (_cost, "What a training step of a config costs, beside its dense twin; trains nothing."),
     "check": (_check, "Whether a run folder is as it was written: hashes, formats, and that its files agree."),
     "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
     "report": (_report, "One page on some runs: the verdict, accuracies, answers to turned images, learned subsets."),

@@ -76,7 +76,7 @@ def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs
 
 def beside(ours: Cost, twin: Cost) -> list[str]:
     """Both as a table, in lines."""
-    lines = [f"{'a training step':<22}{'this network':>16}{'plain CNN':>16}{'quotient':>10}"]
+    lines = [f"{'a training step':<22}{'this network':>16}{'dense twin':>16}{'quotient':>10}"]
     for name, a, b, unit, suffix in (
         ("parameters", ours.parameters, twin.parameters, 1e6, "M"),
         ("operations", ours.operations, twin.operations, 1e9, "G"),

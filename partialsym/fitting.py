@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from partialsym import penalty
 from partialsym.compiling import compiled
 from partialsym.config import TrainingConfig
-from partialsym.densities import AlgebraDensity, ComponentDensity, set_temperature
+from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
 
@@ -175,16 +175,17 @@ def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Ten
     """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached."""
 
     def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        scores = model(images)
-        loss = entropy = F.cross_entropy(scores, labels)
-        if config.kernel_norm:
-            loss = loss + config.kernel_norm * penalty.kernel_norm(model)
-        if config.monotonic:
-            loss = loss + config.monotonic * penalty.monotonic(model)
-        if config.width:
-            loss = loss - config.width * penalty.width(model)
-        if config.haar:
-            loss = loss + config.haar * penalty.haar_divergence(model)
+        with one_theta(model):
+            scores = model(images)
+            loss = entropy = F.cross_entropy(scores, labels)
+            if config.kernel_norm:
+                loss = loss + config.kernel_norm * penalty.kernel_norm(model)
+            if config.monotonic:
+                loss = loss + config.monotonic * penalty.monotonic(model)
+            if config.width:
+                loss = loss - config.width * penalty.width(model)
+            if config.haar:
+                loss = loss + config.haar * penalty.haar_divergence(model)
         return loss, entropy.detach(), scores.detach()
 
     return run

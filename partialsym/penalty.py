@@ -1,5 +1,7 @@
 """Penalties a training may add to its loss. Each evaluates the model itself; none reads what a forward left behind."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,20 +31,24 @@ def monotonic(model: nn.Module) -> Tensor:
 def width(model: nn.Module) -> Tensor:
     """Σ θ over the learned intervals: a reward, to be subtracted from the loss (Benton et al. 2020). A scalar.
 
-    At θ = 1 its gradient is 0: nothing pushes beyond the whole group. 0 for a model without a learned interval.
+    At θ = 1 its gradient is 0: nothing pushes beyond the whole group. Beside a loss, `densities.one_theta` lets the two
+    count together there. 0 for a model without a learned interval.
     """
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
     return torch.stack(theta).sum() if theta else torch.zeros(())
 
 
 def haar_divergence(model: nn.Module) -> Tensor:
-    """Σ over the learned densities of KL(p ‖ Haar) = −log(the share of the group that p keeps). A scalar ≥ 0.
+    """Σ over the learned densities of KL(p ‖ Haar) = −log θ + log C + Σ_c p(c) log p(c). A scalar ≥ 0.
 
-    The share is θ · (1 + Σ P(c)) / components, that of the expected set; 0 where a density keeps its whole group.
+    p(c) = P(c) / Σ P over the C components, the identity's P being 1: the density of one element. 0 where it is Haar's.
     """
-    shares = []
+    found = []
     for density in (m for m in model.modules() if isinstance(m, Density) and next(m.parameters(), None) is not None):
-        component, kept = density.component, len(density.group.components)
-        count = 1 + component.logits.sigmoid().sum() if isinstance(component, Bernoulli) else len(density.components)
-        shares.append(density.algebra.theta() * count / kept)
-    return -torch.stack(shares).log().sum() if shares else torch.zeros(())
+        component = density.component
+        mass = density.components.new_ones(len(density.components))
+        if isinstance(component, Bernoulli):
+            mass = torch.cat([mass[:1], component.logits.sigmoid()])
+        entropy = torch.special.entr(mass / mass.sum()).sum()
+        found.append(math.log(len(density.group.components)) - entropy - density.algebra.theta().log())
+    return torch.stack(found).sum() if found else torch.zeros(())

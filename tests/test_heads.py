@@ -209,6 +209,24 @@ def test_the_width_reward_widens_and_pushes_nothing_out():
     assert max(p.item() for p in theta.values()) < 1.11
 
 
+def test_at_the_whole_circle_loss_and_reward_count_together():
+    model = GResNet("SE2", width=2, samples=4, kernel_size=3, classes=2)
+    images, labels = torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
+    theta = [p for key, p in model.named_parameters() if key.endswith("algebra.raw")]
+
+    def gradients(start, weight):
+        torch.manual_seed(0)
+        for parameter in theta:
+            parameter.data.fill_(start)
+        loss, *_ = objective(model, TrainingConfig(width=weight))(images, labels)
+        return torch.stack(torch.autograd.grad(loss, theta))
+
+    inside = gradients(1 - 1e-6, 0.0)
+    weight = float(inside.max()) / 2
+    assert weight > 0
+    torch.testing.assert_close(gradients(1.0, weight), (inside - weight).relu(), rtol=1e-3, atol=1e-3 * weight)
+
+
 def test_augerinos_theta_is_no_layers_in_the_monotonic_penalty():
     model = Augerino(GResNet("SE2", width=2, samples=4, kernel_size=3), "SE2")
     model.density.algebra.raw.data.fill_(0.2)

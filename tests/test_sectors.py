@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Categorical, kl_divergence
 from training import TINY, run
 
 from partialsym import GCNN13, GResNet, penalty
@@ -69,7 +70,7 @@ def test_the_last_layer_alone_may_learn():
         GResNet("SE2", learn="first")
 
 
-def test_the_divergence_from_haar_is_that_of_the_share_kept():
+def test_the_divergence_from_haar_is_that_of_the_density_of_one_element():
     model = GResNet("E2", width=2, kernel_size=3, hidden=4, samples=4)
     with torch.no_grad():
         for module in model.modules():
@@ -78,10 +79,14 @@ def test_the_divergence_from_haar_is_that_of_the_share_kept():
             elif isinstance(module, Bernoulli):
                 module.logits.fill_(0.0)
     loss = penalty.haar_divergence(model)
-    assert float(loss.detach()) == pytest.approx(-5 * np.log(0.5 * 0.75))
+    components = (Categorical(torch.tensor(probs)) for probs in ([2 / 3, 1 / 3], [1 / 2, 1 / 2]))
+    angles = (torch.distributions.Uniform(-width * np.pi, width * np.pi) for width in (0.5, 1.0))
+    expected = sum(float(kl_divergence(*pair)) for pair in (components, angles))
+    assert float(loss.detach()) == pytest.approx(5 * expected)
     loss.backward()
     assert float(model.last.codomain.algebra.raw.grad) == pytest.approx(-2)  # descent widens
-    assert float(model.last.codomain.component.logits.grad) == pytest.approx(-0.25 / 1.5)
+    p = 1 / 3  # of the mirroring: dKL/dp = log(p / (1 − p)), dp/dP = (1 − p)², dP/dlogit = 1/4
+    assert float(model.last.codomain.component.logits.grad) == pytest.approx(np.log(0.5) * (1 - p) ** 2 / 4)
     assert float(penalty.haar_divergence(GResNet("SE2", partial=False, width=2))) == 0
     assert float(penalty.haar_divergence(GResNet("SE2", width=2)).detach()) == pytest.approx(0, abs=1e-6)
 

@@ -51,7 +51,7 @@ def cost(options: Namespace) -> None:
         f"batch {len(images)}, {used}, {where}, median of {options.pairs} steps; an epoch is {steps} steps, "
         f"{steps * ours.seconds / 60:.3g} minutes without the optimiser"
     )
-    say("plain CNN: ordinary convolutions with the same channels times elements; neither is compiled")
+    say("dense twin: a plain CNN with the same channels times elements; neither is compiled")
 
 
 def demo(options: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from partialsym.densities.algebra import DiracAlgebra, HaarAlgebra, Uniform
+from partialsym.densities.algebra import DiracAlgebra, HaarAlgebra, Uniform, one_theta
 from partialsym.densities.base import AlgebraDensity, ComponentDensity, Density, Sampling, check_samples
 from partialsym.densities.components import AllComponents, Bernoulli, DiracComponents
 from partialsym.groups import Group
@@ -80,6 +80,7 @@ __all__ = [
     "dirac",
     "haar",
     "learned",
+    "one_theta",
     "set_proportional",
     "set_temperature",
 ]

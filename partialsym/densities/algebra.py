@@ -1,6 +1,7 @@
 """Densities on the Lie algebra: Haar, Dirac and the learned Uniform."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class Uniform(AlgebraDensity):
     """Uniform on [−θπ, θπ] with θ learned by reparametrisation: a = θ·π·u, u ~ U[−1, 1].
 
     θ = clamp(raw, 1e-3, 1). At a bound the gradient passes where a descent step leads inside, and is 0 where it
-    leads out, so that θ can leave the bound it started at. In training by several processes that is the step of all.
+    leads out, so that θ can leave the bound it started at. That is decided for each use of `theta()` alone; in
+    `one_theta` for the sum of all uses. In training by several processes it is the step of all.
 
     Args:
         theta: starting value in (0, 1].
@@ -56,9 +58,24 @@ class Uniform(AlgebraDensity):
         if not 0 < theta <= 1:
             raise ValueError(f"theta is {theta}: must be in (0, 1], the share of the full circle that is kept.")
         self.raw = nn.Parameter(torch.tensor(float(theta)))
+        self.shared: Tensor | None = None  # within `one_theta`
 
     def theta(self) -> Tensor:
-        return _InwardClamp.apply(self.raw, self.summed)
+        return _InwardClamp.apply(self.raw, self.summed) if self.shared is None else self.shared
+
+
+@contextmanager
+def one_theta(model: nn.Module) -> Iterator[None]:
+    """Within it every learned θ of `model` is one tensor: at its bound, gradients of a loss and of penalties count
+    together, not each alone."""
+    learned = [module for module in model.modules() if isinstance(module, Uniform)]
+    for module in learned:
+        module.shared = module.theta()
+    try:
+        yield
+    finally:
+        for module in learned:
+            module.shared = None
 
 
 class _InwardClamp(torch.autograd.Function):

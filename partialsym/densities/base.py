@@ -50,7 +50,7 @@ class Density(nn.Module):
         samples: number of elements n; a multiple of the components kept, and equal to them without an algebra.
         algebra: density on the algebra.
         components: density on the components.
-        sampling: `systematic`, a_i = −1 + 2(i + u)/r with one u ~ U[0, 1) a draw, or `iid`.
+        sampling: `systematic`, angles θπ(−1 + 2(i + v)/r) with one v ~ U[0, 1) a draw, or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
         ValueError: samples or components do not fit the group; unknown sampling.
