@@ -11,7 +11,7 @@ from partialsym.cost import multiply_adds
 from partialsym.data import Dataset, Split
 from partialsym.files import replace_text
 from partialsym.images import png
-from partialsym.measure import equivariance_errors, logits, preserved_ranges, turned_logits
+from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
 from partialsym.measure.responses import mean_by_class, unchanged
 from partialsym.results import read_json
 from partialsym.run import Run, Trained
@@ -19,7 +19,6 @@ from partialsym.train import load_data
 
 FORMAT = 1
 ANSWERED, TURNED, COMPARED = 5000, 40, 16  # images at most: answered, turned through a circle, compared layer by layer
-ANGLES = tuple(range(0, 360, 15))
 TURNS = tuple(22.5 * k for k in range(9))
 EXAMPLES = 10  # of as many classes
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import identifiability, reproduction
 from benchmarks.departures import RESULTS, TASKS
-from benchmarks.identifiability import RESULTS as IDENTIFIABILITY
-from benchmarks.reproduction import DOCUMENT, texts
 from partialsym.results import read_json, read_result
 from partialsym.table import load_table, render, tables
 
@@ -26,7 +25,7 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
         for budget in table.budgets:
             folders |= {ROOT / table.name / table.place(row, budget): (table, row, budget) for row in table.rows}
     altered = {RESULTS / task.row / departure for task in TASKS for departure in task.departures}
-    read_out = {IDENTIFIABILITY / row for row in load_table("sectors").rows}
+    read_out = {identifiability.RESULTS / row for row in load_table("sectors").rows}
     files = list(ROOT.rglob("*.json"))
     assert len(files) >= 24
     for file in files:
@@ -38,7 +37,8 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
         assert len(table.results(ROOT / table.name, row, budget)) == len(list(folder.glob("seed*.json")))
 
 
-def test_the_document_holds_the_tables():
-    document = DOCUMENT.read_text(encoding="utf-8")
-    for mark, text in texts().items():
+@pytest.mark.parametrize("of", [reproduction, identifiability])
+def test_a_document_holds_its_tables(of):
+    document = of.DOCUMENT.read_text(encoding="utf-8")
+    for mark, text in of.texts().items():
         assert f"<!-- {mark} -->\n\n{text}\n<!-- /{mark} -->" in document, f"run `make tables`: {mark} is out of date"

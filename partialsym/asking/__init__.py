@@ -12,11 +12,12 @@ from partialsym.asking.planning import BATCH, ENOUGH, LEAST, WIDTHS, Budget, Pla
 from partialsym.asking.question import Question
 from partialsym.asking.running import as_they_end, default_workers, pool, run_one
 from partialsym.asking.timing import measure
-from partialsym.behaviour import ANGLES, ANSWERED, COMPARED, TURNED, TURNS
+from partialsym.behaviour import ANSWERED, COMPARED, TURNED, TURNS
 from partialsym.checks import check, one_of
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
 from partialsym.evaluation import images_evaluated
+from partialsym.measure import ANGLES
 from partialsym.run import Run
 from partialsym.train import Stopped, load_data, run_folder
 
