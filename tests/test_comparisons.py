@@ -162,7 +162,9 @@ def test_labels_stand_apart_in_their_order(heights):
 @pytest.mark.parametrize("name", ["SE2", "E2", "Mirror", "C4", "D4"])
 def test_depths_shows_each_layer_at_its_number(name, seeds):
     results = [row(0.5, group="E2", subsets=entries(name, theta=60.0 + 30 * i, p=0.2 + 0.1 * i)) for i in range(seeds)]
-    axes, right = depths({"a": [own[0] for own in results]}).axes
+    figure = depths({"a": [own[0] for own in results]})
+    figure.dpi, (axes, right) = 150, figure.axes  # as `save` draws
+    assert figure.bbox.containsx(figure.legends[0].get_tightbbox(figure.canvas.get_renderer()).x1)
     theta, p = 60 + 15 * (seeds - 1), 0.2 + 0.05 * (seeds - 1)
     expected = {
         "theta": (axes, theta, [60.0 + 30 * i for i in range(seeds)], name in ("SE2", "E2")),

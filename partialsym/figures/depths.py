@@ -46,7 +46,7 @@ def depths(results: Results) -> Figure:
     cell = left + inside + right
     lifted = any("lifting" in layers for layers, _ in panels.values())
     entries = _legend(kinds, lifted, any(len(seeds) > 1 for seeds in results.values()))
-    width = max(columns * cell, 4.0) + 0.1
+    width = max(columns * cell, 4.6) + 0.1  # two entries of the legend side by side
     across = len(entries) if width > 2 * len(entries) else 2
     foot = 0.17 * math.ceil(len(entries) / across) + 0.15
     tall = CELL * math.ceil(len(panels) / columns) + foot
