@@ -19,7 +19,7 @@ from partialsym.run import Run
 from partialsym.stopping import Preemption
 
 
-class Together(DDPStrategy):
+class StoppableDDP(DDPStrategy):
     """DDP that takes the signals back before it waits for the other processes: Lightning, which has taken SIGTERM just
     before they meet first, would talk to them from within the signal."""
 
@@ -77,7 +77,7 @@ def _processes(count: int, preemption: Preemption) -> dict[str, Any]:
     """How so many processes train. One is one under SLURM, too."""
     if count == 1:
         return {"plugins": [AtomicCheckpoints(), LightningEnvironment()]}
-    return {"strategy": Together(preemption), "plugins": [AtomicCheckpoints(), SharedSums()]}
+    return {"strategy": StoppableDDP(preemption), "plugins": [AtomicCheckpoints(), SharedSums()]}
 
 
 def precision(setting: str) -> str:

@@ -45,10 +45,11 @@ def panel(figure, name):
 
 
 def inside(figure):
-    """No text leaves the figure, and no two of its own overlap."""
+    """As `save` draws it no text and no legend leaves the figure, and no two of its own texts overlap."""
+    figure.dpi = 150
     boxes = [text.get_window_extent() for text in figure.texts]
-    width, tall = figure.bbox.size
-    assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= tall for b in boxes)
+    placed = [*boxes, *(legend.get_tightbbox() for legend in figure.legends)]
+    assert all(min(b.x0, b.y0) >= 0 and b.x1 <= figure.bbox.x1 and b.y1 <= figure.bbox.y1 for b in placed)
     assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.shrunk(1, 0.8).overlaps(b.shrunk(1, 0.8))]
 
 
@@ -162,9 +163,8 @@ def test_labels_stand_apart_in_their_order(heights):
 @pytest.mark.parametrize("name", ["SE2", "E2", "Mirror", "C4", "D4"])
 def test_depths_shows_each_layer_at_its_number(name, seeds):
     results = [row(0.5, group="E2", subsets=entries(name, theta=60.0 + 30 * i, p=0.2 + 0.1 * i)) for i in range(seeds)]
-    figure = depths({"a": [own[0] for own in results]})
-    figure.dpi, (axes, right) = 150, figure.axes  # as `save` draws
-    assert figure.bbox.containsx(figure.legends[0].get_tightbbox(figure.canvas.get_renderer()).x1)
+    inside(figure := depths({"a": [own[0] for own in results]}))
+    axes, right = figure.axes
     theta, p = 60 + 15 * (seeds - 1), 0.2 + 0.05 * (seeds - 1)
     expected = {
         "theta": (axes, theta, [60.0 + 30 * i for i in range(seeds)], name in ("SE2", "E2")),
