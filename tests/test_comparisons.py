@@ -107,6 +107,9 @@ def test_what_rows_of_one_method_differ_in_is_said():
     wide = sizes({"a": row(0.5, width=16), "b": row(0.6, width=32), "c": row(0.7, width=16, size=200)})
     np.testing.assert_allclose(line(wide.axes[0], "Partial G-CNN, width 16").get_xydata(), [[100, 50], [200, 70]])
     assert line(wide.axes[0], "Partial G-CNN, width 32").get_linestyle() == "--"
+    turning = {"group": "SE2", "augerino": "SE2", "partial": False}
+    turned = sizes({"a": row(0.5, **turning, copies=1), "b": row(0.6, **turning | {"group": "T2"}, copies=4)})
+    assert {"G-CNN + Augerino, copies 1", "CNN + Augerino, copies 4"} <= set(texts(turned))
     # pools belong to the data set here: no reader needs to be told
     apart = {"a": row(0.5, pools=["block1"]), "b": row(0.6, pools=["block2"], data="CIFAR-10")}
     assert texts(sizes(apart)).count("Partial G-CNN") == 2

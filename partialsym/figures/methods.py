@@ -29,6 +29,8 @@ class Point:
 def points_of(rows: Results) -> list[Point]:
     """A point a row, in the order of the rows; what one method's rows on the same images differ in is in its name.
 
+    So are the copies of Augerino where any two rows with it differ in them.
+
     Raises:
         ValueError: the seeds of a row differ in model or images.
     """
@@ -44,6 +46,9 @@ def points_of(rows: Results) -> list[Point]:
     for data, model, _ in read.values():
         groups.setdefault((data, _kind(model)), []).append(model)
     several = {(kind, key) for (_, kind), models in groups.items() for key in _differ(models)}
+    turned = [model for _, model, _ in read.values() if model.augerino]
+    if "copies" in _differ(turned):
+        several |= {(_kind(model), "copies") for model in turned}
     found = []
     for row, (data, model, size) in read.items():
         kind = _kind(model)
