@@ -11,7 +11,7 @@ from partialsym.callbacks import read_checkpoint
 from partialsym.config import Experiment
 from partialsym.files import leftovers
 from partialsym.locking import in_use
-from partialsym.run import FREE, MANIFEST, Run, flatten
+from partialsym.run import MANIFEST, Run, identity
 from partialsym.store import load_model
 
 
@@ -78,9 +78,9 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
     result = found.read(run.result)
     if result is None:
         return
-    there = found.read(lambda: flatten(Experiment.from_dict(result["config"]).to_dict()))
-    for key, value in flatten(config.to_dict()).items():
-        if there and key not in FREE and there[key] != value:
+    there = found.read(lambda: identity(Experiment.from_dict(result["config"])))
+    for key, value in identity(config).items():
+        if there and there[key] != value:
             found.faults.append(f"config.yaml has {key} = {value!r}, and result.json {there[key]!r}")
     if result["epochs"] != config.training.epochs:
         found.faults.append(f"result.json is of {result['epochs']} epochs, and config.yaml of {config.training.epochs}")

@@ -55,7 +55,7 @@ class Guard(Callback):
         if not self.skip:
             raise Diverged(
                 f"training diverged {_where(trainer)}: {self._what(trainer, pl_module, gradients)}. "
-                f"{KEPT}, or go on with --resume --training.diverged skip."
+                f"{KEPT}, or go on with `fit --resume --training.diverged skip`."
             )
         self.skipped += 1
         optimizer.zero_grad()  # to None: Adam passes over such parameters, moments and all

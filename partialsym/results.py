@@ -1,6 +1,7 @@
 """What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ def read_result(path: Path) -> dict[str, Any]:
     version = result.get("format") if isinstance(result, Mapping) else None
     if version != FORMAT:
         raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
-    accuracy, images, _ = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
+    accuracy, images, config = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
+    named = _mapping(path, config, "data", "config.").get("name")
+    _check(path, "config.data.name", named, isinstance(named, str), "a name")
+    _mapping(path, config, "model", "config.")
     if "response" in result:
         response = _mapping(path, result, "response")
         for key in ("angles", "share", "mean"):
@@ -41,21 +45,28 @@ def read_result(path: Path) -> dict[str, Any]:
     _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
-        _check(path, "turned.range", found, isinstance(found, int | float), "a number of degrees")
-    _check(path, "copy_gap", result.get("copy_gap"), isinstance(result.get("copy_gap", 0.0), int | float), "a number")
+        _check(path, "turned.range", found, _number(found), "a number of degrees")
+    _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
     subsets = result.get("subsets")
     good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
     _check(path, "subsets", subsets, good, "a list of layers")
+    for layer in subsets:
+        for key in layer.keys() - {"layer", "group"}:
+            _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
     return result
 
 
-def _mapping(path: Path, result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    _check(path, key, result.get(key), isinstance(result.get(key), Mapping), "a mapping")
+def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:
+    _check(path, within + key, result.get(key), isinstance(result.get(key), Mapping), "a mapping")
     return result[key]
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(number, int | float) for number in value)
+    return isinstance(value, list) and bool(value) and all(map(_number, value))
 
 
 def _share(value: Any) -> bool:

@@ -22,7 +22,7 @@ from partialsym.store import StoreError, load_model
 
 FORMAT = 1  # of config.yaml, in a comment, so that it is a file for `--config` too; and of manifest.json
 MANIFEST = "manifest.json"
-FREE = ("data.root", "data.workers", "training.diverged")  # may be others when a run is resumed, as `trainer` may
+FREE = ("data.root", "data.workers", "training.diverged")
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class Run:
             return
         if not resume:
             raise ConfigError(f"{self.folder} exists: resume it (--resume), or choose another name, seed or --out.")
-        before, now = flatten(self.config().to_dict()), flatten(config.to_dict())
+        before, now = identity(self.config()), identity(config)
         for key in now:
-            if before.get(key) != now[key] and key not in FREE and not key.startswith("trainer."):
-                held, given = before.get(key), now[key]
+            if before[key] != now[key]:
+                held, given = before[key], now[key]
                 raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
 
     def begin(self, config: Experiment) -> None:
@@ -173,6 +173,13 @@ class Run:
     def publish(self, target: Path) -> None:
         """Copy the result to a file of its own."""
         replace_text(target, (self.folder / "result.json").read_text(encoding="utf-8"))
+
+
+def identity(config: Experiment) -> dict[str, Any]:
+    """The settings that make a run what it is, by dotted key; the others may change when it is resumed: where the
+    images are and who reads them, what happens to a step that is not finite, and where it is trained."""
+    settings = flatten(config.to_dict())
+    return {key: value for key, value in settings.items() if key not in FREE and not key.startswith("trainer.")}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

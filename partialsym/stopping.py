@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+GO_ON = "the same command (`fit`: with --resume) goes on"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -63,7 +64,7 @@ class Preemption:
 
     def error(self) -> Preempted:
         name = signal.Signals(self.caught).name
-        return Preempted(f"{self.subject} is stopped by {name}; with --resume it goes on where it was.")
+        return Preempted(f"{self.subject} is stopped by {name}; {GO_ON} where it was.")
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.caught = number

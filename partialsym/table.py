@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -12,13 +12,13 @@ import yaml
 
 from partialsym.config import ConfigError, Experiment
 from partialsym.results import read_result
-from partialsym.run import flatten
+from partialsym.run import identity
 
 HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap", "range", "data")
 ALWAYS = ("row", "ours", "n", "epochs", "budget")
 NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
-    "budget": "Budget: `paper` where epochs, schedule and rates are the paper's.",
+    "budget": "Budget: `short` and `medium` are ours; `paper` has the paper's epochs, schedule and rates.",
     "sampled": "Sampled: accuracy under drawn elements on at most 5,000 test images, over seeds and draws.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
     "range": "Range: how far images may be turned, in degrees, before accuracy changes by more than a point.",
@@ -36,6 +36,7 @@ class Table:
         settings: pattern of rows → {"data": …, "model": …, "training": …}; of all that match a row, later ones win.
         budgets: name → the same, on top of `settings`, from short to long; the first one is the default.
         source: where figures were printed; None for a table of our own.
+        notes: pattern of rows → what has to be said of them, under the table.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Table:
     settings: dict[str, dict[str, Any]]
     budgets: dict[str, dict[str, dict[str, Any]]]
     source: str | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
     def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
         """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET where the budget is not the table's first.
@@ -108,7 +110,7 @@ class Table:
             held = Experiment.from_dict(result["config"])
         except ConfigError as error:
             raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
-        ours, theirs = (flatten(c.to_dict()) for c in (self.experiment(row, held.seed, budget), held))
+        ours, theirs = identity(self.experiment(row, held.seed, budget)), identity(held)
         ours["altered"], theirs["altered"] = None, result.get("altered")
         if other := [key for key in ours if ours[key] != theirs[key]]:
             key = other[0]
@@ -145,7 +147,8 @@ def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budget
 
     A row has a line for every budget it was run with (of `budgets`, by default all), or one that is empty.
     """
-    lines = [line for row in rows or table.rows for line in _of_row(table, folder, row, budgets or list(table.budgets))]
+    rows = rows or list(table.rows)
+    lines = [line for row in rows for line in _of_row(table, folder, row, budgets or list(table.budgets))]
     shown = [key for key in HEADER if key in ALWAYS or any(line.get(key) for line in lines)]
     cells = [shown, *([line.get(key, "") for key in shown] for line in lines)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
@@ -153,6 +156,7 @@ def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budget
     body = [_line(line, widths) for line in (cells[0], rule, *cells[1:])]
     notes = [f"Paper: {table.source}."] if table.source else []
     notes += [text for key, text in NOTES.items() if key in shown]
+    notes += [text for pattern, text in table.notes.items() if any(fnmatchcase(row, pattern) for row in rows)]
     return "\n".join([f"### {table.title}", "", *body, "", " ".join(notes)])
 
 

@@ -33,7 +33,7 @@ from partialsym.parallel import lost
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
-from partialsym.stopping import Preemption, Stopped
+from partialsym.stopping import GO_ON, Preemption, Stopped
 from partialsym.store import save_model
 from partialsym.trainer import precision
 from partialsym.trainer import trainer as trainer_of
@@ -193,16 +193,16 @@ def _fit(
         except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal
             if preemption.caught:
                 raise preemption.error() from None
-            raise Stopped(f"{run.folder} is stopped; with --resume it goes on after its last epoch.") from None
+            raise Stopped(f"{run.folder} is stopped; {GO_ON} after its last epoch.") from None
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
                 what = "a process that reads images has died, for want of memory perhaps"
-                raise OSError(f"{run.folder}: {what}; with --resume it goes on after its last epoch.") from None
+                raise OSError(f"{run.folder}: {what}; {GO_ON} after its last epoch.") from None
             if not lost(error):
                 raise
             raise ConnectionError(
-                f"{run.folder}: another process of the training is gone ({str(error)[:80]}…); with --resume, also in "
-                "another number of processes, it goes on after its last epoch."
+                f"{run.folder}: another process of the training is gone ({str(error)[:80]}…); {GO_ON} after its "
+                "last epoch, also in another number of processes."
             ) from None
     if settings.select == "best":
         fit.load_state_dict(read_checkpoint(run.checkpoint.with_stem("best"))["state_dict"])

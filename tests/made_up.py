@@ -1,7 +1,10 @@
 """Results and histories as runs write them, with made-up numbers."""
 
+import json
+
 from partialsym.config import Experiment, ModelConfig
 from partialsym.groups import group
+from partialsym.table import load_table
 
 LAYERS = ("lifting", "block1.conv1", "last")
 ANGLES = [float(a) for a in range(0, 360, 45)]
@@ -51,3 +54,22 @@ def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5):
         "preserved": {"labels": [0, 1], "ranges": [preserved, preserved]},
         "unchanged": {"angles": [0.0, 180.0], "share": [1.0, 0.5], "mirrored": [mirrored, 0.5]},
     }
+
+
+def write(folder, row, seed, test, sampled=(0.5,), gap=1e-6, epochs=4, *, table="mnist6", budget=None, **changed):
+    """The file of a result of a row."""
+    table = load_table(table)
+    result = {
+        "format": 1,
+        "config": table.experiment(row, seed, budget).to_dict(),
+        "accuracy": {"test": test, "test_sampled": list(sampled)},
+        "images": {"train": 100, "test": 100},
+        "subsets": [{"layer": "last", "group": "SE2", "theta_deg": 90.0}],
+        "copy_gap": gap,
+        "epochs": epochs,
+        **changed,
+    }
+    file = folder / table.place(row, table.budget(budget)) / f"seed{seed}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result))
+    return file

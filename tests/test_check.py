@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from partialsym.cli import main
+from partialsym.config import Experiment
 from partialsym.locking import locked
 from partialsym.run import Run
 
+OTHER = Experiment("finished").to_dict()
 FIXTURE = max((Path(__file__).parent / "fixtures").glob("format-*"))
 
 
@@ -82,7 +84,7 @@ def test_every_file_is_watched(run, capsys):
         (lambda run: rewrite(run, history=[]), "metrics.csv and the history in result.json differ"),
         (lambda run: rewrite(run, format=7), "result.json has format version 7"),
         (
-            lambda run: rewrite(run, config={"name": "finished"}),
+            lambda run: rewrite(run, config=OTHER),
             "config.yaml has data.name = 'digits-6-180', and result",
         ),
         (lambda run: run.checkpoint.write_bytes(b"PK"), "last.ckpt is damaged"),
@@ -98,6 +100,13 @@ def test_without_a_manifest_files_are_compared_with_each_other(run, capsys, harm
     status, _, err = check(run, capsys)
     assert status == 1
     assert message in err
+
+
+def test_a_run_that_was_resumed_elsewhere_is_sound(run, capsys):
+    without_manifest(run)
+    config = run.result()["config"]
+    rewrite(run, config=config | {"trainer": {**config.get("trainer", {}), "devices": 2}})
+    assert check(run, capsys)[0] == 0
 
 
 def other_weights(run):

@@ -21,7 +21,7 @@ from partialsym.config import ConfigError, DataConfig, TrainingConfig
 from partialsym.files import leftovers, replace_file
 from partialsym.fitting import Fit
 from partialsym.locking import in_use, locked
-from partialsym.stopping import Preempted
+from partialsym.stopping import GO_ON, Preempted
 from partialsym.train import run_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -50,7 +50,7 @@ def stopped(tmp_path, monkeypatch, number=signal.SIGTERM, hook="training_step", 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         send(patch, number, hook, step)
-        with pytest.raises(Preempted, match=f"by {signal.Signals(number).name}; with --resume"):
+        with pytest.raises(Preempted, match=f"by {signal.Signals(number).name}; the same command"):
             run(tmp_path, config)
     assert signal.getsignal(number) == before
     held = run_folder(config, tmp_path)
@@ -132,7 +132,7 @@ def test_the_command_line_exits_with_75_and_goes_on_with_one_command(tmp_path, m
         send(patch, signal.SIGUSR1, "training_step", 7)
         assert main(args) == 75
     error = capsys.readouterr().err
-    assert error.endswith("small/seed0 is stopped by SIGUSR1; with --resume it goes on where it was.\n")
+    assert error.endswith(f"small/seed0 is stopped by SIGUSR1; {GO_ON} where it was.\n")
     assert main(args) == 0
     assert same(weights(whole), weights(run_folder(SMALL, tmp_path)))
 

@@ -19,6 +19,7 @@ from faults import APART, RENAME, SMALL, SYNC_FOLDER, Faults, train_until
 from training import run, same, weights
 
 from partialsym.checking import examine
+from partialsym.stopping import GO_ON
 from partialsym.train import run_folder, train
 
 pytestmark = [
@@ -177,7 +178,7 @@ def test_a_signal_to_a_real_process_exits_with_75(tmp_path, number):
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 75, error
-    assert lines(error)[-1].endswith(f"is stopped by {number.name}; with --resume it goes on where it was.")
+    assert lines(error)[-1].endswith(f"is stopped by {number.name}; {GO_ON} where it was.")
     assert not held.finished
     done = subprocess.run(command(tmp_path, config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

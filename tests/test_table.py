@@ -1,34 +1,16 @@
 """Tables: a pure function of the results; what was not run is an empty cell."""
 
 import json
-import re
 import statistics
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from made_up import write
 
 from partialsym.cli import main
 from partialsym.config import ConfigError
 from partialsym.table import load_table, mean_std, render, tables
-
-
-def write(folder, row, seed, test, sampled=(0.5,), gap=1e-6, epochs=4, *, table="mnist6", budget=None, **changed):
-    table = load_table(table)
-    result = {
-        "format": 1,
-        "config": table.experiment(row, seed, budget).to_dict(),
-        "accuracy": {"test": test, "test_sampled": list(sampled)},
-        "images": {"train": 100, "test": 100},
-        "subsets": [{"layer": "last", "group": "SE2", "theta_deg": 90.0}],
-        "copy_gap": gap,
-        "epochs": epochs,
-        **changed,
-    }
-    file = folder / table.place(row, table.budget(budget)) / f"seed{seed}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result))
-    return file
 
 
 def cells(text, row):
@@ -53,6 +35,31 @@ def test_render(tmp_path):
     assert cells(text, "E2-8/full/MNIST6-M")[2:4] == ["50.00", "1"]
     assert cells(text, "Mirror-2/full/MNIST6-M")[2:] == [""] * 6
     assert text == render(table, tmp_path)
+
+
+def test_where_and_how_a_run_was_trained_makes_no_other_row_of_it(tmp_path):
+    row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
+    config = table.experiment(row, 0).to_dict()
+    config["trainer"]["devices"], config["training"]["diverged"], config["data"]["root"] = 2, "skip", "here"
+    write(tmp_path, row, 0, 0.5, config=config)
+    assert cells(render(table, tmp_path), row)[2] == "50.00"
+
+
+def test_what_has_to_be_said_of_a_row_stands_under_a_table_that_has_it(tmp_path):
+    table = load_table("table2")
+    said = "`+T2-head` is our own: the last convolution goes to T(2), so it is not fully equivariant."
+    assert said in render(table, tmp_path)
+    assert said in render(table, tmp_path, table.select("*head*"))
+    assert "our own" not in render(table, tmp_path, table.select("*/CIFAR-10"))
+
+
+def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog):
+    write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5)
+    assert main(["table", "mnist6", "--results", str(tmp_path / "mnist6")]) == 0
+    assert f"no row of mnist6 has been run: {tmp_path / 'mnist6' / 'mnist6'} is not there" in caplog.text
+    (tmp_path / "file").write_text("x")
+    assert main(["table", "mnist6", "--results", str(tmp_path / "file")]) == 1
+    assert "file is no folder: give that of all results" in capsys.readouterr().err
 
 
 def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
@@ -87,72 +94,6 @@ def test_results_are_sorted_by_seed_and_read_from_run_folders_too(tmp_path):
     assert [result["config"]["seed"] for result in load_table("mnist6").results(tmp_path, row)] == [2, 3, 10]
 
 
-def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
-    row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
-    file = write(tmp_path, row, 0, 0.5, format=2)
-    with pytest.raises(ValueError, match=f"{file} has format version 2: this version reads 1"):
-        render(table, tmp_path)
-    write(tmp_path, row, 0, 0.5, config={"name": "x", "modle": {}})
-    with pytest.raises(ValueError, match=f"{file} holds no config.*unknown key 'modle'"):
-        render(table, tmp_path)
-    other = table.experiment(row, 0).to_dict()
-    other["training"]["lr"] = 0.25
-    write(tmp_path, row, 0, 0.5, config=other)
-    with pytest.raises(ValueError, match=r"of a run with training.lr = 0.25: mnist6 has 0.001"):
-        render(table, tmp_path)
-    file.write_text("[1]")
-    with pytest.raises(ValueError, match=f"{file} has format version None"):
-        render(table, tmp_path)
-    file.write_text('{"format": 1, "conf')
-    with pytest.raises(ValueError, match=f"{file} is damaged"):
-        render(table, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"accuracy": 3}, "accuracy = 3: must be a mapping"),
-        ({"accuracy": {"test_sampled": [0.5]}}, r"accuracy.test = None: must be a number in \[0, 1\]"),
-        ({"accuracy": {"test": 99.1, "test_sampled": [0.5]}}, "accuracy.test = 99.1"),
-        ({"accuracy": {"test": 0.5, "test_sampled": ["x"]}}, "accuracy.test_sampled = .'x'.: must be a list of num"),
-        ({"epochs": "4"}, "epochs = 4: must be a number of epochs"),
-        ({"images": {}}, "images.train = None"),
-        ({"subsets": [{"layer": "last"}]}, "subsets = .*: must be a list of layers"),
-        ({"copy_gap": "small"}, "copy_gap = small"),
-        ({"response": {}}, "response.angles = None"),
-        ({"turned": {}}, "turned.range = None"),
-        ({"config": None}, "config = None"),
-        ({"altered": "sum"}, "of a run with altered = 'sum': mnist6 has None"),
-    ],
-)
-def test_a_damaged_result_is_one_line(tmp_path, capsys, changed, message):
-    file = write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5, **changed)
-    assert main(["table", "mnist6", "--results", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"partialsym: {file} ")
-    assert re.search(message, said)
-    assert said.count("\n") == 1
-
-
-def test_no_run_counts_twice_and_no_two_data_sets_are_one_row(tmp_path):
-    row, table = "SE2-4/full/rotMNIST", load_table("table2")
-    file = write(tmp_path, row, 0, 0.9, table="table2", data="rotMNIST-generated")
-    assert "| rotMNIST-generated |" in render(table, tmp_path)
-    copy = file.with_name("seed7.json")
-    copy.write_text(file.read_text())
-    with pytest.raises(ValueError, match=f"{copy} is of seed 0: it must be called so"):
-        render(table, tmp_path)
-    copy.unlink()
-    (file.parent / "seed0").mkdir()
-    (file.parent / "seed0" / "result.json").write_text(file.read_text())
-    with pytest.raises(ValueError, match=r"is seed 0, and so is .*: one of them must go"):
-        render(table, tmp_path)
-    (file.parent / "seed0" / "result.json").unlink()
-    write(tmp_path, row, 1, 0.9, table="table2", data="rotMNIST")
-    with pytest.raises(ValueError, match=r"runs on different data: rotMNIST, rotMNIST-generated\."):
-        render(table, tmp_path)
-
-
 def test_figures_are_of_the_longest_budget_that_was_run(tmp_path):
     row, folder = "SE2-4/partial/rotMNIST", tmp_path / "table2"
     write(folder, row, 0, 0.98, table="table2")
@@ -163,7 +104,11 @@ def test_figures_are_of_the_longest_budget_that_was_run(tmp_path):
 
 def test_every_pattern_of_every_table_matches_a_row():
     for table in map(load_table, tables()):
-        patterns = [*table.settings, *(pattern for budget in table.budgets.values() for pattern in budget)]
+        patterns = [
+            *table.settings,
+            *table.notes,
+            *(pattern for budget in table.budgets.values() for pattern in budget),
+        ]
         assert [p for p in patterns if not any(fnmatchcase(row, p) for row in table.rows)] == []
 
 

@@ -3,13 +3,14 @@
 import logging
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 
 from partialsym.commands.saying import progress, say
-from partialsym.config import ConfigError
+from partialsym.config import ConfigError, Experiment
 from partialsym.files import replace_text
 from partialsym.table import Table, load_table, render
-from partialsym.train import run_folder, train
+from partialsym.train import load_data, run_folder, train
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +35,53 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def reproduce(options: Namespace) -> None:
+    """Run rows of a table, one after the other.
+
+    Raises:
+        ValueError: some runs failed; those after them were run all the same.
+    """
     table = load_table(options.table)
     rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
     out = Path(options.out)
     budget = table.budget(options.budget)
     queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows]
-    for _, config in queue:
-        run_folder(config, out).check(config, resume=True)  # a conflict shows now, not hours later
+    _look_ahead([config for _, config in queue], out, options)
+    failed = []
     for row, config in queue:
         log.info("%s, seed %d, budget %s", row, config.seed, budget)
-        run = train(config, out, resume=True, progress=progress(options), root=options.data.root)
+        try:
+            run = train(config, out, resume=True, progress=progress(options), root=options.data.root)
+        except (ValueError, OSError, torch.OutOfMemoryError) as error:
+            log.error("%s, seed %d, failed: %s", row, config.seed, error)
+            failed.append(f"{row} (seed {config.seed})")
+            continue
         if options.publish:
             run.publish(Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json")
     say(render(table, out / table.name, rows, [budget]))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
+
+
+def _look_ahead(queue: list[Experiment], out: Path, options: Namespace) -> None:
+    """Raise now what would stop the queue hours later: folders of other runs, missing data, nowhere to publish."""
+    for config in queue:
+        run_folder(config, out).check(config, resume=True)
+    for data in {c.data.name: c.data for c in queue if not run_folder(c, out).finished}.values():
+        load_data(data, options.data.root)
+    if options.publish:
+        Path(options.publish).mkdir(parents=True, exist_ok=True)
 
 
 def table(options: Namespace) -> None:
     chosen = load_table(options.table)
-    if not Path(options.results).is_dir():
-        raise FileNotFoundError(f"{options.results} does not exist: `reproduce --publish {options.results}` makes it.")
-    folder = Path(options.results) / chosen.name
+    results = Path(options.results)
+    if not results.exists():
+        raise FileNotFoundError(f"{results} does not exist: `reproduce --publish {results}` makes it.")
+    if not results.is_dir():
+        raise NotADirectoryError(f"{results} is no folder: give that of all results, such as `results`.")
+    folder = results / chosen.name
+    if not folder.is_dir():
+        log.warning("no row of %s has been run: %s is not there", chosen.name, folder)
     text = render(chosen, folder)
     say(text)
     if options.out:
