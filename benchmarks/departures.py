@@ -100,6 +100,7 @@ TASKS = (
     Task("mnist6", "SE2-8/partial/MNIST6-180", ("theta-gradient", "embedding")),
     Task("mnist6", "Mirror-2/partial/MNIST6-M", ("mirror-gradient", "sum")),
     Task("data_efficiency", "SE2-4/partial/rotMNIST/1000", ("theta-gradient", "embedding")),
+    Task("data_efficiency", "E2-4/partial/rotMNIST/1000", ("mirror-gradient", "sum")),
 )
 
 

@@ -89,9 +89,11 @@ class Table:
         budget = self.budget(budget)
         place = self.place(row, budget)
         found: dict[int, tuple[Path, dict[str, Any]]] = {}
-        for file in sorted([*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")]):
+        files = sorted([*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")])
+        ours = identity(self.experiment(row, 0, budget)) if files else {}
+        for file in files:
             result = read_result(file)
-            seed = self._seed(file, result, row, budget)
+            seed = self._seed(file, result, ours)
             if seed in found:
                 raise ValueError(f"{file} is seed {seed}, and so is {found[seed][0]}: one of them must go.")
             found[seed] = file, result
@@ -104,14 +106,14 @@ class Table:
         found = {row: [self.results(folder, row, budget) for budget in self.budgets] for row in self.rows}
         return {row: results[-1] for row, all_ in found.items() if (results := [r for r in all_ if r])}
 
-    def _seed(self, file: Path, result: dict[str, Any], row: str, budget: str) -> int:
-        """The seed of a result; raises ValueError where it is not of this row."""
+    def _seed(self, file: Path, result: dict[str, Any], ours: dict[str, Any]) -> int:
+        """The seed of a result; raises ValueError where its settings are not `ours`, those of the row."""
         try:
             held = Experiment.from_dict(result["config"])
         except ConfigError as error:
             raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
-        ours, theirs = identity(self.experiment(row, held.seed, budget)), identity(held)
-        ours["altered"], theirs["altered"] = None, result.get("altered")
+        ours = ours | {"seed": held.seed, "altered": None}
+        theirs = identity(held) | {"altered": result.get("altered")}
         if other := [key for key in ours if ours[key] != theirs[key]]:
             key = other[0]
             raise ValueError(f"{file} is of a run with {key} = {theirs[key]!r}: {self.name} has {ours[key]!r}.")

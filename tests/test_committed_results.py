@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import identifiability, reproduction
 from benchmarks.departures import RESULTS, TASKS
+from partialsym.figures import of_table, save
 from partialsym.results import read_json, read_result
 from partialsym.table import load_table, render, tables
 
@@ -17,6 +20,18 @@ FOLDERS = sorted(folder.name for folder in ROOT.iterdir() if folder.name in tabl
 def test_the_table_beside_the_results_is_theirs(name):
     text = render(load_table(name), ROOT / name)
     assert (ROOT / name / "table.md").read_text(encoding="utf-8") == text + "\n"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_pictures_beside_the_results_are_theirs(name, tmp_path):
+    drawn = of_table(load_table(name).longest(ROOT / name))
+    assert {f"{of}.png" for of in drawn} == {file.name for file in (ROOT / name).glob("*.png")}
+    for of, figure in drawn.items():
+        files = save(figure, tmp_path / f"{of}.png"), ROOT / name / f"{of}.png"
+        now, held = (np.asarray(Image.open(file).convert("L"), dtype=int) for file in files)
+        assert now.shape == held.shape, f"run `make tables`: {files[1]} is out of date"
+        other = np.count_nonzero(abs(now - held) > 32)  # of processors' roundings there are none so large
+        assert other == 0, f"run `make tables`: {files[1]} is out of date in {other} pixels"
 
 
 def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():

@@ -126,7 +126,7 @@ def test_every_table_is_made_of_valid_experiments():
 METHOD = ("group", "samples", "partial", "augerino", "copies", "head")
 
 
-@pytest.mark.parametrize("name", ["mnist6", "data_efficiency", "table2", "table5", "kernels", "monotonic"])
+@pytest.mark.parametrize("name", tables())
 def test_compared_rows_differ_in_group_and_method_alone(name):
     table, seen = load_table(name), {}
     for budget in table.budgets:
@@ -147,4 +147,8 @@ def test_compared_rows_differ_in_group_and_method_alone(name):
     assert len({key[:-1] for key in seen}) < len(table.rows) * len(table.budgets)
 
 
-OTHERS = {"kernels": {"model.kernel"}, "monotonic": {"training.monotonic"}}
+OTHERS = {
+    "kernels": {"model.kernel"},
+    "monotonic": {"training.monotonic"},
+    "sectors": {"model.learn", "training.width", "training.haar"},
+}

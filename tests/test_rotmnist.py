@@ -35,7 +35,7 @@ def archive(folder, change=None, name="mnist_rotation_new.zip"):
     tables = dict(zip(MEMBERS, (pool, test), strict=True))
     if change:
         change(tables)
-    with zipfile.ZipFile(folder / name, "w") as file:
+    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as file:
         for member, table in tables.items():
             text = io.StringIO()
             np.savetxt(text, table, fmt="%.6f")
@@ -123,6 +123,15 @@ def test_a_bad_archive_is_named(tmp_path, change, message):
     md5, *_ = archive(tmp_path, change)
     with pytest.raises(ValueError, match=f"mnist_rotation_new.zip: .*{message}"):
         rotmnist(tmp_path, archive_md5=md5, sizes=SIZES)
+
+
+@pytest.mark.parametrize("harm", [lambda raw: raw[:-9], lambda raw: raw[:400] + bytes(99) + raw[499:]])
+def test_a_cut_or_damaged_archive_is_named(tmp_path, harm):
+    path = tmp_path / "mnist_rotation_new.zip"
+    archive(tmp_path)
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"mnist_rotation_new.zip: (File is not a zip|Bad CRC|Error -3)"):
+        rotmnist(tmp_path, archive_md5=hashlib.md5(path.read_bytes()).hexdigest(), sizes=SIZES)
 
 
 def test_an_altered_archive_a_loose_file_and_altered_mnist_are_refused(tmp_path):
