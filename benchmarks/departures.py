@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--departures", default=",".join(ALTER))
     parser.add_argument("--out", default="runs", help="folder of all runs; interrupted ones are resumed")
-    parser.add_argument("--publish", default=str(RESULTS), help="where the results are copied to")
+    parser.add_argument("--publish", default=str(RESULTS), help="where the results are copied to; what is there is not run")
     options = parser.parse_args()
     chosen = options.departures.split(",")
     if unknown := [name for name in chosen if name not in ALTER]:
@@ -118,11 +118,14 @@ def main() -> None:
         for task in TASKS:
             for departure in (name for name in task.departures if name in chosen):
                 place = f"{task.row}/{departure}"
+                target = Path(options.publish) / place / f"seed{seed}.json"
+                if target.is_file():
+                    continue
                 config = load_table(task.table).experiment(task.row, seed)
                 config = replace(config, name=f"departures/{place}")
                 altered = Alteration(departure, ALTER[departure])
                 run = train(config, options.out, resume=True, progress=False, alter=altered)
-                run.publish(Path(options.publish) / place / f"seed{seed}.json")
+                run.publish(target)
                 print(place, seed, f"{100 * run.result()['accuracy']['test']:.2f}", flush=True)  # noqa: T201
 
 

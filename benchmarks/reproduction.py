@@ -6,6 +6,7 @@ from statistics import mean
 from benchmarks.departures import RESULTS as DEPARTURES
 from benchmarks.departures import TASKS
 from benchmarks.tables import fill
+from partialsym.figures.methods import points_of
 from partialsym.measure import subset_spread
 from partialsym.results import read_result
 from partialsym.table import load_table, mean_std, render, tables
@@ -22,7 +23,19 @@ def main() -> None:
 def texts() -> dict[str, str]:
     """What stands between each pair of marks: a table, without its title."""
     found = {name: _without_title(render(load_table(name), ROOT / "results" / name)) for name in tables()}
-    return found | {"departures": departures(), "subsets": subsets()}
+    return found | {"departures": departures(), "efficiency": efficiency(), "subsets": subsets()}
+
+
+def efficiency() -> str:
+    """Test accuracy by method and size of the training set: mean ± std over seeds."""
+    points = points_of(load_table("data_efficiency").longest(ROOT / "results" / "data_efficiency"))
+    methods = list(dict.fromkeys(point.method for point in points))
+    cells = {(point.data, point.size, point.method): mean_std(point.accuracies, 1) for point in points}
+    lines = ["| images | " + " | ".join(methods) + " |", "| --- |" + " --- |" * len(methods)]
+    for data, size in dict.fromkeys((point.data, point.size) for point in points):
+        found = [cells.get((data, size, method), "") for method in methods]
+        lines.append(f"| {data}, {size:,} | " + " | ".join(found) + " |")
+    return "\n".join(lines)
 
 
 def departures() -> str:

@@ -194,14 +194,16 @@ def _freeze(parser: ArgumentParser) -> None:
 
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
-    parser.add_argument("--rows", type=str, default="*", help="shell pattern of the rows to run")
+    parser.add_argument("--rows", type=str, default="*", help="shell patterns of the rows to run, by commas")
     parser.add_argument("--seeds", type=str, default="0,1,2", help="comma-separated")
     parser.add_argument(
         "--budget", type=str | None, default=None, help="paper, short, …: how long to train; default the table's first"
     )
     parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; else PARTIALSYM_DATA")
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs; interrupted ones are resumed")
-    parser.add_argument("--publish", type=str | None, default=None, help="also copy the results to this folder")
+    parser.add_argument(
+        "--publish", type=str | None, default=None, help="copy results to this folder, too; what it holds is not run"
+    )
     _progress(parser)
 
 

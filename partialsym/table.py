@@ -73,12 +73,15 @@ class Table:
             raise ConfigError(f"{self.name} has no budget {name!r}: must be one of {', '.join(self.budgets)}.")
         return name or next(iter(self.budgets))
 
-    def select(self, pattern: str) -> list[str]:
-        """Rows that match a shell pattern; raises ConfigError where there is none."""
-        rows = [row for row in self.rows if fnmatchcase(row, pattern)]
-        if not rows:
-            raise ConfigError(f"no row of {self.name} matches {pattern!r}: rows are {', '.join(self.rows)}.")
-        return rows
+    def select(self, patterns: str) -> list[str]:
+        """Rows that match one of some shell patterns, by commas; raises ConfigError where no row matches one."""
+        found = set()
+        for pattern in patterns.split(","):
+            rows = {row for row in self.rows if fnmatchcase(row, pattern)}
+            if not rows:
+                raise ConfigError(f"no row of {self.name} matches {pattern!r}: rows are {', '.join(self.rows)}.")
+            found |= rows
+        return [row for row in self.rows if row in found]
 
     def results(self, folder: Path, row: str, budget: str | None = None) -> list[dict[str, Any]]:
         """The results of a row, by seed: `folder/ROW/seed<k>.json`, or those of run folders `…/seed<k>/`.

@@ -2,13 +2,16 @@
 
 import json
 import math
+import shlex
+from pathlib import Path
 
 import pytest
 
 from partialsym.cli import main
 from partialsym.commands import tables
 from partialsym.fitting import Fit
-from partialsym.table import Table, render
+from partialsym.table import Table, load_table, render
+from partialsym.table import tables as all_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -89,7 +92,13 @@ def test_a_stopped_queue_goes_on_where_it_was(tmp_path, monkeypatch, steps, caps
         assert one["history"] == other["history"]
     steps.clear()
     assert reproduce(cut) == 0
-    assert not steps
+    assert reproduce(cut, "--out", f"{tmp_path}/elsewhere") == 0
+    assert not steps  # what is published is done
+    assert not (tmp_path / "elsewhere").exists()
+    (cut / "all" / "small" / SECOND / "seed0.json").unlink()
+    assert reproduce(cut) == 0
+    assert published(cut) == published(whole)
+    assert not steps  # and what has been run is published
 
 
 def test_a_row_that_fails_does_not_keep_the_others(tmp_path, monkeypatch, capsys, caplog):
@@ -99,7 +108,7 @@ def test_a_row_that_fails_does_not_keep_the_others(tmp_path, monkeypatch, capsys
     out, err = capsys.readouterr()
     assert err == f"partialsym: 1 of 2 runs failed, for reasons given above: {FIRST} (seed 0).\n"
     assert f"{FIRST}, seed 0, failed: training diverged at step 1" in caplog.text
-    assert out == render(SMALL, tmp_path / "runs" / "small") + "\n"
+    assert out == render(SMALL, tmp_path / "all" / "small") + "\n"
     assert published(tmp_path) == [f"{SECOND}/seed0.json"]
     assert reproduce(tmp_path) == 0
     assert published(tmp_path) == [f"{FIRST}/seed0.json", f"{SECOND}/seed0.json"]
@@ -123,3 +132,14 @@ def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, capsys):
     assert published(tmp_path) == [f"{SECOND}/seed0.json"]
     assert main(["reproduce", "small", "--budget", "middle"]) == 1
     assert "small has no budget 'middle': must be one of short, long" in capsys.readouterr().err
+
+
+def test_the_queues_of_the_makefile_name_rows_and_budgets_there_are():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    calls = [shlex.split(line)[1:] for line in makefile.splitlines() if line.startswith("\t-$(REPRODUCE)")]
+    assert {name for name, *_ in calls} == set(all_tables())
+    for name, *options in calls:
+        chosen = dict(zip(options[::2], options[1::2], strict=True))
+        assert chosen.keys() <= {"--rows", "--seeds", "--budget"}
+        load_table(name).select(chosen.get("--rows", "*"))
+        load_table(name).budget(chosen.get("--budget"))

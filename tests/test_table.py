@@ -124,8 +124,10 @@ def test_later_patterns_win_and_unknown_rows_are_refused():
 def test_select():
     table = load_table("mnist6")
     assert table.select("*/partial/MNIST6-M") == ["Mirror-2/partial/MNIST6-M", "E2-8/partial/MNIST6-M"]
+    several = table.select("Mirror-2/*,*/partial/MNIST6-M")
+    assert several == ["Mirror-2/full/MNIST6-M", "Mirror-2/partial/MNIST6-M", "E2-8/partial/MNIST6-M"]
     with pytest.raises(ConfigError, match="no row of mnist6 matches 'x'"):
-        table.select("x")
+        table.select("*,x")
 
 
 def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):

@@ -35,7 +35,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def reproduce(options: Namespace) -> None:
-    """Run rows of a table, one after the other.
+    """Run rows of a table, one after the other, but for those whose results are there.
 
     Raises:
         ValueError: some runs failed; those after them were run all the same.
@@ -44,7 +44,9 @@ def reproduce(options: Namespace) -> None:
     rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
     out = Path(options.out)
     budget = table.budget(options.budget)
-    queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows]
+    results = Path(options.publish or out) / table.name
+    done = {(row, result["config"]["seed"]) for row in rows for result in table.results(results, row, budget)}
+    queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows if (row, seed) not in done]
     _look_ahead([config for _, config in queue], out, options)
     failed = []
     for row, config in queue:
@@ -56,8 +58,8 @@ def reproduce(options: Namespace) -> None:
             failed.append(f"{row} (seed {config.seed})")
             continue
         if options.publish:
-            run.publish(Path(options.publish) / table.name / table.place(row, budget) / f"seed{config.seed}.json")
-    say(render(table, out / table.name, rows, [budget]))
+            run.publish(results / table.place(row, budget) / f"seed{config.seed}.json")
+    say(render(table, results, rows, [budget]))
     if failed:
         raise ValueError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
 
