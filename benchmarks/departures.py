@@ -6,6 +6,7 @@ it is here.)
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -109,24 +110,29 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--departures", default=",".join(ALTER))
     parser.add_argument("--out", default="runs", help="folder of all runs; interrupted ones are resumed")
-    parser.add_argument("--publish", default=str(RESULTS), help="where the results are copied to; what is there is not run")
+    parser.add_argument("--publish", default=str(RESULTS), help="folder of the results; what it holds is not run")
     options = parser.parse_args()
     chosen = options.departures.split(",")
     if unknown := [name for name in chosen if name not in ALTER]:
         parser.error(f"departures names {unknown[0]!r}: must be of {', '.join(ALTER)}.")
-    for seed in parse_seeds(options.seeds):
-        for task in TASKS:
-            for departure in (name for name in task.departures if name in chosen):
-                place = f"{task.row}/{departure}"
-                target = Path(options.publish) / place / f"seed{seed}.json"
-                if target.is_file():
-                    continue
-                config = load_table(task.table).experiment(task.row, seed)
-                config = replace(config, name=f"departures/{place}")
-                altered = Alteration(departure, ALTER[departure])
-                run = train(config, options.out, resume=True, progress=False, alter=altered)
-                run.publish(target)
-                print(place, seed, f"{100 * run.result()['accuracy']['test']:.2f}", flush=True)  # noqa: T201
+    failed = []
+    queue = [(task, name, seed) for seed in parse_seeds(options.seeds) for task in TASKS for name in task.departures]
+    for task, departure, seed in queue:
+        place = f"{task.row}/{departure}"
+        target = Path(options.publish) / place / f"seed{seed}.json"
+        if departure not in chosen or target.is_file():
+            continue
+        config = replace(load_table(task.table).experiment(task.row, seed), name=f"departures/{place}")
+        altered = Alteration(departure, ALTER[departure])
+        try:
+            run = train(config, options.out, resume=True, progress=False, alter=altered)
+            run.publish(target)
+        except (ValueError, OSError, torch.OutOfMemoryError) as error:
+            failed.append(f"{place}, seed {seed}: {error}")
+            continue
+        print(place, seed, f"{100 * run.result()['accuracy']['test']:.2f}", flush=True)  # noqa: T201
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

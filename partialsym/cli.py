@@ -21,7 +21,7 @@ STOPPED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error of the user's, 130 where it was stopped by Ctrl-C, or 75
-    where training was stopped by SIGTERM or SIGUSR1 and the same command with `--resume` goes on."""
+    where training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`) goes on."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -1,7 +1,7 @@
 """What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ def read_result(path: Path) -> dict[str, Any]:
     named = _mapping(path, config, "data", "config.").get("name")
     _check(path, "config.data.name", named, isinstance(named, str), "a name")
     _mapping(path, config, "model", "config.")
+    seed = config.get("seed")
+    _check(path, "config.seed", seed, isinstance(seed, int) and seed >= 0, "a whole number")
     if "response" in result:
         response = _mapping(path, result, "response")
         for key in ("angles", "share", "mean"):
@@ -62,7 +64,7 @@ def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") 
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _numbers(value: Any) -> bool:

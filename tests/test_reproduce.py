@@ -25,7 +25,7 @@ SMALL = Table(
         "SE2/*": {"model": {"group": "SE2", "samples": 4}},
         "T2/*": {"model": {"group": "T2"}},
     },
-    budgets={"short": {"*": {"training": {"epochs": 2, "batch_size": 64}}}, "long": {}},
+    budgets={"short": {"*": {"training": {"epochs": 2, "batch_size": 64}}}, "long": {"*": {"training": {"epochs": 1}}}},
 )
 
 
@@ -127,16 +127,36 @@ def test_what_would_stop_the_queue_later_is_said_before_it_begins(tmp_path, step
     assert not steps
 
 
-def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, capsys):
-    assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "short") == 0
-    assert published(tmp_path) == [f"{SECOND}/seed0.json"]
+def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
+    assert reproduce(tmp_path, "--rows", "T2/*") == 0
+    file = tmp_path / "all" / "small" / SECOND / "seed0.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
+    steps.clear()
+    assert reproduce(tmp_path, "--seeds", "0,1") == 1
+    assert f"{SECOND} was run on others, and here is digits-6-180" in capsys.readouterr().err
+    assert not steps
+
+
+def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, steps, capsys):
+    assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "long") == 0
+    assert published(tmp_path) == [f"{SECOND}/long/seed0.json"]
+    steps.clear()
+    assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "long") == 0
+    assert not steps
+    assert reproduce(tmp_path, "--rows", "T2/*") == 0
+    assert steps
+    assert published(tmp_path) == [f"{SECOND}/long/seed0.json", f"{SECOND}/seed0.json"]
     assert main(["reproduce", "small", "--budget", "middle"]) == 1
     assert "small has no budget 'middle': must be one of short, long" in capsys.readouterr().err
 
 
 def test_the_queues_of_the_makefile_name_rows_and_budgets_there_are():
     makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
-    calls = [shlex.split(line)[1:] for line in makefile.splitlines() if line.startswith("\t-$(REPRODUCE)")]
+    calls = [
+        shlex.split(line.removesuffix(" $(NEXT)"))[1:]
+        for line in makefile.splitlines()
+        if line.startswith("\t$(REPRODUCE)")
+    ]
     assert {name for name, *_ in calls} == set(all_tables())
     for name, *options in calls:
         chosen = dict(zip(options[::2], options[1::2], strict=True))

@@ -48,6 +48,8 @@ def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
         ({"config": {"model": {}}}, "config.data = None: must be a mapping"),
         ({"config": {"data": {}, "model": {}}}, "config.data.name = None: must be a name"),
         ({"config": {"data": {"name": "MNIST6-180"}}}, "config.model = None: must be a mapping"),
+        ({"config": {"data": {"name": "MNIST6-180"}, "model": {}}}, "config.seed = None: must be a whole number"),
+        ({"turned": {"range": 10**400}}, "turned.range = 10*: must be a number of degrees"),
         (
             {"accuracy": {"test": 0.5, "test_sampled": [math.nan]}},
             "accuracy.test_sampled = .nan.: must be a list of num",

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -45,33 +46,40 @@ def reproduce(options: Namespace) -> None:
     out = Path(options.out)
     budget = table.budget(options.budget)
     results = Path(options.publish or out) / table.name
-    done = {(row, result["config"]["seed"]) for row in rows for result in table.results(results, row, budget)}
+    there = {row: table.results(results, row, budget) for row in rows}
+    done = {(row, result["config"]["seed"]) for row in rows for result in there[row]}
     queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows if (row, seed) not in done]
-    _look_ahead([config for _, config in queue], out, options)
+    _look_ahead(queue, there, options)
     failed = []
     for row, config in queue:
         log.info("%s, seed %d, budget %s", row, config.seed, budget)
         try:
             run = train(config, out, resume=True, progress=progress(options), root=options.data.root)
+            if options.publish:
+                run.publish(results / table.place(row, budget) / f"seed{config.seed}.json")
         except (ValueError, OSError, torch.OutOfMemoryError) as error:
             log.error("%s, seed %d, failed: %s", row, config.seed, error)
             failed.append(f"{row} (seed {config.seed})")
-            continue
-        if options.publish:
-            run.publish(results / table.place(row, budget) / f"seed{config.seed}.json")
     say(render(table, results, rows, [budget]))
     if failed:
         raise ValueError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
 
 
-def _look_ahead(queue: list[Experiment], out: Path, options: Namespace) -> None:
-    """Raise now what would stop the queue hours later: folders of other runs, missing data, nowhere to publish."""
-    for config in queue:
-        run_folder(config, out).check(config, resume=True)
-    for data in {c.data.name: c.data for c in queue if not run_folder(c, out).finished}.values():
-        load_data(data, options.data.root)
+def _look_ahead(
+    queue: list[tuple[str, Experiment]], there: dict[str, list[dict[str, Any]]], options: Namespace
+) -> None:
+    """Raise now what would fail hours later: folders of other runs, data that are missing or not those of the results
+    that are there, nowhere to publish."""
     if options.publish:
         Path(options.publish).mkdir(parents=True, exist_ok=True)
+    found: dict[str | None, str] = {}
+    for row, config in queue:
+        run, name = run_folder(config, options.out), config.data.name
+        run.check(config, resume=True)
+        if name not in found and not run.finished:
+            found[name] = load_data(config.data, options.data.root).name
+        if name in found and (other := {r.get("data", found[name]) for r in there[row]} - {found[name]}):
+            raise ValueError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")
 
 
 def table(options: Namespace) -> None:
