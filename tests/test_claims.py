@@ -78,6 +78,8 @@ def test_mnist6(said, rows):
     assert f"a partial one is right on all images, or all but at most {WORDS[most]} of {images:,}." in said
     assert {count for row, counts in wrong.items() if "/full/" in row for count in counts} == {images // 2}
     epochs = sorted({r["epochs"] for results in rows["mnist6"].values() for r in results})
+    e2 = mean_std(accuracies(rows["mnist6"]["E2-8/partial/MNIST6-M"]))
+    assert f"but for E(2) on MNIST6-M: {e2} % to the paper's 100." in said
     assert f"{epochs[0]} to {epochs[-1]} epochs do what the paper used 300 for" in said
 
 
