@@ -137,3 +137,17 @@ def test_departures(said, rows):
     ours = accuracies(rows["data_efficiency"][row])
     theirs = 100 * altered["accuracy"]["test"]
     assert f"gives {theirs:.2f} % (one seed) where ours gives {mean_std(ours)} ({WORDS[len(ours)]})" in said
+
+
+def test_departures_with_mirrorings(said, rows):
+    row = "E2-4/partial/rotMNIST/1000"
+    ours = rows["data_efficiency"][row]
+    gradient, total = (
+        [read_result(file) for file in (DEPARTURES / row / name).glob("*.json")] for name in ("mirror-gradient", "sum")
+    )
+    assert len(ours) == len(gradient) == len(total) == 1
+    test = [f"{mean(accuracies(results)):.1f}" for results in (ours, gradient, total)]
+    assert f"our network is at {test[0]} %," in said
+    assert f"an undrawn mirroring at {test[1]}, that with a sum at {test[2]};" in said
+    drawn = [f"{mean(accuracies(results, 'test_sampled')):.1f}" for results in (ours, gradient, total)]
+    assert f"under drawn elements they are at {drawn[0]}, {drawn[1]} and {drawn[2]}." in said
