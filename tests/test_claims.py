@@ -131,6 +131,23 @@ def test_data_efficiency(said, rows):
     assert f"behind the G-CNN at 1,000, by {left[0]:.1f} points, and ahead of it at 125, by {left[1]:.1f}" in said
 
 
+def test_cifar(said, rows):
+    plain, full, partial = (
+        rows["data_efficiency"][f"{method}/CIFAR-10/4500"] for method in ("T2/plain", "SE2-4/full", "SE2-4/partial")
+    )
+    t, f, p = (mean(accuracies(results)) for results in (plain, full, partial))
+    assert t > p > f
+    assert f"the CNN is at {t:.1f} %, the Partial G-CNN at {p:.1f}, the G-CNN at {f:.1f}." in said
+    trained = [f"{100 * results[0]['history'][-1]['train_accuracy']:.0f}" for results in (plain, partial, full)]
+    assert f"they tell {trained[0]}, {trained[1]} and {trained[2]} % of their training images" in said
+    shares = " ".join(f"{mean(values) / 180:.2f}".lstrip("0") for values in kept(partial, "theta_deg"))
+    assert f"θ is {shares} after lifting" in said
+    printed = load_table("table2").rows
+    shown = [printed[f"{method}/CIFAR-10"] for method in ("SE2-4/partial", "SE2-4/full", "T2/plain")]
+    assert f"the paper has {shown[0]}, {shown[1]} and {shown[2]}" in said
+    assert len(plain) == len(full) == len(partial) == 1
+
+
 def test_departures(said, rows):
     row = "SE2-4/partial/rotMNIST/1000"
     (altered,) = [read_result(file) for file in (DEPARTURES / row / "theta-gradient").glob("*.json")]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from made_up import LAYERS, entries
 from matplotlib.colors import to_rgb
+from rows import inside, line, panel, row, texts
 
-from partialsym.config import Experiment
 from partialsym.figures import depths, of_table, save, sizes
 from partialsym.figures.comparisons import LOOKS
-from partialsym.figures.depths import DODGE
 from partialsym.figures.placing import spread
 
 HOSTILE = "$a_{$ <b>&" + "W" * 120
@@ -20,37 +19,6 @@ METHODS = {
     "Partial G-CNN": {"group": "SE2", "partial": True},
     "CNN + Augerino": {"group": "T2", "partial": False, "augerino": "SE2"},
 }
-
-
-def row(*shares, size=100, data="rotMNIST", shown=None, subsets=(), training=None, **model):
-    """The results of a row, a seed a share of right answers."""
-    tree = {"data": {"name": data}, "model": {"samples": 4, **model}, "training": training or {}}
-    config = Experiment.from_dict({"name": "x", **tree}).to_dict()
-    about = {"images": {"train": size}, "subsets": list(subsets), **({"data": shown} if shown else {})}
-    return [{"config": config | {"seed": i}, "accuracy": {"test": s}, **about} for i, s in enumerate(shares)]
-
-
-def line(axes, label):
-    (found,) = [line for line in axes.lines if line.get_label() == label]
-    return found
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.texts]
-
-
-def panel(figure, name):
-    (axes,) = [axes for axes in figure.axes if axes.get_gid() == name]
-    return axes
-
-
-def inside(figure):
-    """As `save` draws it no text and no legend leaves the figure, and no two of its own texts overlap."""
-    figure.dpi = 150
-    boxes = [text.get_window_extent() for text in figure.texts]
-    placed = [*boxes, *(legend.get_tightbbox() for legend in figure.legends)]
-    assert all(min(b.x0, b.y0) >= 0 and b.x1 <= figure.bbox.x1 and b.y1 <= figure.bbox.y1 for b in placed)
-    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.shrunk(1, 0.8).overlaps(b.shrunk(1, 0.8))]
 
 
 def test_sizes_shows_means_seeds_and_range_where_they_belong():
@@ -107,8 +75,8 @@ def test_what_rows_of_one_method_differ_in_is_said():
     wide = sizes({"a": row(0.5, width=16), "b": row(0.6, width=32), "c": row(0.7, width=16, size=200)})
     np.testing.assert_allclose(line(wide.axes[0], "Partial G-CNN, width 16").get_xydata(), [[100, 50], [200, 70]])
     assert line(wide.axes[0], "Partial G-CNN, width 32").get_linestyle() == "--"
-    turning = {"group": "SE2", "augerino": "SE2", "partial": False}
-    turned = sizes({"a": row(0.5, **turning, copies=1), "b": row(0.6, **turning | {"group": "T2"}, copies=4)})
+    around = {"augerino": "SE2", "partial": False}
+    turned = sizes({g: row(0.5, group=g, copies=n, **around) for g, n in (("SE2", 1), ("T2", 4))})
     assert {"G-CNN + Augerino, copies 1", "CNN + Augerino, copies 4"} <= set(texts(turned))
     # pools belong to the data set here: no reader needs to be told
     apart = {"a": row(0.5, pools=["block1"]), "b": row(0.6, pools=["block2"], data="CIFAR-10")}
@@ -160,53 +128,6 @@ def test_labels_stand_apart_in_their_order(heights):
     assert all(b - a >= 0.2 - 1e-9 for a, b in pairwise(placed))
     assert all(-1e-9 <= y <= 2 + 1e-9 for y in placed)
     assert heights != [0.0, 1.0] or placed == heights
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-@pytest.mark.parametrize("name", ["SE2", "E2", "Mirror", "C4", "D4"])
-def test_depths_shows_each_layer_at_its_number(name, seeds):
-    results = [row(0.5, group="E2", subsets=entries(name, theta=60.0 + 30 * i, p=0.2 + 0.1 * i)) for i in range(seeds)]
-    inside(figure := depths({"a": [own[0] for own in results]}))
-    axes, right = figure.axes
-    theta, p = 60 + 15 * (seeds - 1), 0.2 + 0.05 * (seeds - 1)
-    expected = {
-        "theta": (axes, theta, [60.0 + 30 * i for i in range(seeds)], name in ("SE2", "E2")),
-        "P of turns": (right, p, [0.2 + 0.1 * i for i in range(seeds)], name in ("C4", "D4")),
-        "P of mirrorings": (right, p, [0.2 + 0.1 * i for i in range(seeds)], name in ("E2", "Mirror", "D4")),
-    }
-    there = [kind for kind, (*_, drawn) in expected.items() if drawn]
-    for kind, (own, mean, values, drawn) in expected.items():
-        if not drawn:
-            assert kind not in [line.get_label() for line in [*axes.lines, *right.lines]]
-            continue
-        shift = 0.0 if len(there) == 1 else DODGE * (1 if kind == "P of mirrorings" else -1)
-        np.testing.assert_allclose(line(own, kind).get_xydata(), [[1 + shift, mean], [2 + shift, mean]])
-        np.testing.assert_allclose(line(own, f"{kind} fixed").get_xydata(), [[shift, mean]])
-        assert line(own, f"{kind} fixed").get_markerfacecolor() == "white"
-        dots = [[layer + shift, value] for value in values for layer in (1, 2)]
-        np.testing.assert_allclose(line(own, f"{kind} seeds").get_xydata(), dots)
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["lifting", "conv1", "last"]
-    assert [text.get_text() for text in axes.texts] == ["block1"]
-
-
-def test_depths_puts_half_the_turns_at_the_height_of_p_one_half():
-    axes, right = depths({"a": row(0.5, subsets=entries("E2"))}).axes
-    heights = [axes.transData.transform((0, 90))[1], right.transData.transform((0, 0.5))[1]]
-    assert heights[0] == pytest.approx(heights[1])
-
-
-def test_depths_takes_means_over_elements_and_layers_that_differ_between_rows():
-    uneven = [{"layer": "last", "group": "D1", "P(m)": 0.3}]
-    turned = [{"layer": "last", "group": "C4", "P(90°)": 0.1, "P(180°)": 0.4, "P(270°)": 0.1}]
-    augerino = [{"layer": "input", "group": "SE2", "theta_deg": 45.0}, {"layer": "lifting", "group": "T2"}]
-    figure = depths({"a": row(0.5, subsets=uneven), "b": row(0.5, subsets=turned), "c": row(0.5, subsets=augerino)})
-    rights = [axes for axes in figure.axes if axes.get_gid() is None]
-    np.testing.assert_allclose(line(rights[0], "P of mirrorings").get_xydata(), [[0, 0.3]])
-    np.testing.assert_allclose(line(rights[1], "P of turns").get_xydata(), [[0, 0.2]])
-    np.testing.assert_allclose(line(panel(figure, "c"), "theta").get_xydata(), [[0, 45]])
-    assert [tick.get_text() for tick in panel(figure, "c").get_xticklabels()] == ["input"]
-    with pytest.raises(ValueError, match="different groups"):
-        depths({"mixed": row(0.5, subsets=entries("SE2")) + row(0.5, subsets=entries("E2"))})
 
 
 def test_hostile_names_are_shown_as_they_are_and_stay_within():
