@@ -147,12 +147,27 @@ def test_the_command_prints_the_table_and_draws_the_figures(tmp_path, capsys):
     assert {file.name for file in out.iterdir()} == {"table.md", "subsets.png", "depths.png", "responses.png"}
 
 
-def test_the_committed_results_are_what_the_readme_says():
-    """Every row of mnist6, three seeds: partial at least 99.9 % in the mean, full at chance with equal logits.
+MNIST6 = Path(__file__).parents[1] / "results" / "mnist6"
+UNMET = pytest.mark.xfail(strict=True, reason="99.81 % since its gradient was mended: docs/decisions.md")
 
-    E(2) on MNIST6-M has been below that, and said to be in docs/reproduction.md, since its gradient was mended.
-    """
-    folder = Path(__file__).parents[1] / "results" / "mnist6"
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "SE2-8/partial/MNIST6-180",
+        "Mirror-2/partial/MNIST6-M",
+        "E2-8/partial/MNIST6-180",
+        pytest.param("E2-8/partial/MNIST6-M", marks=UNMET),
+    ],
+)
+def test_partial_is_at_99_9_percent_on_mnist6(row):
+    results = load_table("mnist6").results(MNIST6, row)
+    assert statistics.mean(result["accuracy"]["test"] for result in results) >= 0.999
+
+
+def test_the_committed_results_are_what_the_readme_says():
+    """Every row of mnist6, three seeds: full at chance with equal logits."""
+    folder = MNIST6
     table = load_table("mnist6")
     for row in table.rows:
         results = table.results(folder, row)
@@ -161,9 +176,7 @@ def test_the_committed_results_are_what_the_readme_says():
         for result in results:
             assert not result["git"]["dirty"]
             assert result["git"]["commit"]
-        if "/partial/" in row:
-            assert mean >= (0.998 if row == "E2-8/partial/MNIST6-M" else 0.999), row
-        else:
+        if "/full/" in row:
             assert abs(mean - 0.5) <= 0.01, row
             assert max(result["copy_gap"] for result in results) <= 1e-4, row
         assert ("response" in results[0]) == row.endswith("-180")
