@@ -5,6 +5,7 @@ least time over all shapes and precisions. They belong into partialsym/ops/choic
 """
 
 import itertools
+import math
 import statistics
 import sys
 
@@ -14,7 +15,8 @@ from partialsym.cost import interleaved
 from partialsym.ops import Calibration, FactoredKernel, Shape, convolve, relative_time
 
 PAIRS = 5
-STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
+MAPS = (0.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0)
 SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
     (2, 128, 128, 8, 8, 8, 3, 32),
     (2, 128, 128, 8, 8, 16, 3, 16),
@@ -37,6 +39,20 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
     (16, 3, 64, 1, 8, 8, 3, 32),
     (2, 64, 64, 16, 16, 8, 3, 16),
     (2, 64, 64, 2, 2, 8, 3, 32),
+    (2, 128, 128, 4, 4, 8, 3, 32),
+    (2, 128, 256, 4, 4, 8, 3, 32),
+    (4, 256, 256, 4, 4, 8, 3, 16),
+    (4, 256, 256, 4, 4, 8, 3, 8),
+    (32, 256, 256, 4, 4, 8, 3, 8),
+    (1, 256, 256, 8, 8, 8, 3, 16),
+    (16, 16, 32, 4, 4, 8, 3, 28),
+    (16, 32, 32, 4, 4, 8, 3, 14),
+    (16, 32, 64, 4, 4, 8, 3, 28),
+    (16, 64, 64, 4, 4, 8, 3, 14),
+    (64, 64, 64, 4, 4, 8, 3, 7),
+    (16, 64, 128, 4, 4, 8, 3, 14),
+    (32, 64, 64, 16, 16, 32, 7, 7),
+    (2, 20, 20, 16, 16, 32, 7, 7),
 ]
 
 
@@ -81,7 +97,12 @@ def main() -> None:
         chosen = [(f if relative_time(s, weights) < 1 else d) / min(d, f) for s, d, f in found]
         return statistics.fmean(chosen) - 1
 
-    fitted = min(map(Calibration._make, itertools.product(STEPS, repeat=3)), key=lambda w: (lost(w), sum(w)))
+    def off(weights: Calibration) -> float:
+        """Mean logarithm by which the ratio of times is mistaken: what decides where the choices are alike."""
+        return statistics.fmean(abs(math.log(relative_time(s, weights) * d / f)) for s, d, f in found)
+
+    grid = map(Calibration._make, itertools.product(STEPS, STEPS, STEPS, MAPS))
+    fitted = min(grid, key=lambda weights: (round(lost(weights), 3), off(weights)))
     for s, dense, factored in found:
         wrong = "  wrong" * ((relative_time(s, fitted) < 1) != (factored < dense))
         measured, predicted = factored / dense, relative_time(s, fitted)

@@ -173,6 +173,8 @@ def test_the_cost_model_counts_what_the_orders_multiply():
     [
         (Shape(4, 128, 128, 8, 8, 8, 3, 1024), "factored"),  # the 13-layer CNN
         (Shape(4, 256, 256, 8, 8, 8, 3, 64), "factored"),
+        (Shape(16, 32, 64, 4, 4, 8, 3, 784), "dense"),  # where it is narrow, with few elements
+        (Shape(64, 64, 64, 4, 4, 8, 3, 49), "dense"),
         (Shape(64, 32, 32, 8, 8, 32, 7, 196), "dense"),  # the ResNet's first block
         (Shape(64, 32, 32, 1, 1, 32, 7, 196), "dense"),  # T(2)
         (Shape(64, 1, 32, 1, 8, 32, 7, 784), "dense"),  # lifting

@@ -27,14 +27,16 @@ def shape_of(f: Sequence[int], weight: Sequence[int], phi: Sequence[int], paddin
 
 
 class Calibration(NamedTuple):
-    """Time of a multiplication relative to one of the plain convolution, forward and backward together.
+    """Time of a multiplication, and of writing and reading a value of a feature map, relative to a multiplication of
+    the plain convolution; forward and backward together.
 
-    The defaults were fitted by `python -m benchmarks.calibrate` on two AVX-512 cores, float32 and bf16.
+    The defaults were fitted by `python -m benchmarks.calibrate` on a core with AVX-512 and AMX, float32 and bf16.
     """
 
-    generate: float = 3.0
-    convolve: float = 3.0
-    mix: float = 2.5
+    generate: float = 8.0
+    convolve: float = 1.5
+    mix: float = 1.5
+    maps: float = 400.0
 
 
 class Dense(NamedTuple):
@@ -71,7 +73,8 @@ def factored_work(s: Shape) -> Factored:
 def relative_time(s: Shape, c: Calibration = Calibration()) -> float:  # noqa: B008 – immutable
     """Time of the factored order over that of the dense one, by calibration `c`."""
     dense, factored = dense_work(s), factored_work(s)
-    weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias
+    values = factored.mix / s.out_channels  # of all feature maps
+    weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias + c.maps * values
     return weighted / (dense.convolve + c.generate * dense.generate)
 
 
