@@ -68,6 +68,26 @@ def test_layers_on_rotmnist(said, rows):
     assert "The smallest is the fourth of the five in two seeds and the third in one" in said
 
 
+def test_eight_elements(said, rows):
+    few, se2, e2 = (rows["table2"][f"{row}/partial/rotMNIST"] for row in ("SE2-4", "SE2-8", "E2-8"))
+    assert len(se2) == len(e2) == 1
+    a, b, c = (f"{mean(accuracies(results)):.2f}" for results in (few, se2, e2))
+    drawn = [f"{mean(accuracies(results, 'test_sampled')):.2f}" for results in (se2, e2)]
+    printed = [str(load_table("table2").rows[f"{row}/partial/rotMNIST"]) for row in ("SE2-8", "SE2-4", "E2-8")]
+    assert f"SE(2)-8 partial is at {b} % ({drawn[0]} under drawn elements), where SE(2)-4 partial is at {a}" in said
+    assert f"the paper has {printed[0]} and {printed[1]}. E(2)-8" in said
+    assert f"is at {c} % ({drawn[1]} under drawn elements): below SE(2)-4" in said
+    assert f"above the {printed[2]} that is printed for it" in said
+    assert float(printed[2]) < float(c) < float(a)
+    p = " ".join(f"{mean(values):.2f}".lstrip("0") for values in kept(e2, "P(m)"))
+    theta = " ".join(f"{mean(values) / 180:.2f}".lstrip("0") for values in kept(e2, "theta_deg"))
+    assert f"P(m) falls to {p} after lifting, until the learning rate ends; θ is {theta}." in said
+    third = [kept(se2, "theta_deg"), kept(e2, "theta_deg"), kept(e2, "P(m)")]
+    assert {min(range(5), key=lambda i: mean(layers[i])) for layers in third} == {2}
+    assert "In both the third layer keeps least" in said
+    assert set(rows["table2"]).isdisjoint({"SE2-8/full/rotMNIST", "E2-8/full/rotMNIST"})
+
+
 def test_mnist6(said, rows):
     wrong = {
         row: [round((1 - r["accuracy"]["test"]) * r["images"]["test"]) for r in rows["mnist6"][row]]
