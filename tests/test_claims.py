@@ -13,6 +13,7 @@ from partialsym.results import read_result
 from partialsym.table import load_table, mean_std
 
 LAYERS = ("first", "second", "third", "fourth", "fifth")
+TABLES = ("mnist6", "table2", "table5", "data_efficiency")
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -24,7 +25,7 @@ def said():
 @pytest.fixture(scope="module")
 def rows():
     """By table, the results of every row that has any."""
-    return {name: load_table(name).longest(ROOT / "results" / name) for name in ("mnist6", "table2", "data_efficiency")}
+    return {name: load_table(name).longest(ROOT / "results" / name) for name in TABLES}
 
 
 def accuracies(results, key="test"):
@@ -168,12 +169,32 @@ def test_cifar(said, rows):
     assert len(plain) == len(full) == len(partial) == 1
 
 
+def test_thirteen_layers(said, rows):
+    methods = ("T2/plain", "SE2-4/full", "SE2-4/partial", "SE2-4/Augerino")
+    ours = {method: rows["table5"][f"{method}/rotMNIST/width-16"] for method in methods}
+    assert {len(results) for results in ours.values()} == {1}
+    t, f, p, a = (mean(accuracies(results)) for results in ours.values())
+    assert t < f < p < a
+    assert f"T(2) is at {t:.2f} %, the G-CNN at {f:.2f}, the partial one at {p:.2f}," in said
+    assert f"the CNN with Augerino at {a:.2f};" in said
+    printed = [load_table("table5").rows[f"{method}/rotMNIST"] for method in methods]
+    assert f"the paper has {printed[0]}, {printed[1]}, {printed[2]} and {printed[3]}, at eight" in said
+    drawn = [f"{mean(accuracies(ours[method], 'test_sampled')):.1f}" for method in methods[1:3]]
+    assert f"Under drawn elements the 13-layer G-CNN falls to {drawn[0]} %, the partial one to {drawn[1]}**" in said
+    lost = [mean(accuracies(r)) - mean(accuracies(r, "test_sampled")) for r in rows["table2"].values()]
+    assert f"where the ResNets of table 2 lose at most {max(lost):.1f} points" in said
+
+
 def test_departures(said, rows):
     row = "SE2-4/partial/rotMNIST/1000"
-    (altered,) = [read_result(file) for file in (DEPARTURES / row / "theta-gradient").glob("*.json")]
     ours = accuracies(rows["data_efficiency"][row])
-    theirs = 100 * altered["accuracy"]["test"]
-    assert f"gives {theirs:.2f} % (one seed) where ours gives {mean_std(ours)} ({WORDS[len(ours)]})" in said
+    theirs = []
+    for name in ("theta-gradient", "embedding"):
+        (altered,) = [read_result(file) for file in (DEPARTURES / row / name).glob("*.json")]
+        theirs.append(100 * altered["accuracy"]["test"])
+    assert f"gives {theirs[0]:.2f} % (one seed) and the published embedding {theirs[1]:.2f} (one seed)" in said
+    assert f"where ours gives {mean_std(ours)} ({WORDS[len(ours)]}): both below each of ours" in said
+    assert max(theirs) < min(ours)
 
 
 def test_departures_with_mirrorings(said, rows):
