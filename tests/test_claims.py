@@ -177,6 +177,9 @@ def test_thirteen_layers(said, rows):
     assert t < f < p < a
     assert f"T(2) is at {t:.2f} %, the G-CNN at {f:.2f}, the partial one at {p:.2f}," in said
     assert f"the CNN with Augerino at {a:.2f};" in said
+    wide = {row: mean(accuracies(results)) for row, results in rows["table5"].items() if row.endswith("width-32")}
+    assert wide.keys() == {"T2/plain/rotMNIST/width-32"}
+    assert f"At width 32 T(2) alone has been run ({sum(wide.values()):.2f})." in said
     printed = [load_table("table5").rows[f"{method}/rotMNIST"] for method in methods]
     assert f"the paper has {printed[0]}, {printed[1]}, {printed[2]} and {printed[3]}, at eight" in said
     drawn = [f"{mean(accuracies(ours[method], 'test_sampled')):.1f}" for method in methods[1:3]]
