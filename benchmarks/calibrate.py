@@ -101,13 +101,16 @@ def main() -> None:
         """Mean logarithm by which the ratio of times is mistaken: what decides where the choices are alike."""
         return statistics.fmean(abs(math.log(relative_time(s, weights) * d / f)) for s, d, f in found)
 
-    grid = map(Calibration._make, itertools.product(STEPS, STEPS, STEPS, MAPS))
-    fitted = min(grid, key=lambda weights: (round(lost(weights), 3), off(weights)))
+    def fit(maps: tuple[float, ...]) -> Calibration:
+        grid = map(Calibration._make, itertools.product(STEPS, STEPS, STEPS, maps))
+        return min(grid, key=lambda weights: (round(lost(weights), 3), off(weights)))
+
+    fitted = fit(MAPS)
     for s, dense, factored in found:
         wrong = "  wrong" * ((relative_time(s, fitted) < 1) != (factored < dense))
         measured, predicted = factored / dense, relative_time(s, fitted)
         sys.stdout.write(f"{tuple(s)}: measured ×{measured:.2f}, predicted ×{predicted:.2f}{wrong}\n")
-    for name, weights in (("fitted", fitted), ("in use", Calibration())):
+    for name, weights in (("fitted", fitted), ("in use", Calibration()), ("without maps", fit((0.0,)))):
         sys.stdout.write(f"{name}: {weights}, {100 * lost(weights):.1f} % of the time is lost to wrong choices\n")
 
 
