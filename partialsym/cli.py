@@ -162,6 +162,11 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="which images")
     parser.add_argument("--draws", type=int, default=0, help="passes of Monte-Carlo inference, at least 2; 0 for none")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="with BatchNorm statistics of each draw's own elements, on the run's training images",
+    )
     parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
 
 

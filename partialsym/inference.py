@@ -1,7 +1,7 @@
 """Evaluating a trained model: recalibrated statistics, and Monte-Carlo inference by name."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,11 @@ from partialsym.norm import BatchNorm
 
 
 @contextmanager
-def evaluating(model: nn.Module, *, except_: type[nn.Module] | None = None) -> Iterator[None]:
-    """Eval mode for every module but those of one type, which are put into train mode; then all as they were."""
+def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
+    """Eval mode for every module but those of some types, which are put into train mode; then all as they were."""
     modes = {module: module.training for module in model.modules()}
     for module in modes:
-        module.training = except_ is not None and isinstance(module, except_)
+        module.training = isinstance(module, except_)
     try:
         yield
     finally:
@@ -23,8 +23,16 @@ def evaluating(model: nn.Module, *, except_: type[nn.Module] | None = None) -> I
             module.training = mode
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """What is drawn within comes from that seed; torch's global generators are left as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None = None) -> None:
     """Recompute every BatchNorm's running statistics on the deterministic elements of eval mode.
 
     Call it before evaluating a model that was trained on drawn elements. Nothing is drawn, dropout is off, and all
@@ -34,6 +42,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Args:
         model: any module that holds our BatchNorms and Densities.
         batches: inputs of the model, a few hundred images in all.
+        seed: recompute them on the elements that this seed draws, the same for all batches, instead.
     Raises:
         ValueError: batches is empty.
     """
@@ -42,12 +51,14 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
     pooled = before
     images = 0
-    with evaluating(model, except_=BatchNorm):
+    drawn = () if seed is None else (Density,)
+    with evaluating(model, except_=(BatchNorm, *drawn)):
         try:
             for norm in norms:
                 norm.momentum = 1.0  # a batch's own statistics land in the running ones
             for batch in batches:
-                model(batch)
+                with nullcontext() if seed is None else _seeded(seed):
+                    model(batch)
                 images += len(batch)
                 share = len(batch) / images
                 pooled = [_pool(*moments, norm, share) for moments, norm in zip(pooled, norms, strict=True)]
@@ -71,47 +82,67 @@ def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Ten
 
 
 @contextmanager
-def on_elements(model: nn.Module, proportional: bool, batches: Iterable[Tensor]) -> Iterator[None]:
-    """Evaluate on ⌈rθ⌉ rotations a component where `proportional`, else on r, recalibrated on `batches`; then all as
-    it was."""
-    densities = {module: module.proportional for module in model.modules() if isinstance(module, Density)}
+def recalibrated(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None = None) -> Iterator[None]:
+    """`recalibrate` for a while; then the statistics are as they were."""
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}
     try:
-        set_proportional(model, proportional)
-        recalibrate(model, batches)
+        recalibrate(model, batches, seed=seed)
         yield
     finally:
-        for density, before in densities.items():
-            density.proportional = before
         for buffer, values in buffers.items():
             buffer.copy_(values)
 
 
+@contextmanager
+def on_elements(model: nn.Module, proportional: bool, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Evaluate on ⌈rθ⌉ rotations a component where `proportional`, else on r, recalibrated on `batches`; then all as
+    it was."""
+    densities = {module: module.proportional for module in model.modules() if isinstance(module, Density)}
+    try:
+        set_proportional(model, proportional)
+        with recalibrated(model, batches):
+            yield
+    finally:
+        for density, before in densities.items():
+            density.proportional = before
+
+
 @torch.no_grad()
-def monte_carlo(model: nn.Module, x: Tensor, draws: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def monte_carlo(
+    model: nn.Module, x: Tensor, draws: int, seed: int = 0, *, batches: Iterable[Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Monte-Carlo inference: the model's outputs under drawn elements, everything else in eval mode.
 
-    BatchNorm's statistics stay those of the deterministic elements.
+    BatchNorm's statistics stay those of the deterministic elements, or are each draw's own on `batches`. A network
+    with no norm but BatchNorm, such as `GCNN13`, needs its own: values differ much between draws.
 
     Args:
         model: any module that holds Densities.
         x: its input.
         draws: number of passes, at least 2.
         seed: of the draws; torch's global generator is left as it was.
+        batches: inputs to `recalibrate` on, anew for each draw.
     Returns:
         mean and standard deviation over the draws, each of the output's shape.
     Raises:
-        ValueError: fewer than 2 draws.
+        ValueError: fewer than 2 draws; batches is empty.
     """
     if draws < 2:
         raise ValueError(f"draws is {draws}: a spread needs at least 2.")
-    outputs = torch.stack(sampled(model, x, draws, seed))
+    outputs = torch.stack(sampled(model, x, draws, seed, None if batches is None else tuple(batches)))
     return outputs.mean(0), outputs.std(0)
 
 
 @torch.no_grad()
-def sampled(model: nn.Module, x: Tensor, draws: int, seed: int = 0) -> list[Tensor]:
-    """The outputs of `draws` passes under drawn elements, one seeded draw a pass: see `monte_carlo`."""
-    with evaluating(model, except_=Density), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return [model(x) for _ in range(draws)]
+def sampled(
+    model: nn.Module, x: Tensor, draws: int, seed: int = 0, batches: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """The outputs of `draws` passes under drawn elements: see `monte_carlo`."""
+    if batches is None:
+        with evaluating(model, except_=Density), _seeded(seed):
+            return [model(x) for _ in range(draws)]
+    outputs = []
+    for one in range(seed, seed + draws):
+        with recalibrated(model, batches, seed=one):
+            outputs += sampled(model, x, 1, one)
+    return outputs

@@ -87,6 +87,10 @@ def test_evaluate(run, capsys):
     assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
     assert "± " in lines[1]
     assert "3 draws" in lines[1]
+    assert main(["evaluate", str(run), "--draws", "3", "--split", "validation", "--recalibrate"]) == 0
+    own = capsys.readouterr().out.splitlines()
+    assert own[0] == lines[0]
+    assert own[1].endswith("(3 draws, BatchNorm statistics of each)")
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -161,6 +165,7 @@ def test_report(run, tmp_path, capsys):
         (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
+        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
         (["predict", "nowhere", "a.png"], "holds no model"),
         (["report", "nowhere"], "nowhere"),

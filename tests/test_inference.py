@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from partialsym import BatchNorm, Density, GResNet, monte_carlo, recalibrate
-from partialsym.inference import evaluating, sampled
+from partialsym.inference import evaluating, recalibrated, sampled
 
 
 def resnet(name="SE2", **options):
@@ -116,7 +116,31 @@ def test_recalibration_is_deterministic_and_leaves_all_else_alone():
     assert all(torch.equal(parameters[k], v) for k, v in net.named_parameters())
 
 
-@pytest.mark.parametrize("call", [lambda net, x: recalibrate(net, [x]), lambda net, x: monte_carlo(net, x, 2)])
+def test_statistics_of_a_draw_are_those_of_its_elements(float64):
+    """The oracle: BatchNorm in train mode under the same draw, but for n/(n − 1) in a variance."""
+    net, x = resnet(samples=3), torch.randn(8, 1, 16, 16)
+    for seed in range(3):
+        recalibrate(net, [x])
+        with recalibrated(net, [x], seed=seed):
+            own, other = sampled(net, x, 1, seed)[0], sampled(net, x, 1, seed + 1)[0]
+        deterministic = sampled(net, x, 1, seed)[0]
+        with evaluating(net, except_=(BatchNorm, Density)), torch.no_grad():
+            torch.manual_seed(seed)
+            expected = net(x)
+        away = [float((found - expected).norm() / expected.norm()) for found in (own, other, deterministic)]
+        assert away[0] < 0.01
+        assert min(away[1:]) > 0.1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net, x: recalibrate(net, [x]),
+        lambda net, x: recalibrate(net, [x], seed=1),
+        lambda net, x: monte_carlo(net, x, 2),
+        lambda net, x: monte_carlo(net, x, 2, batches=[x]),
+    ],
+)
 def test_modes_momenta_and_the_generator_are_restored_when_the_model_raises(call):
     net = resnet()
     net.block2.eval()
@@ -130,24 +154,30 @@ def test_modes_momenta_and_the_generator_are_restored_when_the_model_raises(call
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in state.items())
 
 
-def test_no_batches_is_an_error():
+@pytest.mark.parametrize(
+    "call", [lambda net, none: recalibrate(net, none), lambda net, none: monte_carlo(net, none, 2, batches=none)]
+)
+def test_no_batches_is_an_error(call):
     with pytest.raises(ValueError, match="at least one batch, got none"):
-        recalibrate(resnet(), [])
+        call(resnet(), torch.zeros(0, 1, 16, 16))
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_monte_carlo_is_the_mean_and_spread_of_seeded_draws(training):
+@pytest.mark.parametrize("own", [False, True])
+def test_monte_carlo_is_the_mean_and_spread_of_seeded_draws(training, own):
     net, x = resnet(dropout=0.5).train(training), torch.randn(4, 1, 16, 16)
     before, rng, state = modes(net), torch.get_rng_state(), {k: v.clone() for k, v in net.state_dict().items()}
-    mean, std = monte_carlo(net, x, 5, seed=3)
+    batches = [x[:2], x[2:]] if own else None
+    mean, std = monte_carlo(net, x, 5, seed=3, batches=batches)
     assert torch.equal(torch.get_rng_state(), rng)
     assert modes(net) == before
     assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
-    draws = torch.stack(sampled(net, x, 5, seed=3))
+    draws = torch.stack(sampled(net, x, 5, 3, batches))
     torch.testing.assert_close(mean, draws.mean(0))
     torch.testing.assert_close(std, draws.std(0))
     assert mean.shape == std.shape == (4, 3)
-    assert not torch.equal(monte_carlo(net, x, 5, seed=4)[0], mean)
+    assert not torch.equal(monte_carlo(net, x, 5, seed=4, batches=batches)[0], mean)
+    assert not torch.equal(monte_carlo(net, x, 5, seed=3, batches=None if own else [x])[0], mean)
     assert not mean.requires_grad
 
 

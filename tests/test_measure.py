@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from partialsym import group, haar
 from partialsym.data import Split, pairs
 from partialsym.measure import (
+    BATCH,
     Preprocessing,
     accuracy,
     copy_gap,
@@ -126,3 +128,24 @@ def test_learned_subsets_and_accuracies():
     drawn = sampled_accuracies(model, split, PLAIN, 6, seed=1)
     assert drawn == sampled_accuracies(model, split, PLAIN, 6, seed=1)
     assert len(drawn) == 6
+
+
+class Turned(nn.Module):
+    """The same answer to all images: whether the drawn turn's cosine is above its sine."""
+
+    def __init__(self):
+        super().__init__()
+        self.density = haar(group("SE2"), 1)
+
+    def forward(self, x):
+        return self.density.sample().matrices[0, :, 0].expand(len(x), 2)
+
+
+def test_with_statistics_of_its_own_a_draw_is_the_same_for_all_images():
+    n = 2 * BATCH
+    split = Split(torch.rand(n, 1, 2, 2), torch.zeros(n, dtype=torch.long), torch.arange(n))
+    new = sampled_accuracies(Turned(), split, PLAIN, 16)
+    assert set(new) == {0, 0.5, 1}
+    same = sampled_accuracies(Turned(), split, PLAIN, 16, batches=[split.images[:4]])
+    assert set(same) == {0, 1}
+    assert same[1:] == sampled_accuracies(Turned(), split, PLAIN, 15, seed=1, batches=[split.images[:4]])

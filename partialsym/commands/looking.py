@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 
 from partialsym.commands.saying import say
 from partialsym.config import ConfigError
+from partialsym.evaluation import calibration
 from partialsym.measure import accuracy, logits, sampled_accuracies
 from partialsym.run import Run
 from partialsym.train import load_data
@@ -15,16 +16,23 @@ from partialsym.train import load_data
 def evaluate(options: Namespace) -> None:
     if options.draws < 0 or options.draws == 1:
         raise ConfigError(f"draws is {options.draws}: must be 0, or at least 2 for a spread.")
+    if options.recalibrate and not options.draws:
+        raise ConfigError("--recalibrate is for drawn elements: give --draws, at least 2.")
     run = Run(Path(options.run))
     config, trained = run.config(), run.model()
-    split = getattr(load_data(config.data, options.data.root), options.split)
+    data = load_data(config.data, options.data.root)
+    split = getattr(data, options.split)
     deterministic = accuracy(logits(trained.model, split.images, trained.preprocess), split.labels)
     say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
     if options.draws:
-        shares = sampled_accuracies(trained.model, split, trained.preprocess, options.draws, options.seed)
+        batches = calibration(config, data, trained.preprocess) if options.recalibrate else None
+        shares = sampled_accuracies(
+            trained.model, split, trained.preprocess, options.draws, options.seed, batches=batches
+        )
         drawn = [100 * share for share in shares]
         spread = statistics.stdev(drawn)
-        say(f"{options.split} accuracy: {statistics.mean(drawn):.2f} ± {spread:.2f} % ({options.draws} draws)")
+        own = ", BatchNorm statistics of each" if options.recalibrate else ""
+        say(f"{options.split} accuracy: {statistics.mean(drawn):.2f} ± {spread:.2f} % ({options.draws} draws{own})")
 
 
 def report(options: Namespace) -> None:

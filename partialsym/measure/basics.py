@@ -1,5 +1,6 @@
 """What a model answers: deterministic and sampled logits, accuracies, the gap between copies."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from partialsym.data import Split, normalise
 from partialsym.data.base import Images
-from partialsym.inference import evaluating, sampled
+from partialsym.inference import evaluating, recalibrated, sampled
 
 BATCH = 256
 
@@ -43,15 +44,41 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 
 
 def sampled_accuracies(
-    model: nn.Module, split: Split, preprocess: Preprocessing, draws: int, seed: int = 0
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocessing,
+    draws: int,
+    seed: int = 0,
+    *,
+    batches: Sequence[Tensor] | None = None,
 ) -> list[float]:
-    """Accuracy of each of `draws` passes under drawn elements, new ones every batch."""
-    device, _ = place(model)
+    """Accuracy of each of `draws` passes under drawn elements.
+
+    Elements are new every batch; where there are `batches`, each pass has its own for all images, and BatchNorm's
+    statistics are theirs on those batches.
+    """
+    if batches is not None:
+        return [_accuracy_of_draw(model, split, preprocess, seed + k, batches) for k in range(draws)]
     hits = torch.zeros(draws, dtype=torch.float64)
-    for i, (images, labels) in enumerate(zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)):
-        for k, scores in enumerate(sampled(model, preprocess(images.to(device)), draws, seed + BATCH * i)):
+    for i, (x, labels) in enumerate(_pieces(model, split, preprocess)):
+        for k, scores in enumerate(sampled(model, x, draws, seed + BATCH * i)):
             hits[k] += (scores.cpu().argmax(1) == labels).sum()
     return (hits / len(split)).tolist()
+
+
+def _accuracy_of_draw(
+    model: nn.Module, split: Split, preprocess: Preprocessing, seed: int, batches: Sequence[Tensor]
+) -> float:
+    with recalibrated(model, batches, seed=seed):
+        scores = [sampled(model, x, 1, seed)[0].cpu() for x, _ in _pieces(model, split, preprocess)]
+    return accuracy(torch.cat(scores), split.labels)
+
+
+def _pieces(model: nn.Module, split: Split, preprocess: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the model is given, BATCH images at a time on its device, and their labels."""
+    device, _ = place(model)
+    for images, labels in zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True):
+        yield preprocess(images.to(device)), labels
 
 
 def copy_gap(model: nn.Module, split: Split, preprocess: Preprocessing) -> float:
