@@ -62,7 +62,7 @@ reproduce-cpu: setup
 	$(REPRODUCE) data_efficiency --rows '*/CIFAR-10/4500' --seeds 0 $(NEXT)
 	$(REPRODUCE) table5 --rows '*/width-16,*/width-32' --seeds 0 $(NEXT)
 	$(BIN)/python -m benchmarks.departures --out $(RUNS) --publish $(PUBLISH)/departures $(NEXT)
-	$(REPRODUCE) sectors $(NEXT)
+	$(REPRODUCE) sectors --rows 'T2/*,SE2-8/full/*,*+free/*' $(NEXT)  # with priors: docs/reproduction.md
 	$(REPRODUCE) kernels $(NEXT)
 	$(REPRODUCE) monotonic $(NEXT)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.commands import parse_seeds
+from partialsym.config import Experiment
 from partialsym.conv import GroupConv
 from partialsym.densities import Bernoulli, Density
 from partialsym.groups import SE2
@@ -105,6 +106,11 @@ TASKS = (
 )
 
 
+def experiment(task: Task, departure: str, seed: int) -> Experiment:
+    """What the row is trained with, under a name of its own."""
+    return replace(load_table(task.table).experiment(task.row, seed), name=f"departures/{task.row}/{departure}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0,1,2")
@@ -122,7 +128,7 @@ def main() -> None:
         target = Path(options.publish) / place / f"seed{seed}.json"
         if departure not in chosen or target.is_file():
             continue
-        config = replace(load_table(task.table).experiment(task.row, seed), name=f"departures/{place}")
+        config = experiment(task, departure, seed)
         altered = Alteration(departure, ALTER[departure])
         try:
             run = train(config, options.out, resume=True, progress=False, alter=altered)

@@ -5,11 +5,11 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.departures import RESULTS as DEPARTURES
-from benchmarks.departures import TASKS
+from benchmarks.departures import TASKS, experiment
 from benchmarks.tables import fill
 from partialsym.figures.methods import points_of
 from partialsym.measure import subset_spread
-from partialsym.results import read_result
+from partialsym.results import sampled_accuracy
 from partialsym.table import load_table, mean_std, render, tables
 
 ROOT = Path(__file__).parents[1]
@@ -44,19 +44,18 @@ def departures() -> str:
     shown = "ours | sampled | n | as published | sampled | n"
     lines = [f"| row | taken back | {shown} |", "| --- |" + " --- |" * 7]
     for task in TASKS:
-        ours = load_table(task.table).results(ROOT / "results" / task.table, task.row)
+        table = load_table(task.table)
+        ours = table.results(ROOT / "results" / task.table, task.row)
         for departure in task.departures:
-            files = sorted((DEPARTURES / task.row / departure).glob("seed*.json"))
-            theirs = [read_result(file) for file in files]
-            if strange := [f for f, r in zip(files, theirs, strict=True) if r.get("altered") != departure]:
-                raise ValueError(f"{strange[0]} is not of a network altered by {departure!r}.")
+            folder = DEPARTURES / task.row / departure
+            theirs = table.results_in(folder, experiment(task, departure, 0), departure)
             lines.append("| " + " | ".join([task.row, departure, *_cells(ours), *_cells(theirs)]) + " |")
     return "\n".join(lines)
 
 
 def subsets() -> str:
     """Where all layers learn, what each keeps, the mean over seeds, and which of them keeps least, by seed."""
-    lines = ["| row | kept | layers after lifting | least, by seed | n |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| row | epochs | kept | layers after lifting | least, by seed | n |", "| --- |" + " --- |" * 5]
     for name in tables():
         for row, results in load_table(name).longest(ROOT / "results" / name).items():
             model = results[0]["config"]["model"]
@@ -67,14 +66,15 @@ def subsets() -> str:
                 values = [[v / (180 if key == "theta_deg" else 1) for v in layer[key]["values"]] for layer in layers]
                 means = " ".join(f"{mean(v):.3f}".replace("0.", ".") for v in values)
                 least = [1 + seed.index(min(seed)) for seed in zip(*values, strict=True)]
-                cells = [f"{name}: {row}", "θ" if key == "theta_deg" else key, means, ", ".join(map(str, least))]
-                lines.append("| " + " | ".join([*cells, str(len(results))]) + " |")
+                shown = "θ" if key == "theta_deg" else key
+                cells = [f"{name}: {row}", results[0]["epochs"], shown, means, ", ".join(map(str, least)), len(results)]
+                lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
 def _cells(results: list[dict[str, Any]]) -> list[str]:
     test = [100 * result["accuracy"]["test"] for result in results]
-    sampled = [100 * share for result in results for share in result["accuracy"]["test_sampled"]]
+    sampled = [100 * sampled_accuracy(result) for result in results]
     return [mean_std(test), mean_std(sampled), str(len(results) or "")]
 
 

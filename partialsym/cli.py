@@ -160,8 +160,13 @@ def _cost(parser: ArgumentParser) -> None:
 def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="which images")
-    parser.add_argument("--draws", type=int, default=0, help="passes of Monte-Carlo inference, at least 2; 0 for none")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=0,
+        help="draws of Monte-Carlo inference, at least 2, each for all images; 0 for none",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="that draws come from")
     parser.add_argument(
         "--recalibrate",
         action="store_true",

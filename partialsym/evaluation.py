@@ -43,6 +43,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
             "test": test,
             **_by_elements(config, model, data, test),
             "test_sampled": sampled_accuracies(model, some, preprocess, draws, config.seed),
+            "test_unsampled": accuracy(answers[: len(some)], some.labels),  # on the same images
         },
         "scores": scores(answers, data.test.labels),
         "data": data.name,

@@ -142,7 +142,12 @@ def sampled(
         with evaluating(model, except_=Density), _seeded(seed):
             return [model(x) for _ in range(draws)]
     outputs = []
-    for one in range(seed, seed + draws):
+    for one in seeds(seed, draws):
         with recalibrated(model, batches, seed=one):
             outputs += sampled(model, x, 1, one)
     return outputs
+
+
+def seeds(seed: int, n: int) -> list[int]:
+    """n seeds that come from one, so that neighbouring ones share no draw."""
+    return torch.randint(2**62, (n,), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -1,6 +1,7 @@
 """What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
 
 import json
+import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ def read_result(path: Path) -> dict[str, Any]:
         for key in ("angles", "share", "mean"):
             _check(path, f"response.{key}", response.get(key), _numbers(response.get(key)), "a list of numbers")
     _check(path, "accuracy.test", accuracy.get("test"), _share(accuracy.get("test")), "a number in [0, 1]")
+    unsampled = accuracy.get("test_unsampled", 0)
+    _check(path, "accuracy.test_unsampled", unsampled, _share(unsampled), "a number in [0, 1]")
     sampled = accuracy.get("test_sampled")
     _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
     _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
@@ -56,6 +59,11 @@ def read_result(path: Path) -> dict[str, Any]:
         for key in layer.keys() - {"layer", "group"}:
             _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
     return result
+
+
+def sampled_accuracy(result: Mapping[str, Any]) -> float:
+    """Accuracy under drawn elements, the mean over the draws."""
+    return statistics.mean(result["accuracy"]["test_sampled"])
 
 
 def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

@@ -11,18 +11,20 @@ from typing import Any
 import yaml
 
 from partialsym.config import ConfigError, Experiment
-from partialsym.results import read_result
+from partialsym.results import read_result, sampled_accuracy
 from partialsym.run import identity
 
-HEADER = ("row", "paper", "ours", "n", "epochs", "budget", "sampled", "copy gap", "range", "data")
 ALWAYS = ("row", "ours", "n", "epochs", "budget")
+HEADER = ("row", "paper", *ALWAYS[1:], "sampled", "unsampled", "copy gap", "range", "data", "precision")
 NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
     "budget": "Budget: `short` and `medium` are ours; `paper` has the paper's epochs, schedule and rates.",
-    "sampled": "Sampled: accuracy under drawn elements on at most 5,000 test images, over seeds and draws.",
+    "sampled": "Sampled: accuracy under drawn elements, the mean of draws, on the first 5,000 test images at most.",
+    "unsampled": "Unsampled: deterministic inference on the same images, where that was recorded.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
     "range": "Range: how far images may be turned, in degrees, before accuracy changes by more than a point.",
     "data": "Data: where it is not the paper's.",
+    "precision": "Precision: that of training.",
 }
 
 
@@ -90,10 +92,13 @@ class Table:
             ValueError: a file is damaged, of another format version, or of a run with other settings.
         """
         budget = self.budget(budget)
-        place = self.place(row, budget)
+        return self.results_in(folder / self.place(row, budget), self.experiment(row, 0, budget))
+
+    def results_in(self, folder: Path, config: Experiment, altered: str | None = None) -> list[dict[str, Any]]:
+        """The results of a config, by seed, of networks altered so: `folder/seed<k>.json`. Raises as `results` does."""
         found: dict[int, tuple[Path, dict[str, Any]]] = {}
-        files = sorted([*folder.glob(f"{place}/seed*.json"), *folder.glob(f"{place}/seed*/result.json")])
-        ours = identity(self.experiment(row, 0, budget)) if files else {}
+        files = sorted([*folder.glob("seed*.json"), *folder.glob("seed*/result.json")])
+        ours = identity(config) | {"altered": altered}
         for file in files:
             result = read_result(file)
             seed = self._seed(file, result, ours)
@@ -101,7 +106,7 @@ class Table:
                 raise ValueError(f"{file} is seed {seed}, and so is {found[seed][0]}: one of them must go.")
             found[seed] = file, result
         if len(sources := {_data(result) for _, result in found.values()}) > 1:
-            raise ValueError(f"{folder / place} holds runs on different data: {', '.join(sorted(sources))}.")
+            raise ValueError(f"{folder} holds runs on different data: {', '.join(sorted(sources))}.")
         return [result for _, (_, result) in sorted(found.items())]
 
     def longest(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -115,7 +120,7 @@ class Table:
             held = Experiment.from_dict(result["config"])
         except ConfigError as error:
             raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
-        ours = ours | {"seed": held.seed, "altered": None}
+        ours = ours | {"seed": held.seed}
         theirs = identity(held) | {"altered": result.get("altered")}
         if other := [key for key in ours if ours[key] != theirs[key]]:
             key = other[0]
@@ -154,13 +159,16 @@ def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budget
     """
     rows = rows or list(table.rows)
     lines = [line for row in rows for line in _of_row(table, folder, row, budgets or list(table.budgets))]
-    shown = [key for key in HEADER if key in ALWAYS or any(line.get(key) for line in lines)]
+    precisions = {one for line in lines for one in line.get("precision", "").split("/") if one}
+    hidden = {"precision"} if len(precisions) == 1 else set()
+    shown = [key for key in HEADER if key in ALWAYS or (key not in hidden and any(line.get(key) for line in lines))]
     cells = [shown, *([line.get(key, "") for key in shown] for line in lines)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
     rule = ["-" * w for w in widths]
     body = [_line(line, widths) for line in (cells[0], rule, *cells[1:])]
     notes = [f"Paper: {table.source}."] if table.source else []
     notes += [text for key, text in NOTES.items() if key in shown]
+    notes += [f"Trained in {precision}." for precision in precisions if hidden]
     notes += [text for pattern, text in table.notes.items() if any(fnmatchcase(row, pattern) for row in rows)]
     return "\n".join([f"### {table.title}", "", *body, "", " ".join(notes)])
 
@@ -172,14 +180,17 @@ def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> lis
     for budget in budgets:
         if results := table.results(folder, row, budget):
             gaps = [r["copy_gap"] for r in results if "copy_gap" in r]
+            unsampled = [r["accuracy"]["test_unsampled"] for r in results if "test_unsampled" in r["accuracy"]]
             own = {
                 "ours": mean_std([100 * r["accuracy"]["test"] for r in results]),
                 "n": str(len(results)),
                 "epochs": "/".join(sorted({str(r["epochs"]) for r in results})),
                 "budget": budget,
-                "sampled": mean_std([100 * a for r in results for a in r["accuracy"]["test_sampled"]]),
+                "sampled": mean_std([100 * sampled_accuracy(r) for r in results]),
+                "unsampled": mean_std([100 * value for value in unsampled]),
                 "copy gap": f"{max(gaps):.0e}" if gaps else "",
                 "range": mean_std([r["turned"]["range"] for r in results if "turned" in r], 0),
+                "precision": "/".join(sorted({str(r["precision"]) for r in results if "precision" in r})),
                 "data": "" if _data(results[0]) == results[0]["config"]["data"]["name"] else _data(results[0]),
             }
             lines.append(first | own)

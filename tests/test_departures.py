@@ -1,11 +1,13 @@
 """The published variants that `benchmarks.departures` puts back differ from ours in what they are said to, alone."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from made_up import write
 
-from benchmarks.departures import ALTER, TASKS, OneGradient
+from benchmarks.departures import ALTER, TASKS, OneGradient, experiment
 from partialsym import SE2, GResNet, Mirror, learned
 from partialsym.densities import Bernoulli
 from partialsym.signal import Elements
@@ -21,6 +23,21 @@ def gradients(density):
     matrices = density.draw().matrices
     angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0])
     return torch.stack([torch.autograd.grad(a, density.algebra.raw, retain_graph=True)[0] for a in angles]), angles
+
+
+def test_results_of_another_departure_or_with_other_settings_are_refused(tmp_path):
+    table, task = load_table("mnist6"), TASKS[0]
+    config = experiment(task, "embedding", 0)
+    for held, altered, wrong in (
+        (config, "theta-gradient", "altered = 'theta-gradient'"),
+        (config, None, "altered = None"),
+        (replace(config, training=replace(config.training, epochs=99)), "embedding", "training.epochs = 99"),
+    ):
+        write(tmp_path, task.row, 0, 0.5, config=held.to_dict(), altered=altered)
+        with pytest.raises(ValueError, match=wrong):
+            table.results_in(tmp_path / task.row, config, "embedding")
+    write(tmp_path, task.row, 0, 0.5, config=config.to_dict(), altered="embedding")
+    assert len(table.results_in(tmp_path / task.row, config, "embedding")) == 1
 
 
 def test_theta_gets_one_gradient_for_all_and_the_elements_are_the_same():

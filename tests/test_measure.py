@@ -9,6 +9,7 @@ from partialsym.data import Split, pairs
 from partialsym.measure import (
     BATCH,
     Preprocessing,
+    accuracies_of_draws,
     accuracy,
     copy_gap,
     learned_subsets,
@@ -141,11 +142,12 @@ class Turned(nn.Module):
         return self.density.sample().matrices[0, :, 0].expand(len(x), 2)
 
 
-def test_with_statistics_of_its_own_a_draw_is_the_same_for_all_images():
+def test_a_draw_may_be_new_every_batch_or_one_for_all_images():
     n = 2 * BATCH
     split = Split(torch.rand(n, 1, 2, 2), torch.zeros(n, dtype=torch.long), torch.arange(n))
-    new = sampled_accuracies(Turned(), split, PLAIN, 16)
-    assert set(new) == {0, 0.5, 1}
-    same = sampled_accuracies(Turned(), split, PLAIN, 16, batches=[split.images[:4]])
-    assert set(same) == {0, 1}
-    assert same[1:] == sampled_accuracies(Turned(), split, PLAIN, 15, seed=1, batches=[split.images[:4]])
+    assert set(sampled_accuracies(Turned(), split, PLAIN, 16)) == {0, 0.5, 1}
+    for batches in (None, [split.images[:4]]):
+        one = [accuracies_of_draws(Turned(), split, PLAIN, 16, seed, batches=batches) for seed in (0, 0, 1)]
+        assert set(one[0]) == {0, 1}
+        assert one[0] == one[1]
+        assert one[0][1:] != one[2][:-1]  # neighbouring seeds have no draws in common

@@ -37,6 +37,10 @@ def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
         ({"accuracy": 3}, "accuracy = 3: must be a mapping"),
         ({"accuracy": {"test_sampled": [0.5]}}, r"accuracy.test = None: must be a number in \[0, 1\]"),
         ({"accuracy": {"test": 99.1, "test_sampled": [0.5]}}, "accuracy.test = 99.1"),
+        (
+            {"accuracy": {"test": 0.5, "test_sampled": [0.5], "test_unsampled": 50}},
+            r"accuracy.test_unsampled = 50: must be a number in \[0, 1\]",
+        ),
         ({"accuracy": {"test": 0.5, "test_sampled": ["x"]}}, "accuracy.test_sampled = .'x'.: must be a list of num"),
         ({"epochs": "4"}, "epochs = 4: must be a number of epochs"),
         ({"images": {}}, "images.train = None"),

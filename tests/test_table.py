@@ -27,14 +27,32 @@ def test_mean_std():
 def test_render(tmp_path):
     table = load_table("mnist6")
     for seed, share in enumerate((0.99, 1.0, 0.995)):
-        write(tmp_path, "SE2-8/partial/MNIST6-180", seed, share, sampled=(0.9, 1.0), gap=10.0**-seed)
+        write(tmp_path, "SE2-8/partial/MNIST6-180", seed, share, sampled=(share - 0.2, share), gap=10.0**-seed)
     write(tmp_path, "E2-8/full/MNIST6-M", 1, 0.5)
     text = render(table, tmp_path)
     row = "SE2-8/partial/MNIST6-180"
-    assert cells(text, row) == [row, "100.0", "99.50 ± 0.50", "3", "4", "short", "95.00 ± 5.48", "1e+00"]
+    assert cells(text, row) == [row, "100.0", "99.50 ± 0.50", "3", "4", "short", "89.50 ± 0.50", "1e+00"]
     assert cells(text, "E2-8/full/MNIST6-M")[2:4] == ["50.00", "1"]
     assert cells(text, "Mirror-2/full/MNIST6-M")[2:] == [""] * 6
     assert text == render(table, tmp_path)
+
+
+def test_deterministic_accuracy_on_the_sampled_images_is_shown_where_it_is_known(tmp_path):
+    row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
+    write(tmp_path, row, 0, 0.5)
+    assert "unsampled" not in render(table, tmp_path)
+    write(tmp_path, row, 1, 0.5, accuracy={"test": 0.5, "test_sampled": [0.5], "test_unsampled": 0.48})
+    assert cells(render(table, tmp_path), row)[6:8] == ["50.00 ± 0.00", "48.00"]
+
+
+def test_the_precision_of_training_is_said_once_or_of_every_row(tmp_path):
+    row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
+    write(tmp_path, row, 0, 0.5, precision="32-true")
+    assert render(table, tmp_path).endswith("Trained in 32-true.")
+    write(tmp_path, row, 1, 0.5, precision="bf16-mixed")
+    text = render(table, tmp_path)
+    assert cells(text, row)[-1] == "32-true/bf16-mixed"
+    assert text.endswith("Precision: that of training.")
 
 
 def test_where_and_how_a_run_was_trained_makes_no_other_row_of_it(tmp_path):

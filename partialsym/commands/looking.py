@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from partialsym.commands.saying import say
 from partialsym.config import ConfigError
 from partialsym.evaluation import calibration
-from partialsym.measure import accuracy, logits, sampled_accuracies
+from partialsym.measure import accuracies_of_draws, accuracy, logits
 from partialsym.run import Run
 from partialsym.train import load_data
 
@@ -26,7 +26,7 @@ def evaluate(options: Namespace) -> None:
     say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
     if options.draws:
         batches = calibration(config, data, trained.preprocess) if options.recalibrate else None
-        shares = sampled_accuracies(
+        shares = accuracies_of_draws(
             trained.model, split, trained.preprocess, options.draws, options.seed, batches=batches
         )
         drawn = [100 * share for share in shares]

@@ -1,6 +1,14 @@
 """What a model has learned and how it behaves: numbers, no pictures. Evaluation is in float32, in eval mode."""
 
-from partialsym.measure.basics import BATCH, Preprocessing, accuracy, copy_gap, logits, sampled_accuracies
+from partialsym.measure.basics import (
+    BATCH,
+    Preprocessing,
+    accuracies_of_draws,
+    accuracy,
+    copy_gap,
+    logits,
+    sampled_accuracies,
+)
 from partialsym.measure.errors import TURNS, equivariance_errors
 from partialsym.measure.local import lie_derivative
 from partialsym.measure.ranges import measured_range, preserved_ranges, range_of
@@ -13,6 +21,7 @@ __all__ = [
     "BATCH",
     "TURNS",
     "Preprocessing",
+    "accuracies_of_draws",
     "accuracy",
     "class_responses",
     "control_error",

@@ -1,6 +1,7 @@
 """What a model answers: deterministic and sampled logits, accuracies, the gap between copies."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from partialsym.data import Split, normalise
 from partialsym.data.base import Images
-from partialsym.inference import evaluating, recalibrated, sampled
+from partialsym.inference import evaluating, recalibrated, sampled, seeds
 
 BATCH = 256
 
@@ -44,6 +45,17 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 
 
 def sampled_accuracies(
+    model: nn.Module, split: Split, preprocess: Preprocessing, draws: int, seed: int = 0
+) -> list[float]:
+    """Accuracy of each of `draws` passes under drawn elements, new ones every batch: their mean varies little."""
+    hits = torch.zeros(draws, dtype=torch.float64)
+    for i, (x, labels) in enumerate(_pieces(model, split, preprocess)):
+        for k, scores in enumerate(sampled(model, x, draws, seed + BATCH * i)):
+            hits[k] += (scores.cpu().argmax(1) == labels).sum()
+    return (hits / len(split)).tolist()
+
+
+def accuracies_of_draws(
     model: nn.Module,
     split: Split,
     preprocess: Preprocessing,
@@ -52,26 +64,14 @@ def sampled_accuracies(
     *,
     batches: Sequence[Tensor] | None = None,
 ) -> list[float]:
-    """Accuracy of each of `draws` passes under drawn elements.
-
-    Elements are new every batch; where there are `batches`, each pass has its own for all images, and BatchNorm's
-    statistics are theirs on those batches.
-    """
-    if batches is not None:
-        return [_accuracy_of_draw(model, split, preprocess, seed + k, batches) for k in range(draws)]
-    hits = torch.zeros(draws, dtype=torch.float64)
-    for i, (x, labels) in enumerate(_pieces(model, split, preprocess)):
-        for k, scores in enumerate(sampled(model, x, draws, seed + BATCH * i)):
-            hits[k] += (scores.cpu().argmax(1) == labels).sum()
-    return (hits / len(split)).tolist()
-
-
-def _accuracy_of_draw(
-    model: nn.Module, split: Split, preprocess: Preprocessing, seed: int, batches: Sequence[Tensor]
-) -> float:
-    with recalibrated(model, batches, seed=seed):
-        scores = [sampled(model, x, 1, seed)[0].cpu() for x, _ in _pieces(model, split, preprocess)]
-    return accuracy(torch.cat(scores), split.labels)
+    """Accuracy of each of `draws` draws of the elements, one for all images; with BatchNorm statistics of its own
+    where there are `batches` to recompute them on."""
+    found = []
+    for one in seeds(seed, draws):
+        with nullcontext() if batches is None else recalibrated(model, batches, seed=one):
+            scores = [sampled(model, x, 1, one)[0].cpu() for x, _ in _pieces(model, split, preprocess)]
+        found.append(accuracy(torch.cat(scores), split.labels))
+    return found
 
 
 def _pieces(model: nn.Module, split: Split, preprocess: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,7 +1,6 @@
 """What the page begins with: the verdict, and how well each method does."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from partialsym.figures.dials import share
 from partialsym.report.judging import Judged
 from partialsym.report.markup import Row, count, details, name_of, paragraph, section, shared, spread, table
+from partialsym.results import sampled_accuracy
 from partialsym.verdict import Finding, Interval
 
 UNDECIDED = (0.3, 0.7)
@@ -101,7 +101,7 @@ def accuracies(judged: Judged) -> str:
             row += ["–", ""]
         row += [
             spread([100 * result["accuracy"]["test"] for result in method.results]),
-            spread([100 * sampled(result) for result in method.results]),
+            spread([100 * sampled_accuracy(result) for result in method.results]),
             str(len(method.seeds)),
         ]
         rows.append(row)
@@ -123,11 +123,6 @@ def _mean(judged: Judged, name: str) -> float:
     return standing.accuracy.mean if standing else -math.inf
 
 
-def sampled(result: Mapping[str, Any]) -> float:
-    """Mean sampled accuracy of a run over its draws."""
-    return statistics.mean(result["accuracy"]["test_sampled"])
-
-
 def undecided(result: Mapping[str, Any]) -> list[str]:
     """`block1.conv1 P(m) .43` for each probability that ended between .3 and .7."""
     low, high = UNDECIDED
@@ -143,7 +138,7 @@ def undecided_layers(judged: Judged) -> str:
     """The note on layers that keep an element half of the time."""
     items = [
         f"<li>{name_of(method.title)}, seed {seed.number}: {escape(', '.join(layers))}. Deterministic "
-        f"{100 * seed.result['accuracy']['test']:.2f} %, sampled {100 * sampled(seed.result):.2f} %.</li>"
+        f"{100 * seed.result['accuracy']['test']:.2f} %, sampled {100 * sampled_accuracy(seed.result):.2f} %.</li>"
         for method in judged.methods
         for seed in method.seeds
         if (layers := undecided(seed.result))

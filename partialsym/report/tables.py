@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from partialsym.report.judging import Judged
-from partialsym.report.opening import sampled
 from partialsym.report.turning import curves, layers, named, strongest, together
+from partialsym.results import sampled_accuracy
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # what a spreadsheet would begin to compute at
 PARTS = ("total", "interpolation", "elements", "control")
@@ -54,7 +54,7 @@ def _accuracy(judged: Judged) -> Rows:
             own = result.get("scores", {})
             yield [
                 *(method.title, method.name, seed.number, method.data, result["images"].get("test")),
-                *(result["accuracy"]["test"], sampled(result), *(own.get(score) for score in scores)),
+                *(result["accuracy"]["test"], sampled_accuracy(result), *(own.get(score) for score in scores)),
                 *(standing.accuracy if standing else (None, None, None)),
                 *(result["parameters"], seed.operations, result["epochs"], result["seconds"]),
             ]
