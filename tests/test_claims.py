@@ -53,6 +53,7 @@ def test_rotmnist(said, rows):
     assert f"where the standard error of either, from 50,000 test images alone, is {error:.2f}" in said
     drawn = [mean_std(drawn_accuracies(row)) for row in (partial, full)]
     assert f"under drawn elements it is behind, {drawn[0]} to {drawn[1]}" in said
+    assert f"where T(2), which draws nothing, is at {mean(drawn_accuracies(plain)):.2f})" in said
     printed = [
         float(load_table("table2").rows[f"{row}/rotMNIST"]) for row in ("T2/plain", "SE2-4/full", "SE2-4/partial")
     ]
@@ -164,39 +165,46 @@ def test_data_efficiency(said, rows):
 
 
 def test_cifar(said, rows):
-    plain, full, partial = (
-        rows["data_efficiency"][f"{method}/CIFAR-10/4500"] for method in ("T2/plain", "SE2-4/full", "SE2-4/partial")
+    methods = ("T2/plain", "T2/Augerino-4", "SE2-4/partial", "SE2-4/full")
+    ours = [rows["data_efficiency"][f"{method}/CIFAR-10/4500"] for method in methods]
+    assert [len(results) for results in ours] == [1] * 4
+    t, a, p, f = (mean(accuracies(results)) for results in ours)
+    assert t > a > p > f
+    assert (
+        f"the CNN is at {t:.1f} %, with Augerino at {a:.1f}, the Partial G-CNN at {p:.1f}, the G-CNN at {f:.1f}."
+        in said
     )
-    t, f, p = (mean(accuracies(results)) for results in (plain, full, partial))
-    assert t > p > f
-    assert f"the CNN is at {t:.1f} %, the Partial G-CNN at {p:.1f}, the G-CNN at {f:.1f}." in said
-    trained = [f"{100 * results[0]['history'][-1]['train_accuracy']:.0f}" for results in (plain, partial, full)]
-    assert f"they tell {trained[0]}, {trained[1]} and {trained[2]} % of their training images" in said
+    trained = [f"{100 * results[0]['history'][-1]['train_accuracy']:.0f}" for results in ours]
+    assert f"they tell {trained[0]}, {trained[1]}, {trained[2]} and {trained[3]} % of their training images" in said
+    assert f"turns its input by up to ±{ours[1][0]['subsets'][0]['theta_deg']:.0f}°" in said
+    partial = ours[2]
     shares = " ".join(f"{mean(values) / 180:.2f}".lstrip("0") for values in kept(partial, "theta_deg"))
     assert f"θ is {shares} after lifting" in said
     printed = load_table("table2").rows
     shown = [printed[f"{method}/CIFAR-10"] for method in ("SE2-4/partial", "SE2-4/full", "T2/plain")]
     assert f"the paper has {shown[0]}, {shown[1]} and {shown[2]}" in said
-    assert len(plain) == len(full) == len(partial) == 1
 
 
 def test_thirteen_layers(said, rows):
     methods = ("T2/plain", "SE2-4/full", "SE2-4/partial", "SE2-4/Augerino")
-    ours = {method: rows["table5"][f"{method}/rotMNIST/width-16"] for method in methods}
-    assert {len(results) for results in ours.values()} == {1}
-    t, f, p, a = (mean(accuracies(results)) for results in ours.values())
-    assert t < f < p < a
-    assert f"T(2) is at {t:.2f} %, the G-CNN at {f:.2f}, the partial one at {p:.2f}," in said
-    assert f"the CNN with Augerino at {a:.2f};" in said
-    wide = {row: mean(accuracies(results)) for row, results in rows["table5"].items() if row.endswith("width-32")}
-    assert wide.keys() == {"T2/plain/rotMNIST/width-32"}
-    assert f"At width 32 T(2) alone has been run ({sum(wide.values()):.2f})." in said
+    ours = {w: [rows["table5"][f"{method}/rotMNIST/width-{w}"] for method in methods] for w in (16, 32)}
+    assert {len(results) for width in ours.values() for results in width} == {1}
+    at = {width: [f"{mean(accuracies(results)):.2f}" for results in found] for width, found in ours.items()}
+    for found in at.values():
+        assert found[0] == min(found)
+    assert at[16] == sorted(at[16])
+    assert f"At width 16 T(2) is at {at[16][0]} %, the G-CNN at {at[16][1]}, the partial one at {at[16][2]}," in said
+    wide = f"at width 32 at {at[32][0]}, {at[32][1]}, {at[32][2]} and {at[32][3]}."
+    assert f"the CNN with Augerino at {at[16][3]}; {wide}" in said
     printed = [load_table("table5").rows[f"{method}/rotMNIST"] for method in methods]
-    assert f"the paper has {printed[0]}, {printed[1]}, {printed[2]} and {printed[3]}, at eight" in said
-    drawn = [f"{mean(drawn_accuracies(ours[method])):.1f}" for method in methods[1:3]]
-    assert f"Under drawn elements the 13-layer G-CNN falls to {drawn[0]} %, the partial one to {drawn[1]}**" in said
+    assert f"The paper has {printed[0]}, and {printed[1]}, {printed[2]} and {printed[3]} in the best block" in said
+    full, partial = ([f"{mean(drawn_accuracies(ours[w][i])):.1f}" for w in (16, 32)] for i in (1, 2))
+    assert f"the 13-layer G-CNN falls to {full[0]} % at width 16 and to {full[1]} at width 32" in said
+    assert f"the partial one to {partial[0]} and {partial[1]}**" in said
     lost = [mean(accuracies(r)) - mean(drawn_accuracies(r)) for r in rows["table2"].values()]
     assert f"where the ResNets of table 2 lose at most {max(lost):.1f} points" in said
+    deterministic = [f"{100 * ours[32][i][0]['accuracy']['validation']:.2f}" for i in (1, 2)]
+    assert f"deterministically {deterministic[0]} and {deterministic[1]}" in said
 
 
 def test_departures(said, rows):
