@@ -5,42 +5,22 @@ from collections import Counter
 from statistics import mean
 
 import pytest
+from claims import WORDS, accuracies, all_results, document, drawn_accuracies, kept
 
-from benchmarks.departures import RESULTS as DEPARTURES
-from benchmarks.reproduction import DOCUMENT, ROOT
 from partialsym.measure import subset_spread
-from partialsym.results import read_result, sampled_accuracy
 from partialsym.table import load_table, mean_std
 
 LAYERS = ("first", "second", "third", "fourth", "fifth")
-TABLES = ("mnist6", "table2", "table5", "data_efficiency")
-WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def said():
-    return " ".join(DOCUMENT.read_text(encoding="utf-8").split())
+    return document()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def rows():
-    """By table, the results of every row that has any."""
-    return {name: load_table(name).longest(ROOT / "results" / name) for name in TABLES}
-
-
-def accuracies(results):
-    """In %, of all seeds."""
-    return [100 * result["accuracy"]["test"] for result in results]
-
-
-def drawn_accuracies(results):
-    """In %, of all seeds, each the mean over its draws."""
-    return [100 * sampled_accuracy(result) for result in results]
-
-
-def kept(results, key):
-    """By layer after lifting, what each seed keeps."""
-    return [layer[key]["values"] for layer in subset_spread(results)[1:]]
+    return all_results()
 
 
 def test_rotmnist(said, rows):
@@ -183,53 +163,3 @@ def test_cifar(said, rows):
     printed = load_table("table2").rows
     shown = [printed[f"{method}/CIFAR-10"] for method in ("SE2-4/partial", "SE2-4/full", "T2/plain")]
     assert f"the paper has {shown[0]}, {shown[1]} and {shown[2]}" in said
-
-
-def test_thirteen_layers(said, rows):
-    methods = ("T2/plain", "SE2-4/full", "SE2-4/partial", "SE2-4/Augerino")
-    ours = {w: [rows["table5"][f"{method}/rotMNIST/width-{w}"] for method in methods] for w in (16, 32)}
-    assert {len(results) for width in ours.values() for results in width} == {1}
-    at = {width: [f"{mean(accuracies(results)):.2f}" for results in found] for width, found in ours.items()}
-    for found in at.values():
-        assert found[0] == min(found)
-    assert at[16] == sorted(at[16])
-    assert f"At width 16 T(2) is at {at[16][0]} %, the G-CNN at {at[16][1]}, the partial one at {at[16][2]}," in said
-    wide = f"at width 32 at {at[32][0]}, {at[32][1]}, {at[32][2]} and {at[32][3]}."
-    assert f"the CNN with Augerino at {at[16][3]}; {wide}" in said
-    printed = [load_table("table5").rows[f"{method}/rotMNIST"] for method in methods]
-    assert f"The paper has {printed[0]}, and {printed[1]}, {printed[2]} and {printed[3]} in the best block" in said
-    full, partial = ([f"{mean(drawn_accuracies(ours[w][i])):.1f}" for w in (16, 32)] for i in (1, 2))
-    assert f"the 13-layer G-CNN falls to {full[0]} % at width 16 and to {full[1]} at width 32" in said
-    assert f"the partial one to {partial[0]} and {partial[1]}**" in said
-    lost = [mean(accuracies(r)) - mean(drawn_accuracies(r)) for r in rows["table2"].values()]
-    assert f"where the ResNets of table 2 lose at most {max(lost):.1f} points" in said
-    deterministic = [f"{100 * ours[32][i][0]['accuracy']['validation']:.2f}" for i in (1, 2)]
-    assert f"deterministically {deterministic[0]} and {deterministic[1]}" in said
-
-
-def test_departures(said, rows):
-    row = "SE2-4/partial/rotMNIST/1000"
-    ours = accuracies(rows["data_efficiency"][row])
-    theirs = []
-    for name in ("theta-gradient", "embedding"):
-        (altered,) = [read_result(file) for file in (DEPARTURES / row / name).glob("*.json")]
-        theirs.append(100 * altered["accuracy"]["test"])
-    assert f"gives {theirs[0]:.2f} % (one seed) and the published embedding {theirs[1]:.2f} (one seed)" in said
-    assert f"where ours gives {mean_std(ours)} ({WORDS[len(ours)]}): both below each of ours" in said
-    assert max(theirs) < min(ours)
-
-
-def test_departures_with_mirrorings(said, rows):
-    row = "E2-4/partial/rotMNIST/1000"
-    ours = rows["data_efficiency"][row]
-    gradient, total = (
-        [read_result(file) for file in (DEPARTURES / row / name).glob("*.json")] for name in ("mirror-gradient", "sum")
-    )
-    assert (len(ours), len(gradient), len(total)) == (2, 1, 1)
-    test = [f"{mean(accuracies(results)):.1f}" for results in (ours, gradient, total)]
-    assert f"our network is at {test[0]} % (two seeds)," in said
-    assert f"an undrawn mirroring at {test[1]}, that with a sum at {test[2]};" in said
-    drawn = [f"{mean(drawn_accuracies(results)):.1f}" for results in (ours, gradient, total)]
-    assert f"under drawn elements they are at {drawn[0]}, {drawn[1]} and {drawn[2]}." in said
-    apart = [f"{mean(drawn_accuracies([seed])):.1f}" for seed in ours]
-    assert f"our two seeds are at {apart[0]} and {apart[1]}" in said
