@@ -7,7 +7,7 @@ from partialsym.measure import subset_spread
 from partialsym.results import sampled_accuracy
 from partialsym.table import load_table
 
-TABLES = ("mnist6", "table2", "table5", "data_efficiency", "kernels")
+TABLES = ("mnist6", "table2", "table5", "data_efficiency", "kernels", "monotonic")
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 

@@ -3,7 +3,7 @@
 from statistics import mean
 
 import pytest
-from claims import accuracies, all_results, document, drawn_accuracies, seeds
+from claims import accuracies, all_results, document, drawn_accuracies, kept, seeds
 
 from benchmarks.departures import RESULTS as DEPARTURES
 from partialsym.results import read_result
@@ -53,6 +53,17 @@ def test_kernels(said, rows):
     lost = [100 * results[0]["accuracy"]["test_unsampled"] - mean(drawn_accuracies(results)) for results in ours]
     assert f"loses nothing on the same images, MAGNet {lost[3]:.1f}." in said
     assert lost[4] < 0 < min(lost[:4])
+
+
+def test_monotonic(said, rows):
+    ours = [rows["monotonic"][f"rotMNIST/lambda-{weight}"] for weight in ("0", "1e-3", "1e-1")]
+    assert {len(results) for results in ours} == {1}
+    at = [f"{mean(accuracies(results)):.2f}" for results in ours]
+    assert f"at λ = 0, 10⁻³ and 10⁻¹ it is at {at[0]}, {at[1]} and {at[2]} %" in said
+    shares = [[values[0] / 180 for values in kept(results, "theta_deg")] for results in ours]
+    shown = [" ".join(f"{share:.3f}".lstrip("0") for share in layers) for layers in shares]
+    assert f"θ falls with depth at 10⁻¹, {shown[2]}, and not at 10⁻³, {shown[1]}, or at 0, {shown[0]}." in said
+    assert [layers == sorted(layers, reverse=True) for layers in shares] == [False, False, True]
 
 
 def altered(row, *departures):
