@@ -20,7 +20,7 @@ NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
     "budget": "Budget: `short` and `medium` are ours; `paper` has the paper's epochs, schedule and rates.",
     "sampled": "Sampled: accuracy under drawn elements, the mean of draws, on the first 5,000 test images at most.",
-    "unsampled": "Unsampled: deterministic inference on the same images, where that was recorded.",
+    "unsampled": "Unsampled: deterministic inference on the same images, where all seeds recorded that.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",
     "range": "Range: how far images may be turned, in degrees, before accuracy changes by more than a point.",
     "data": "Data: where it is not the paper's.",
@@ -92,7 +92,8 @@ class Table:
             ValueError: a file is damaged, of another format version, or of a run with other settings.
         """
         budget = self.budget(budget)
-        return self.results_in(folder / self.place(row, budget), self.experiment(row, 0, budget))
+        place = folder / self.place(row, budget)
+        return self.results_in(place, self.experiment(row, 0, budget)) if place.is_dir() else []
 
     def results_in(self, folder: Path, config: Experiment, altered: str | None = None) -> list[dict[str, Any]]:
         """The results of a config, by seed, of networks altered so: `folder/seed<k>.json`. Raises as `results` does."""
@@ -180,14 +181,14 @@ def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> lis
     for budget in budgets:
         if results := table.results(folder, row, budget):
             gaps = [r["copy_gap"] for r in results if "copy_gap" in r]
-            unsampled = [r["accuracy"]["test_unsampled"] for r in results if "test_unsampled" in r["accuracy"]]
+            unsampled = [r["accuracy"].get("test_unsampled") for r in results]
             own = {
                 "ours": mean_std([100 * r["accuracy"]["test"] for r in results]),
                 "n": str(len(results)),
                 "epochs": "/".join(sorted({str(r["epochs"]) for r in results})),
                 "budget": budget,
                 "sampled": mean_std([100 * sampled_accuracy(r) for r in results]),
-                "unsampled": mean_std([100 * value for value in unsampled]),
+                "unsampled": "" if None in unsampled else mean_std([100 * share for share in unsampled]),
                 "copy gap": f"{max(gaps):.0e}" if gaps else "",
                 "range": mean_std([r["turned"]["range"] for r in results if "turned" in r], 0),
                 "precision": "/".join(sorted({str(r["precision"]) for r in results if "precision" in r})),
