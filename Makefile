@@ -49,7 +49,7 @@ bench: setup
 
 # The queues of docs/reproduction.md. Called again they skip what is published and resume what was begun. A run that fails
 # (exit status 1) does not keep the rest, a signal stops them. A CPU of two cores needs days, a GPU weeks; where that has
-# a torch of its own, say BIN=its/bin.
+# a torch of its own, say BIN=its/bin. Rows of sectors with priors are left as they are: docs/reproduction.md.
 RUNS := runs
 PUBLISH := results
 NEXT := || test $$? -eq 1
@@ -62,7 +62,7 @@ reproduce-cpu: setup
 	$(REPRODUCE) data_efficiency --rows '*/CIFAR-10/4500' --seeds 0 $(NEXT)
 	$(REPRODUCE) table5 --rows '*/width-16,*/width-32' --seeds 0 $(NEXT)
 	$(BIN)/python -m benchmarks.departures --out $(RUNS) --publish $(PUBLISH)/departures $(NEXT)
-	$(REPRODUCE) sectors --rows 'T2/*,SE2-8/full/*,*+free/*' $(NEXT)  # with priors: docs/reproduction.md
+	$(REPRODUCE) sectors --rows 'T2/*,SE2-8/full/*,*+free/*' $(NEXT)
 	$(REPRODUCE) kernels $(NEXT)
 	$(REPRODUCE) monotonic $(NEXT)
 
