@@ -4,23 +4,12 @@ import math
 from collections import Counter
 from statistics import mean
 
-import pytest
-from claims import WORDS, accuracies, all_results, document, drawn_accuracies, kept
+from claims import WORDS, accuracies, drawn_accuracies, kept
 
 from partialsym.measure import subset_spread
 from partialsym.table import load_table, mean_std
 
 LAYERS = ("first", "second", "third", "fourth", "fifth")
-
-
-@pytest.fixture
-def said():
-    return document()
-
-
-@pytest.fixture
-def rows():
-    return all_results()
 
 
 def test_rotmnist(said, rows):

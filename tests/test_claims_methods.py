@@ -2,22 +2,11 @@
 
 from statistics import mean
 
-import pytest
-from claims import accuracies, all_results, document, drawn_accuracies, kept, seeds
+from claims import accuracies, drawn_accuracies, kept, seeds
 
 from benchmarks.departures import RESULTS as DEPARTURES
 from partialsym.results import read_result
 from partialsym.table import load_table, mean_std
-
-
-@pytest.fixture
-def said():
-    return document()
-
-
-@pytest.fixture
-def rows():
-    return all_results()
 
 
 def test_thirteen_layers(said, rows):
