@@ -237,7 +237,10 @@ def test_settings_the_network_refuses_are_config_errors_before_anything_is_writt
     tiny = Experiment("tiny", data=DataConfig("digits-6-180"), model=ModelConfig("C4", network="CNN13", width=2))
     for model, message in (
         (replace(tiny.model, samples=5), "model: .*samples must be 4, got 5"),
-        (replace(tiny.model, kernel_size=29), r"\(28, 28\) pixels do not fit the model: .*smaller than the 29×29 kernel"),
+        (
+            replace(tiny.model, kernel_size=29),
+            r"28\) pixels do not fit the model: .*smaller than the 29×29 kernel",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             train(replace(tiny, model=model), tmp_path, progress=False)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from partialsym import GCNN13, GResNet, Signal, exact_symmetries, group, recalibrate
 from partialsym.asking import caveats
 from partialsym.asking.methods import METHODS, Shape, methods
+from partialsym.config import ModelConfig
 from partialsym.models.gresnet import PLACES
 from partialsym.models.twin import dense_twin
-from partialsym.config import ModelConfig
 from partialsym.pool import pool2d
 from partialsym.testing import equivariance_error, grid_symmetries
 from partialsym.train import build_model, inexact
@@ -30,7 +30,7 @@ def small(cls, name, **options):
     torch.manual_seed(0)
     settings = {"samples": SAMPLES[name], "width": 3, "hidden": 3, "kernel_size": 3, "classes": 4}
     net = perturbed(cls(name, partial=False, **settings | options))
-    recalibrate(net, [torch.randn(4, net.in_channels, 16, 16)])
+    recalibrate(net, [torch.randn(4, net.in_channels, 24, 24)])
     return net.eval()
 
 

@@ -122,9 +122,7 @@ def test_half_precision_is_rounded_once(weights, norm):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    ("size", "height", "width"), [(2, 6, 8), (2, 7, 8), (3, 7, 9), (3, 5, 8), (4, 9, 1)]
-)
+@pytest.mark.parametrize(("size", "height", "width"), [(2, 6, 8), (2, 7, 8), (3, 7, 9), (3, 5, 8), (4, 9, 1)])
 def test_spatial_pool(mode, size, height, width):
     f = signal(WEIGHTS[0])
     f = replace(f, values=torch.randn(2, 3, 8, height, width))
