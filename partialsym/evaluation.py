@@ -9,10 +9,12 @@ from torchmetrics.functional.classification import multiclass_auroc, multiclass_
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset, Split
 from partialsym.data.folder import imbalance
+from partialsym.deterministic import choose_components
 from partialsym.freezing import kept
 from partialsym.inference import on_elements
 from partialsym.measure import (
     ANGLES,
+    BATCH,
     Preprocessing,
     accuracy,
     copy_gap,
@@ -25,6 +27,7 @@ from partialsym.measure import (
 )
 
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: passes, and test images at most
+CHOOSING = 1000  # validation images, at most, by which components are chosen
 
 
 def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int = DRAWS) -> dict[str, Any]:
@@ -65,6 +68,23 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     if data.name.endswith("-180"):
         found["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
     return found
+
+
+def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any] | None:
+    """Choose which components the network keeps in eval mode, by validation images: see `choose_components`.
+
+    What that returns, as a dict; statistics are those of the run's recalibration images.
+    """
+    preprocess, device = Preprocessing(data.mean, data.std), next(model.parameters()).device
+    some = data.validation[:CHOOSING]
+    validation = zip(some.images.split(BATCH), some.labels.split(BATCH), strict=True)
+    choice = choose_components(
+        model,
+        [batch.to(device) for batch in calibration(config, data, preprocess)],
+        [(preprocess(images.to(device)), labels) for images, labels in validation],
+        seed=config.seed,
+    )
+    return None if choice is None else choice._asdict()
 
 
 def images_evaluated(config: DataConfig, data: Dataset, draws: int = DRAWS) -> int:

@@ -51,6 +51,12 @@ def read_result(path: Path) -> dict[str, Any]:
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
         _check(path, "turned.range", found, _number(found), "a number of degrees")
+    if result.get("components") is not None:
+        chosen = _mapping(path, result, "components")
+        for key in ("by_probability", "drawn", "chosen"):
+            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
+        changed = _mapping(path, chosen, "changed", "components.")
+        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
     _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
     subsets = result.get("subsets")
     good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
@@ -64,6 +70,12 @@ def read_result(path: Path) -> dict[str, Any]:
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
     """Accuracy under drawn elements, the mean over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
+
+
+def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
+    """Components, such as `last P(m)`, that eval mode keeps or drops by validation and not by P > ½; {} in older
+    results."""
+    return dict((result.get("components") or {}).get("changed", {}))
 
 
 def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from partialsym.config import ConfigError, Experiment
-from partialsym.results import read_result, sampled_accuracy
+from partialsym.results import chosen_components, read_result, sampled_accuracy
 from partialsym.run import identity
 
 ALWAYS = ("row", "ours", "n", "epochs", "budget")
@@ -26,6 +26,7 @@ NOTES = {
     "data": "Data: where it is not the paper's.",
     "precision": "Precision: that of training.",
 }
+CHOSEN = "Row {}, seed {}: which components the network keeps in eval mode was chosen on validation images."
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budget
     notes = [f"Paper: {table.source}."] if table.source else []
     notes += [text for key, text in NOTES.items() if key in shown]
     notes += [f"Trained in {precision}." for precision in precisions if hidden]
+    notes += [CHOSEN.format(line["row"], line["chosen"]) for line in lines if line.get("chosen")]
     notes += [text for pattern, text in table.notes.items() if any(fnmatchcase(row, pattern) for row in rows)]
     return "\n".join([f"### {table.title}", "", *body, "", " ".join(notes)])
 
@@ -190,6 +192,7 @@ def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> lis
                 "sampled": mean_std([100 * sampled_accuracy(r) for r in results]),
                 "unsampled": "" if None in unsampled else mean_std([100 * share for share in unsampled]),
                 "copy gap": f"{max(gaps):.0e}" if gaps else "",
+                "chosen": ", ".join(str(r["config"]["seed"]) for r in results if chosen_components(r)),
                 "range": mean_std([r["turned"]["range"] for r in results if "turned" in r], 0),
                 "precision": "/".join(sorted({str(r["precision"]) for r in results if "precision" in r})),
                 "data": "" if _data(results[0]) == results[0]["config"]["data"]["name"] else _data(results[0]),

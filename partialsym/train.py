@@ -22,7 +22,7 @@ from partialsym.data.folder import folder
 from partialsym.data.hf import hf
 from partialsym.determinism import algorithms
 from partialsym.divergence import Guard
-from partialsym.evaluation import DRAWS, calibration, evaluation
+from partialsym.evaluation import DRAWS, calibration, choose, evaluation
 from partialsym.fitting import Fit, random_state
 from partialsym.groups import group as group_named
 from partialsym.inference import evaluating
@@ -236,6 +236,7 @@ def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit, draws
     return {
         "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
+        "components": choose(config, model, data),  # before the test split is looked at
         **evaluation(config, model, data, draws),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),

@@ -189,7 +189,8 @@ def test_the_state_dict_keeps_what_was_learned_and_the_temperature():
     other.load_state_dict(density.state_dict())
     assert float(other.component.temperature) == 0.125
     assert other.support() == density.support()
-    assert set(density.state_dict()) == {"algebra.raw", "component.logits", "component.temperature"}
+    own = {"algebra.raw", "component.logits", "component.temperature", "component.chosen"}
+    assert set(density.state_dict()) == own
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ LAYERS = [
     {"conv", "norm", "pool"},
     {"freezing", "inference", "models", "penalty"},
     {"store", "data", "images", "testing", "provenance", "results"},
-    {"compiling", "cost", "exporting", "measure"},
+    {"compiling", "cost", "deterministic", "exporting", "measure"},
     {"evaluation"},
     {"run", "figures"},
     {"callbacks", "divergence", "fitting", "loading", "parallel", "trainer", "verdict"},

@@ -6,7 +6,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
-from partialsym.commands.saying import experiment, progress, say, say_subsets
+from partialsym.commands.saying import experiment, progress, say, say_chosen, say_subsets
 from partialsym.config import ConfigError
 from partialsym.cost import beside, costs
 from partialsym.measure import Preprocessing
@@ -28,6 +28,7 @@ def _say(run: Run) -> None:
     result = run.result()
     say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")
     say_subsets(result)
+    say_chosen(result)
     say(f"run: {run.folder}")
 
 

@@ -33,7 +33,7 @@ class ComponentDensity(nn.Module, ABC):
 
     @abstractmethod
     def decide(self) -> Tensor | None:
-        """Deterministic weights [kept], 1 where P > ½. None: all are in, always."""
+        """Deterministic weights [kept] in {0, 1}. None: all are in, always."""
 
     @abstractmethod
     def probabilities(self) -> Tensor:
@@ -96,7 +96,7 @@ class Density(nn.Module):
         return self._elements(self._drawn(), self.component.draw())
 
     def deterministic(self) -> Elements:
-        """The midpoints of equal parts of the interval, for every component, those with P ≤ ½ at weight 0."""
+        """The midpoints of equal parts of the interval, for every component, at weight 0 those that eval mode drops."""
         r = self.rotations
         if self.proportional and self.group.dim:
             r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))

@@ -1,6 +1,7 @@
 """Densities on the components of a group: all, the identity alone, and the learned Bernoulli."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,8 @@ class Bernoulli(ComponentDensity):
     """Each component but e is in with a learned probability σ(logit), by straight-through Gumbel-softmax.
 
     A draw is w = 1[logit + ε > 0] with ε ~ Logistic; its gradient is that of the relaxed y = σ((logit + ε)/τ), so
-    ∂w/∂logit = y(1 − y)/τ (Maddison et al. 2017; Jang et al. 2017), for elements that were not drawn as well.
+    ∂w/∂logit = y(1 − y)/τ (Maddison et al. 2017; Jang et al. 2017), for elements that were not drawn as well. In eval
+    mode a component is in where P > ½, or as `choose` says.
 
     Args:
         components: number of components of the group, e included; at least 2.
@@ -43,6 +45,7 @@ class Bernoulli(ComponentDensity):
     """
 
     temperature: Tensor
+    chosen: Tensor  # [components − 1]: 1 in and −1 out in eval mode, whatever P is; 0 by P > ½
 
     def __init__(self, components: int, probability: float = 0.88, temperature: float = 0.5) -> None:
         super().__init__(components)
@@ -52,6 +55,7 @@ class Bernoulli(ComponentDensity):
             raise ValueError(f"probability is {probability}: must be in (0, 1).")
         self.logits = nn.Parameter(torch.full((components - 1,), math.log(probability / (1 - probability))))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("chosen", torch.zeros(components - 1, dtype=torch.int8))
         self.set_temperature(temperature)
 
     def set_temperature(self, temperature: float) -> None:
@@ -60,8 +64,16 @@ class Bernoulli(ComponentDensity):
             raise ValueError(f"temperature is {temperature}: must be positive and finite.")
         self.temperature.fill_(temperature)
 
+    def choose(self, component: int, kept: bool | None) -> None:
+        """Let eval mode keep a component other than e (1, 2, …) or drop it, whatever its P is; None: by P > ½.
+
+        `partialsym.choose_components` does so by validation images. Training goes on as it was.
+        """
+        self.chosen[component - 1] = 0 if kept is None else 1 if kept else -1
+
     def decide(self) -> Tensor:
-        return self._with_identity((self.logits > 0).to(self.logits))
+        kept = torch.where(self.chosen == 0, self.logits > 0, self.chosen > 0)
+        return self._with_identity(kept.to(self.logits))
 
     def draw(self) -> Tensor:
         tiny = torch.finfo(self.logits.dtype).tiny
@@ -72,6 +84,10 @@ class Bernoulli(ComponentDensity):
 
     def probabilities(self) -> Tensor:
         return self._with_identity(self.logits.sigmoid()).detach()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}chosen", torch.zeros_like(self.chosen))  # files from before there was a choice
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @staticmethod
     def _with_identity(weights: Tensor) -> Tensor:
