@@ -10,6 +10,7 @@ from made_folder import SPLITS, flat, png, refused, three, write
 from made_sixteen import SIZE, deep, sixteen, values
 from made_streams import batches_of, rows, saved
 from PIL import Image
+from test_images import png as raw_png
 
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import streams as module
@@ -150,6 +151,21 @@ def test_eight_bits_that_use_little_are_mentioned_and_a_range_for_none(tmp_path,
     first, second = caplog.messages
     assert "8-bit images use 0…3 of 0…255, less than a tenth" in first
     assert "no image has 16 bits, for which a range is given: it changes nothing" in second
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2)])
+def test_12_bits_in_colour_or_beside_alpha_lose_what_8_bits_do_not_hold_and_it_is_said(
+    tmp_path, caplog, colour, channels
+):
+    files = {}
+    for i in range(8):
+        pixels = np.random.default_rng(i).integers(0, 4096, (5, 5, channels)).astype(">u2")
+        pixels[..., 1 if channels == 2 else 3 :] = 65535  # opaque
+        rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+        files[f"{'ab'[i % 2]}/{i}.png"] = raw_png(5, 5, 16, colour, rows)
+    data = folder(write(tmp_path, files))
+    assert (data.train.images.dtype, int(data.train.images.max())) == (torch.uint8, 15)
+    assert "8-bit images use 0…15 of 0…255, less than a tenth" in caplog.text
 
 
 def test_resizing_keeps_the_depth():
