@@ -174,7 +174,7 @@ def predicting(run: Run, files: Sequence[Path], least: int) -> dict[str, Any]:
     for turn in count():
         chosen = [files[(turn + i) % len(files)] for i in range(TOGETHER + ALONE)]
         for some in (chosen[:TOGETHER], *([file] for file in chosen[TOGETHER:])):
-            images = read_images(some, trained.size, len(trained.preprocess.mean), trained.fit)
+            images = read_images(some, trained.size, len(trained.preprocess.mean), trained.fit, trained.range)
             shares = logits(trained.model, images, trained.preprocess).softmax(1).tolist()
             done += len(shares)
         at.append(done)

@@ -44,7 +44,7 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
     if path.is_file():
         return read_behaviour(path)
     trained = run.model()
-    data = load_data(run.config().data, root) if data is None else data
+    data = load_data(run.config().data, root, trained.range) if data is None else data
     found = {"format": FORMAT, **measured(trained, data.test)}
     replace_text(path, json.dumps(found) + "\n")
     return found

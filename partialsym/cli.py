@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from partialsym import __version__
 from partialsym.config import ConfigError, DataConfig, Experiment, check_keys, keys_of, read_yaml, unknown_key
+from partialsym.config.short import in_full
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -77,7 +78,7 @@ def _dispatch(args: list[str]) -> int:
     if not args:
         parser.print_help()
         return 0
-    args = _source(args)
+    args = in_full(args)
     if args[0] in OPTIONS:
         _check_keys(args[1:], OPTIONS[args[0]])
     try:
@@ -92,14 +93,6 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
-def _source(args: list[str]) -> list[str]:
-    """`--data folder` for `--data.source folder`."""
-    named = [arg.replace("--data=", "--data.source=") if arg in SHORT else arg for arg in args]
-    follows = [*args[1:], ""]
-    pairs = zip(named, follows, strict=True)
-    return ["--data.source" if arg == "--data" and f"--data={then}" in SHORT else arg for arg, then in pairs]
-
-
 def _check_keys(args: list[str], options: Sequence[str]) -> None:
     """Name the nearest valid key for a misspelt one, on the command line or in the file."""
     for i, arg in enumerate(args):
@@ -112,7 +105,6 @@ def _check_keys(args: list[str], options: Sequence[str]) -> None:
             check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
 
 
-SHORT = ("--data=folder", "--data=hf")
 _KEYS = tuple(keys_of(Experiment))
 _BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training", "trainer")
 _DATA = tuple(key for key in _KEYS if key.startswith("data."))

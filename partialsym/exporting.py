@@ -19,6 +19,7 @@ from partialsym.conv import GroupConv
 from partialsym.data import normalise
 from partialsym.files import replace_file
 from partialsym.freezing import freeze
+from partialsym.images.levels import NARROW, WIDE, Range
 from partialsym.inference import evaluating
 
 TOLERANCE = 1e-4  # of the logits in a file, relative to the largest of them where that is above 1
@@ -49,11 +50,12 @@ def export(
     std: Sequence[float],
     classes: Sequence[str],
     size: tuple[int, int],
+    range: Range = WIDE,
 ) -> float:
     """Freeze `model` and write it: float32 images [batch, channels, height, width] in [0, 1] → logits [batch, classes].
 
-    The batch is dynamic. Class names, mean, std, size and our version are in the file's metadata. What is written has
-    been run, on noise, beside the model in eval mode.
+    The batch is dynamic. Class names, mean, std, size, ranges and our version are in the file's metadata. What is
+    written has been run, on noise, beside the model in eval mode.
 
     Args:
         model: any that `freeze` takes, or a frozen one; how many elements it keeps is up to its densities.
@@ -61,6 +63,7 @@ def export(
         mean, std: of the normalisation, one number a channel.
         classes: their names, in the order of the logits.
         size: height and width of the images.
+        range: values of 16-bit grey that are to be 0 and 1 in what the file is given; what is beyond is clipped.
     Returns:
         The largest difference between a logit of the file and that of the model.
     Raises:
@@ -85,6 +88,7 @@ def export(
         "mean": list(mean),
         "std": list(std),
         "size": list(size),
+        "range": {"uint8": list(NARROW), "uint16": list(range)},  # what is 0 and 1 of such pixels
     }
     with _quietly():
         data = pack(_program(Classifier(frozen.cpu().float(), mean, std).eval(), images[:2]), about)

@@ -15,7 +15,7 @@ from torch import nn
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.data.base import check_statistics
 from partialsym.files import leftovers, replace_text
-from partialsym.images import Fit
+from partialsym.images import WIDE, Fit, Range, check_range
 from partialsym.measure import Preprocessing
 from partialsym.results import read_json, read_result
 from partialsym.store import StoreError, load_model
@@ -27,14 +27,15 @@ FREE = ("data.root", "data.workers", "training.diverged")
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in eval mode with what surrounds it: preprocessing, class names, height and width of the images, and how
-    they got that size."""
+    """A model in eval mode with what surrounds it: preprocessing, class names, height and width of the images, how they
+    got that size, and which values of 16 bits are 0 and 1 in them."""
 
     model: nn.Module
     preprocess: Preprocessing
     classes: tuple[str, ...]
     size: tuple[int, int]
     fit: Fit = "resize"
+    range: Range = WIDE
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,11 @@ class Run:
             fit = about.get("fit", "resize")
             if fit not in get_args(Fit):
                 raise ValueError(f"fit is {fit!r}")
+            check_range(range := tuple(about.get("range") or WIDE))  # earlier ones have none
             check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
             if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
                 raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
-            return Trained(model, preprocess, tuple(about["classes"]), (height, width), fit)
+            return Trained(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
 

@@ -25,6 +25,7 @@ from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, choose, evaluation
 from partialsym.fitting import Fit, random_state
 from partialsym.groups import group as group_named
+from partialsym.images import Range
 from partialsym.inference import evaluating
 from partialsym.loading import loaders
 from partialsym.locking import locked
@@ -107,7 +108,7 @@ def train(
             if leads:
                 result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
                 about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std}
-                about |= {"size": data.size, "fit": config.data.fit}
+                about |= {"size": data.size, "fit": config.data.fit, "range": data.range}
                 if alter is not None:
                     about["altered"] = result["altered"] = alter.name
                 save_model(model.cpu(), run.folder / "model", **about)
@@ -145,13 +146,13 @@ def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
         raise ConfigError(f"model: {error}") from None
 
 
-def load_data(config: DataConfig, root: str | Path | None = None) -> Dataset:
-    """The data set of a config, from `root` if given."""
+def load_data(config: DataConfig, root: str | Path | None = None, range: Range | None = None) -> Dataset:
+    """The data set of a config, from `root` if given; `range` is that of a model, of 16 bits, if not the config's."""
     config, root = config.complete(), root or config.root
     name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
     split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
     own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
-    own |= {"stream": config.stream, "workers": config.workers}
+    own |= {"range": range or config.range, "stream": config.stream, "workers": config.workers}
     if config.source == "named":
         data = load(name, root, **split)
     elif config.source == "folder":

@@ -86,11 +86,12 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path):
         "partialsym": partialsym.__version__,
         "input": "float32 [batch, channels, height, width] in [0, 1]",
         **{key: list(value) for key, value in ABOUT.items()},
+        "range": {"uint8": [0, 255], "uint16": [3, 4095]},
     }
-    export(net, tmp_path / "model.onnx", **ABOUT)
+    export(net, tmp_path / "model.onnx", **ABOUT, range=(3, 4095))
     props = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
-    export(net, tmp_path / "model.pt2", **ABOUT)
+    export(net, tmp_path / "model.pt2", **ABOUT, range=(3, 4095))
     files = {"partialsym.json": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=files)
     assert json.loads(files["partialsym.json"]) == expected

@@ -59,6 +59,20 @@ def test_strange_folders_beside_the_splits_are_named(tmp_path):
         folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [("training", "train"), ("Train_set", "train"), ("testing", "test"), ("validate", "validation"), ("tests", "test")],
+)
+def test_a_folder_that_is_nearly_called_as_a_split_is_named(tmp_path, given, right):
+    three(tmp_path / "alone", (3,), (given,))
+    with refused("alone has no train", f"\n  {given}: did you mean {right}?"):
+        folder(tmp_path / "alone")
+    write(three(tmp_path / "beside", (3,), ("train",)), {f"{given}/a/x.png": 99})
+    with refused("1 bad file", f"{given} is no split: beside train may lie val and test: did you mean {right}?"):
+        folder(tmp_path / "beside")
+    assert folder(flat(tmp_path / "class", **{given: 3, "other": 3})).classes == tuple(sorted((given, "other")))
+
+
 def test_links_lead_to_the_inside_only(tmp_path):
     root, outside = flat(tmp_path / "root", a=3, b=3), write(tmp_path / "outside", {"c/x.png": 77})
     (root / ".store").mkdir()

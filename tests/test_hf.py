@@ -111,11 +111,17 @@ def test_columns_are_found_by_their_type_or_named(library, served):
         hf("x")
 
 
-def test_splits_that_do_not_fit_are_refused(library, served):
+def test_splits_that_do_not_fit_are_refused(library, served, caplog):
     train = rows(library, [0, 0, 0, 1, 1, 1])
     served(library.DatasetDict({"a": train, "b": train}))
     with refused("x has splits ['a', 'b']: one must be train"):
         hf("x")
+    served(library.DatasetDict({"training": train, "b": train}))
+    with refused("x has splits ['training', 'b']: one must be train; 'training' is near"):
+        hf("x")
+    served(library.DatasetDict({"train": train, "testing": rows(library, [0, 1], 10)}))
+    assert counts(hf("x"))["test"] == [1, 1]  # taken from train
+    assert caplog.messages == ["x: split 'testing' is left out: did you mean test?"]
     served(library.DatasetDict({"train": train, "val": train, "valid": train}))
     with refused("only one may be of validation images"):
         hf("x")

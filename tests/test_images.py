@@ -64,7 +64,7 @@ def made(mode, *pixels, palette=None):
 def read(content, channels=None):
     """Pixels as a list of rows' colours, an int or a tuple each."""
     image = decode(io.BytesIO(content), "x", channels)
-    assert image.dtype == torch.uint8
+    assert image.dtype in (torch.uint8, torch.uint16)
     assert image.is_contiguous()
     rows = image.permute(1, 2, 0).tolist()
     return [[pixel[0] if len(pixel) == 1 else tuple(pixel) for pixel in row] for row in rows]
@@ -93,15 +93,15 @@ KINDS = {
     ),
     "opaque RGBA": (saved(made("RGBA", (1, 2, 3, 255))), [(1, 2, 3)]),
     "CMYK": (saved(made("CMYK", (0, 255, 255, 0), (0, 0, 0, 255), (0, 0, 0, 0)), "TIFF"), [RED, (0,) * 3, (255,) * 3]),
-    "16 bits": (saved(Image.fromarray(WIDE)), [0, 0, 1, 1, 255]),
-    "16 bits, TIFF": (saved(Image.fromarray(WIDE), "TIFF"), [0, 0, 1, 1, 255]),
-    "16 bits, PGM": (b"P5 3 1 65535\n" + np.array([0, 257, 65535], ">u2").tobytes(), [0, 1, 255]),
+    "16 bits": (saved(Image.fromarray(WIDE)), WIDE[0].tolist()),
+    "16 bits, TIFF": (saved(Image.fromarray(WIDE), "TIFF"), WIDE[0].tolist()),
+    "16 bits, PGM": (b"P5 3 1 65535\n" + np.array([0, 257, 65535], ">u2").tobytes(), [0, 257, 65535]),
     "16-bit colour": (png(1, 1, 16, 2, b"\0\1\2\3\4\5\6"), [(1, 3, 5)]),
     "1 bit, clear black": (png(2, 1, 1, 0, b"\0\x40", b"\0\0"), [255, 255]),
     "2 bits, clear": (png(2, 1, 2, 0, b"\0\x40", b"\0\1"), [255, 0]),
     "4 bits, clear": (png(2, 1, 4, 0, b"\0\x5a", b"\0\5"), [255, 170]),
     "8 bits, clear": (png(2, 1, 8, 0, b"\0\x05\x5a", b"\0\5"), [255, 90]),
-    "16 bits, clear": (png(2, 1, 16, 0, b"\0\1\1\2\2", b"\1\1"), [255, 2]),
+    "16 bits, clear": (png(2, 1, 16, 0, b"\0\1\1\2\2", b"\1\1"), [65535, 514]),
     "RGB, clear": (png(2, 1, 8, 2, b"\0\1\2\3\4\5\6", b"\0\1\0\2\0\3"), [(255, 255, 255), (4, 5, 6)]),
 }
 

@@ -22,8 +22,15 @@ def freeze(options: Namespace) -> None:
     trained = run.model()
     if options.proportional:
         _make_proportional(trained, run.config(), options.data.root)
-    mean, std = trained.preprocess.mean, trained.preprocess.std
-    difference = export(trained.model, path, mean=mean, std=std, classes=trained.classes, size=trained.size)
+    difference = export(
+        trained.model,
+        path,
+        mean=trained.preprocess.mean,
+        std=trained.preprocess.std,
+        classes=trained.classes,
+        size=trained.size,
+        range=trained.range,
+    )
     for layer, (taken, samples) in kept(trained.model).items():
         say(f"  {layer:<14} {taken} of {samples} elements")
     say(f"largest difference of a logit from the run's: {difference:.1e}")
@@ -36,4 +43,5 @@ def _make_proportional(trained: Trained, config: Experiment, root: str | None) -
     set_proportional(trained.model, True)
     if kept(trained.model) == before:
         return
-    recalibrate(trained.model, calibration(config, load_data(config.data, root), trained.preprocess))
+    data = load_data(config.data, root, trained.range)
+    recalibrate(trained.model, calibration(config, data, trained.preprocess))

@@ -20,7 +20,7 @@ def evaluate(options: Namespace) -> None:
         raise ConfigError("--recalibrate is for drawn elements: give --draws, at least 2.")
     run = Run(Path(options.run))
     config, trained = run.config(), run.model()
-    data = load_data(config.data, options.data.root)
+    data = load_data(config.data, options.data.root, trained.range)
     split = getattr(data, options.split)
     deterministic = accuracy(logits(trained.model, split.images, trained.preprocess), split.labels)
     say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")

@@ -16,7 +16,8 @@ from partialsym.run import Run
 
 def predict(options: Namespace) -> None:
     trained = Run(Path(options.run)).model()
-    images = read_images([Path(f) for f in options.images], trained.size, len(trained.preprocess.mean), trained.fit)
+    files, channels = [Path(f) for f in options.images], len(trained.preprocess.mean)
+    images = read_images(files, trained.size, channels, trained.fit, trained.range)
     shares = logits(trained.model, images, trained.preprocess).softmax(1).tolist()
     sys.stdout.write(WRITERS[options.format](options.images, trained.classes, shares))
 

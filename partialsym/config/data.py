@@ -22,7 +22,7 @@ DATASETS = (
     "PCam",
 )
 AUGMENTATIONS = ("crop", "flip")
-OWN, HF = ("test", "size", "fit", "channels", "stream", "workers"), ("subset", "image", "label")
+OWN, HF = ("test", "size", "fit", "channels", "range", "stream", "workers"), ("subset", "image", "label")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class DataConfig:
         size: of own images, height and width in pixels, or one number for both; default theirs, if all have the same.
         fit: how own images get that size: resize, or crop (scaled until the shorter side fits, then the centre).
         channels: of own images, 1 for grey or 3 for RGB; default 1 if all are grey.
+        range: of own images of 16 bits, the values that are black and white, such as 0 4095; default the least and the
+            largest of the training images.
         subset, image, label: of a Hugging Face data set, its configuration, and its columns of images and of labels;
             default the only ones there are.
         stream: of own images, leave them where they are and read them when they are needed: for more than memory holds.
@@ -63,6 +65,7 @@ class DataConfig:
     size: int | tuple[int, int] | None = None
     fit: Literal["resize", "crop"] = "resize"
     channels: Literal[1, 3] | None = None
+    range: tuple[int, int] | None = None
     subset: str | None = None
     image: str | None = None
     label: str | None = None
@@ -84,6 +87,8 @@ class DataConfig:
         check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
         sides = self.size if isinstance(self.size, tuple) else (self.size or 1,)
         check("data.size", self.size, all(side >= 1 for side in sides), "at least 1")
+        low, high = self.range or (0, 1)
+        check("data.range", self.range, 0 <= low < high <= 65535, "two numbers, 0 <= low < high <= 65535")
         least = self.train_images is None or self.train_images >= 2
         check("data.train_images", self.train_images, least, "at least 2")
         whole = self.train_images is None or not self.stream or self.source != "hf"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from partialsym.images.levels import Range, as_float, counted, moments
+
 if TYPE_CHECKING:
     from partialsym.data.streams import Stream
-
-BATCH = 64  # images that are counted at a time
 
 
 class Images(Protocol):
@@ -76,7 +76,8 @@ class Split:
 class Dataset:
     """Three splits of one data set, its class names in label order, and its per-channel mean and std.
 
-    `probe`: test images in a known position, to be turned; None where none is known.
+    `probe`: test images in a known position, to be turned; None where none is known. `range`: the values of 16-bit grey
+    that are 0 and 1 in the images; None where none has 16 bits, nor was it given.
 
     Raises ValueError where the splits differ in channels or size, a label has no class, two splits share an
     original, or the statistics do not fit the channels.
@@ -90,6 +91,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     probe: Split | None = None
+    range: Range | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -134,18 +136,6 @@ class Dataset:
         return self.train.images.shape[2], self.train.images.shape[3]
 
 
-def as_float(images: Tensor) -> Tensor:
-    """Pixels in [0, 1]: uint8 ones divided by 255 as float32, floating-point ones as they are.
-
-    Raises ValueError on any other dtype.
-    """
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32).div_(255)
-    if not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype}: they must be uint8 or floating-point")
-    return images
-
-
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images - mean) / std for each channel: images [..., C, H, W], mean and std C numbers, std > 0.
 
@@ -164,23 +154,6 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if images.dtype == torch.uint8:  # counted: no copy of the pixels in double
         return moments(counted(images))
     std, mean = torch.std_mean(images[:].double(), dim=(0, 2, 3), correction=0)
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def counted(images: Images) -> Tensor:
-    """How often each value is in each channel of uint8 images [N, C, H, W]: [C, 256]."""
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for batch in images.split(BATCH):
-        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in batch.unbind(1)])
-    return counts
-
-
-def moments(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What `statistics` gives, of images in which values are `counted` so often."""
-    share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ values
-    std = (share * (values - mean[:, None]).square()).sum(1).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -1,6 +1,8 @@
 """People's own images: a folder of each class's images."""
 
+import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +11,7 @@ from partialsym.data.base import Dataset
 from partialsym.data.files import extra
 from partialsym.data.gathering import ORDER, gather, listing
 from partialsym.data.pictures import Picture, Preparation
-from partialsym.images import Fit, shown
+from partialsym.images import Fit, Range, shown
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # besides names that begin with a dot
@@ -24,28 +26,34 @@ def folder(
     validation: float = 0.1,
     test: float = 0.2,
     split_seed: int = 0,
+    range: Range | None = None,
     stream: bool = False,
     workers: int = 2,
 ) -> Dataset:
     """The images in `root/train/CLASS/*`, with `root/val` and `root/test` where there are, or in `root/CLASS/*`.
 
-    uint8, classes by name, images by path. A split that is missing is taken from the training images, by seed and the
-    same share of every class: first `test` of them, then `validation` of the rest, each in (0, 0.5]. Identical files
+    uint8, or float32 in [0, 1] where some have 16 bits; classes by name, images by path. A split that is missing is
+    taken from the training images, by seed and the same share of every class: first `test` of them, then `validation`
+    of the rest, each in (0, 0.5]. Identical files
     share an original. Hidden files and empty folders are skipped; a link may lead to anything inside `root`.
 
     Args:
         size: height and width; None where all images have the same.
         fit: how they get that size, see `fitted`.
         channels: 1 for grey, 3 for RGB; None for 1 where all images are grey.
+        range: the values of 16-bit grey that become 0 and 1, as what is beyond does; None for the least and the largest
+            of the training images. 8-bit images are divided by 255 all the same. What was taken is logged, with a
+            warning where training images use less than a tenth of the range of their type, or of that given.
         stream: leave the images in their files, which are read once to be checked and then whenever they are needed.
             The data set is the same, in less memory and more time.
         workers: processes that read them then; 0 for none beside this one.
     Raises:
         ValueError: files that are no images (all in one message), sizes that differ, a class missing in a split, with
-            too few images, or with a file that another split has too; an argument out of its range.
+            too few images, or with a file that another split has too; an argument out of its range; 16 bits in no
+            training image but in others, or all the same, without a `range`; no `train`, but what may be meant by it.
         FileNotFoundError: `root` is not a folder.
     """
-    how = Preparation(size, fit, channels, validation, test, split_seed)
+    how = Preparation(size, fit, channels, validation, test, split_seed, range)
     if not os.fspath(root) or not (top := Path(root).expanduser()).is_dir():
         raise FileNotFoundError(f"root is {os.fspath(root)!r}: it must be an existing folder")
     bad: list[str] = []
@@ -85,6 +93,10 @@ def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
     """What lies in the folder of each split; all of `top` is training images where it has no `train` with folders."""
     tops = _entries(top)
     if not any(p.name.lower() == "train" and p.is_dir() and any(q.is_dir() for q in _entries(p)) for p in tops):
+        lines = [f"{shown(p.name)}: did you mean {split}?" for p in tops if (split := meant(p.name)) and _divided(p)]
+        if lines:
+            right = "folders that hold the folders of classes must be called train, val and test"
+            raise ValueError(f"{shown(top)} has no train: {right}{listing(lines)}")
         return {"train": tops}
     splits: dict[str, list[Path]] = {}
     for path in tops:
@@ -92,9 +104,23 @@ def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
         if inside and path.is_dir() and which and which not in splits:
             splits[which] = _entries(path)
         elif inside and not (path.is_dir() and not _entries(path)):
-            why = f"a second folder of {which} images" if which else "no split: beside train may lie val and test"
-            bad.append(f"{shown(path.name)} is {why}.")
+            hint = f": did you mean {near}?" if (near := meant(path.name)) else "."
+            none = f"no split: beside train may lie val and test{hint}"
+            bad.append(f"{shown(path.name)} is {f'a second folder of {which} images.' if which else none}")
     return {which: places for which, places in splits.items() if which == "train" or any(map(_filled, places))}
+
+
+def meant(name: str) -> str | None:
+    """What a split is called that such a name is near, as `training` is to `train`; None for that itself or others."""
+    word = re.split(r"[^a-z]", name.lower())[0]
+    near = difflib.get_close_matches(word, SPLITS, 1, 0.7)
+    return near[0] if near and name.lower() not in SPLITS else None
+
+
+def _divided(path: Path) -> bool:
+    """Whether it holds folders, and nothing else, as a split does."""
+    inner = _entries(path) if path.is_dir() else []
+    return all(p.is_dir() for p in inner) and any(map(_filled, inner))
 
 
 def _filled(path: Path) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as Items
 
-from partialsym.data.base import Dataset, Images, Split, counted, moments, statistics
+from partialsym.data.base import Dataset, Images, Split
 from partialsym.data.pictures import Picture, Preparation, digest, fetched, pixels
+from partialsym.data.ranges import taken
 from partialsym.data.stored import Stored
 from partialsym.data.workers import Loader
-from partialsym.images import shown
+from partialsym.images import Levels, Range, as_float, shown
 
 log = logging.getLogger(__name__)
 ORDER = ("train", "validation", "test")
@@ -46,7 +47,7 @@ class _Gathered:
     first: dict[bytes, int] = field(default_factory=dict)
     sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     channels: int = 1
-    counts: Tensor = field(default_factory=lambda: torch.zeros(3, 256, dtype=torch.int64))  # of what came as train
+    levels: dict[str, Levels] = field(default_factory=lambda: {which: Levels() for which in ORDER})  # as they came
 
     def add(self, which: str, picture: Picture, seen: Seen) -> None:
         self.sizes[seen.shape[1:]] += 1
@@ -62,14 +63,20 @@ class _Gathered:
         self.labels.append(picture.label)
         self.splits.append(which)
 
-    def split(self, which: str) -> Split:
+    @property
+    def deep(self) -> bool:
+        """Whether there are images of 16 bits."""
+        return any(levels.images[1] for levels in self.levels.values())
+
+    def split(self, which: str, range: Range | None) -> Split:
         index = [i for i, split in enumerate(self.splits) if split == which]
         images: Images
         if self.workers is None:
-            images = torch.stack([self.images[i].expand(self.channels, -1, -1) for i in index])
+            ready = (as_float(self.images[i], range) if self.deep else self.images[i] for i in index)
+            images = torch.stack([image.expand(self.channels, -1, -1) for image in ready])
         else:
-            shape = (self.channels, *next(iter(self.sizes)))
-            images = Stored([self.files[i] for i in index], self.how, shape, self.workers)
+            shape, how = (self.channels, *next(iter(self.sizes))), replace(self.how, range=range if self.deep else None)
+            images = Stored([self.files[i] for i in index], how, shape, self.workers)
         labels, originals = (torch.tensor([values[i] for i in index]) for values in (self.labels, self.originals))
         return Split(images, labels, originals)
 
@@ -108,27 +115,40 @@ def gather(
         raise ValueError(f"{shown(name)}: images of {len(found.sizes)} sizes, {sizes}{more}: give a size for all")
     if not head:
         _divide(found, classes, how)
-    splits = {which: found.split(which) for which in ORDER}
-    if workers is None:
-        mean, std = statistics(splits["train"].images)
-    else:
-        moved = [counted(splits[which].images) for which in ORDER if which not in given]
-        mean, std = moments(found.counts[: found.channels] - sum(moved))
-    return Dataset(name, classes, **splits, mean=mean, std=std)
+    levels = found.levels["train"]
+    for which in ORDER:
+        if which not in given:
+            levels = levels.plus(_moved(found, which), -1)
+    ends = taken(shown(name), levels, how.range, found.deep)
+    splits = {which: found.split(which, ends) for which in ORDER}
+    mean, std = levels.moments(found.channels, ends)
+    return Dataset(name, classes, **splits, mean=mean, std=std, range=ends)
 
 
 def _looked_at(parts: Mapping[str, Iterable[Picture]], found: _Gathered) -> Iterator[tuple[str, Picture, Seen | str]]:
-    """Every picture with what is seen of it, or what is wrong with it; the values in those that stay in their files are
-    counted on the way."""
+    """Every picture with what is seen of it, or what is wrong with it; values are counted on the way."""
     if found.workers is None:
-        yield from ((which, picture, _look(picture, found.how)) for which in parts for picture in parts[which])
+        for which, part in parts.items():
+            for picture in part:
+                seen = _look(picture, found.how)
+                if isinstance(seen, Seen) and seen.image is not None:
+                    found.levels[which].add(seen.image)
+                yield which, picture, seen
         return
-    pictures = {which: list(part) for which, part in parts.items()}
+    for which, pictures, looked, levels in _read(
+        {which: list(part) for which, part in parts.items()}, found.how, found.workers
+    ):
+        found.levels[which] = found.levels[which].plus(levels)
+        yield from ((which, picture, one) for picture, one in zip(pictures, looked, strict=True))
+
+
+def _read(
+    pictures: Mapping[str, Sequence[Picture]], how: Preparation, workers: int
+) -> Iterator[tuple[str, Sequence[Picture], list[Seen | str], Levels]]:
+    """Some pictures of a split after the other, with what workers see of them, and their values."""
     keys = [(which, slice(i, i + SOME)) for which, part in pictures.items() for i in range(0, len(part), SOME)]
-    looks = Loader(_Looks(pictures, found.how), keys, found.workers)
-    for (which, some), (seen, counts) in zip(keys, looks, strict=True):
-        found.counts += counts * (which == "train")
-        yield from ((which, picture, one) for picture, one in zip(pictures[which][some], seen, strict=True))
+    for (which, some), looks in zip(keys, Loader(_Looks(pictures, how), keys, workers), strict=True):
+        yield which, pictures[which][some], *looks
 
 
 def _look(picture: Picture, how: Preparation) -> Seen | str:
@@ -140,22 +160,38 @@ def _look(picture: Picture, how: Preparation) -> Seen | str:
         return str(error)
 
 
-class _Looks(Items[tuple[list[Seen | str], Tensor]]):
-    """What is seen of some pictures, without the images, and how often each value is in their channels: [3, 256]."""
+class _Looks(Items[tuple[list[Seen | str], Levels]]):
+    """What is seen of some pictures, without the images, and their values."""
 
     def __init__(self, pictures: Mapping[str, Sequence[Picture]], how: Preparation) -> None:
         self.pictures, self.how = pictures, how
 
-    def __getitem__(self, key: tuple[str, slice]) -> tuple[list[Seen | str], Tensor]:
+    def __getitem__(self, key: tuple[str, slice]) -> tuple[list[Seen | str], Levels]:
         looks: list[Seen | str] = []
-        counts = torch.zeros(3, 256, dtype=torch.int64)
+        levels = Levels()
         for picture in self.pictures[key[0]][key[1]]:
             seen = _look(picture, self.how)
             if isinstance(seen, Seen) and seen.image is not None:
-                counts += counted(seen.image[None])
+                levels.add(seen.image)
                 seen = seen._replace(image=None)
             looks.append(seen)
-        return looks, counts
+        return looks, levels
+
+
+def _moved(found: _Gathered, which: str) -> Levels:
+    """The values of the images that were moved to a split; those that stay in their files are read again."""
+    index = [i for i, split in enumerate(found.splits) if split == which]
+    levels = Levels()
+    if found.workers is None:
+        for i in index:
+            levels.add(found.images[i])
+        return levels
+    pictures = [Picture(found.names[i], found.labels[i], found.files[i]) for i in index]
+    for _, _, looked, some in _read({which: pictures}, found.how, found.workers):
+        levels = levels.plus(some)
+        if changed := next((seen for seen in looked if isinstance(seen, str)), None):
+            raise ValueError(changed)
+    return levels
 
 
 def listing(lines: Sequence[str]) -> str:

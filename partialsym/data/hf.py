@@ -1,5 +1,6 @@
 """Image data sets of the Hugging Face Hub, or saved by its library."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +9,13 @@ from typing import Any, Literal
 
 from partialsym.data.base import Dataset
 from partialsym.data.files import extra
-from partialsym.data.folder import SPLITS
+from partialsym.data.folder import SPLITS, meant
 from partialsym.data.gathering import ORDER, gather
 from partialsym.data.pictures import Preparation
 from partialsym.data.streams import Rows, Stream, StreamedDataset
-from partialsym.images import Fit
+from partialsym.images import Fit, Range
+
+log = logging.getLogger(__name__)
 
 
 def hf(
@@ -25,6 +28,7 @@ def hf(
     validation: float = 0.1,
     test: float = 0.2,
     split_seed: int = 0,
+    range: Range | None = None,
     root: str | os.PathLike[str] | None = None,
     image: str | None = None,
     label: str | None = None,
@@ -34,7 +38,7 @@ def hf(
     """A data set of Hugging Face's `datasets`: `name` on the Hub, or a folder written by its `save_to_disk`.
 
     Its train, validation and test splits where there are, else what `folder` takes from train; other splits are left
-    out. Classes in the order of its labels. `size` to `split_seed`: see `folder`, which treats the images alike.
+    out. Classes in the order of its labels. `size` to `range`: see `folder`, which treats the images alike.
 
     Args:
         name: the data set; an existing folder is never looked up on the Hub, and its last part names the images.
@@ -43,8 +47,8 @@ def hf(
         image: column of images, by default the only one of type Image.
         label: column of labels, by default the only one of type ClassLabel.
         stream: read the training images as they are needed, and download none of them: see `Stream`. `train` holds the
-            first 4,096 of them, shuffled by `split_seed`; they alone are checked before, for mean and std, for a size
-            and channels that are not given, and for files that validation and test have too.
+            first 4,096 of them, shuffled by `split_seed`; they alone are checked before, for mean, std and range, for a
+            size and channels that are not given, and for files that validation and test have too.
         workers: processes that decode them then; 0 for none beside this one.
     Raises:
         ValueError: no train split, no such column or several, images and arguments that `folder` refuses, a label that
@@ -53,7 +57,7 @@ def hf(
         FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
         ImportError: `datasets` is missing.
     """
-    how = Preparation(size, fit, channels, validation, test, split_seed)
+    how = Preparation(size, fit, channels, validation, test, split_seed, range)
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
         raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
@@ -74,7 +78,8 @@ def hf(
         return gather(called, classes, parts, how)
     flow = Stream(called, rows["train"], how, workers=workers)
     data = gather(called, classes, {**parts, "train": flow.head()}, how, head=True)
-    return StreamedDataset(**vars(data), stream=replace(flow, shape=(data.channels, *data.size)))
+    known = replace(flow, how=replace(how, range=data.range), shape=(data.channels, *data.size))
+    return StreamedDataset(**vars(data), stream=known)
 
 
 def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, stream: bool) -> Any:
@@ -116,7 +121,11 @@ def _splits(loaded: Any, name: str) -> dict[str, Any]:
         if which is not None:
             splits[which] = split
     if "train" not in splits:
-        raise ValueError(f"{name} has splits {list(loaded)}: one must be train")
+        hint = "".join(f"; {key!r} is near" for key in loaded if meant(key) == "train")
+        raise ValueError(f"{name} has splits {list(loaded)}: one must be train{hint}")
+    for key in loaded:
+        if (right := meant(key)) and SPLITS[right] not in splits:
+            log.warning("%s: split %r is left out: did you mean %s?", name, key, right)
     return splits
 
 

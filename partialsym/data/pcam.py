@@ -49,7 +49,7 @@ def pcam(
         originals = torch.arange(start, start := start + len(images))
         parts[split] = Labelled(images, labels, originals).split()
     mean, std = statistics(parts["train"].images)
-    return Dataset("PCam", CLASSES, **parts, mean=mean, std=std)
+    return Dataset("PCam", CLASSES, parts["train"], parts["validation"], parts["test"], mean, std)
 
 
 def _find(folder: Path, name: str) -> Path:

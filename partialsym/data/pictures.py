@@ -12,7 +12,7 @@ from torch import Tensor
 
 from partialsym.data.files import extra
 from partialsym.data.splitting import check_validation
-from partialsym.images import Fit, decode, fitted, read_image
+from partialsym.images import Fit, Range, as_float, check_range, decode, fitted, read_image
 from partialsym.images.sizing import check_fit
 
 
@@ -35,9 +35,12 @@ class Preparation:
     validation: float = 0.1
     test: float = 0.2
     split_seed: int = 0
+    range: Range | None = None
 
     def __post_init__(self) -> None:
         check_fit(self.size, self.fit)
+        if self.range is not None:
+            check_range(self.range)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels is {self.channels!r}: it must be 1 (grey), 3 (RGB) or None (as the images are)")
         check_validation(self.validation, self.split_seed)
@@ -59,7 +62,7 @@ def fetched(picture: Picture) -> Picture:
 
 
 def pixels(picture: Picture, how: Preparation) -> Tensor:
-    """The image, uint8 [C, H, W]; raises ValueError or FileNotFoundError in a line that begins with its name."""
+    """The image, uint8 or uint16 [C, H, W], or ValueError or FileNotFoundError in a line that begins with its name."""
     source = picture.source
     if source is None or picture.label < 0:
         raise ValueError(f"{picture.name} has no {'image' if source is None else 'label'}.")
@@ -82,14 +85,18 @@ def digest(picture: Picture) -> bytes:
 
 
 def stacked(pictures: Iterable[Picture], how: Preparation, shape: tuple[int, ...]) -> Tensor:
-    """Images of one shape [C, H, W], uint8 [N, C, H, W]; grey ones are repeated for C = 3.
+    """Images of one shape [C, H, W], [N, C, H, W]: float32 in [0, 1] where `how` has a range, else uint8; grey ones are
+    repeated for C = 3.
 
-    Raises ValueError and FileNotFoundError as `pixels`, and where an image has another shape.
+    Raises ValueError and FileNotFoundError as `pixels`, and where an image has another shape, or 16 bits whose range is
+    not known.
     """
     images = []
     for picture in pictures:
         image = pixels(picture, how)
         if image.shape[1:] != shape[1:] or len(image) not in (1, shape[0]):
             raise ValueError(f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, as others.")
-        images.append(image.expand(*shape))
+        if image.dtype == torch.uint16 and how.range is None:
+            raise ValueError(f"{picture.name} has 16 bits, and those looked at before had 8: give a range.")
+        images.append((image if how.range is None else as_float(image, how.range)).expand(*shape))
     return torch.stack(images)

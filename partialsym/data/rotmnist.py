@@ -71,7 +71,7 @@ def rotmnist(
     for part, size in sizes.items():
         parts[part] = everything.split(slice(start, start := start + size))
     classes = tuple(str(digit) for digit in range(10))
-    return Dataset(name, classes, **parts, mean=STATISTICS[:1], std=STATISTICS[1:])
+    return Dataset(name, classes, parts["train"], parts["validation"], parts["test"], STATISTICS[:1], STATISTICS[1:])
 
 
 def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:

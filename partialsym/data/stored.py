@@ -16,8 +16,8 @@ from partialsym.images import shown
 
 
 class Stored:
-    """Images [N, C, H, W], uint8, in files. As a tensor of them, but that nothing is read before `to`, `split` or an
-    int as index; what these give are tensors.
+    """Images [N, C, H, W] in files, uint8, or float32 in [0, 1] where `how` has a range. As a tensor of them, but that
+    nothing is read before `to`, `split` or an int as index; what these give are tensors.
 
     Reading raises ValueError or FileNotFoundError in a line that begins with the path, where a file is not what it was.
 
@@ -28,7 +28,7 @@ class Stored:
         workers: processes that read for `split`.
     """
 
-    dtype, ndim = torch.uint8, 4
+    ndim = 4
 
     def __init__(self, files: Sequence[Path], how: Preparation, shape: tuple[int, ...], workers: int = 0) -> None:
         # in one piece: workers share it
@@ -37,6 +37,10 @@ class Stored:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8 if self._how.range is None else torch.float32
 
     @property
     def shape(self) -> torch.Size:
@@ -50,7 +54,7 @@ class Stored:
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int):
-            return self[[index]].to(torch.uint8)[0]
+            return self[[index]].to(self.dtype)[0]
         chosen = object.__new__(type(self))
         chosen.__dict__ |= self.__dict__
         chosen._files = self._files[index.numpy() if isinstance(index, Tensor) else index]

@@ -1,4 +1,4 @@
-"""One image file as pixels: 8 bits, grey or RGB, upright and opaque – or the reason why not."""
+"""One image file as pixels: 8 bits, grey or RGB, or 16 bits, grey, upright and opaque – or the reason why not."""
 
 import os
 import re
@@ -31,12 +31,13 @@ class _Refused(Exception):
 
 
 def read_image(path: str | os.PathLike[str], channels: int | None = None, *, name: str | None = None) -> Tensor:
-    """The image in a file, uint8 [C, H, W], upright as its EXIF says, laid on white where transparent.
+    """The image in a file, uint8 [C, H, W], upright as its EXIF says, laid on white where transparent; 16-bit grey is
+    uint16, with its values as they are.
 
-    `channels`: 1 for grey, 3 for RGB, None for what the file holds. 16-bit grey is divided by 257. `name`: what
-    errors call the file. Raises FileNotFoundError, and ValueError in a line that begins with that name: no regular
-    file, empty, damaged, no image, more than one frame, more than MOST_PIXELS (from the header alone), a mode whose
-    range is unknown. ImportError without Pillow.
+    `channels`: 1 for grey, 3 for RGB, None for what the file holds. `name`: what errors call the file. Raises
+    FileNotFoundError, and ValueError in a line that begins with that name: no regular file, empty, damaged, no image,
+    more than one frame, more than MOST_PIXELS (from the header alone), a mode whose range is unknown. ImportError
+    without Pillow.
     """
     name = shown(path) if name is None else name
     try:
@@ -143,13 +144,13 @@ def _unidentified(file: IO[bytes]) -> str:
 def _pixels(image: "Image", channels: int | None) -> Tensor:
     from PIL import Image
 
-    grey = image.mode in (*GREY, *SIXTEEN, "I")
+    grey = image.mode in GREY
     if image.mode in (*SIXTEEN, "I"):
-        wide = np.asarray(image).astype(np.int64)
-        narrow = (wide + 128) // 257
-        narrow[wide == image.info.get("transparency", -1)] = BACKGROUND
-        opaque = Image.fromarray(narrow.astype(np.uint8))
-    elif image.has_transparency_data:
+        deep = np.array(image).astype(np.uint16)
+        if (clear := image.info.get("transparency")) is not None:
+            deep[deep == clear] = 257 * BACKGROUND
+        return torch.from_numpy(deep).expand(channels or 1, -1, -1).contiguous()
+    if image.has_transparency_data:
         rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         paper = Image.new("RGBA", image.size, (BACKGROUND,) * 4)
         opaque = Image.alpha_composite(paper, rgba).convert("RGB")

@@ -13,7 +13,7 @@ FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
-    """A uint8 image [C, H, W], C 1 or 3, as [C, *size]: bilinear, smoothed where it shrinks.
+    """An image [C, H, W], C 1 or 3, uint8 or grey in uint16, as [C, *size]: bilinear, smoothed where it shrinks.
 
     `fit`: "resize" takes the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
     the middle. What has the size already, or is larger by a border alone, keeps its pixels. Raises ValueError on
@@ -32,8 +32,13 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
         taken_wide = size[1] * high / size[0] if by_height else wide
         left, top = (wide - taken_wide) // 2, (high - taken_high) // 2  # whole pixels: what is only cropped stays sharp
         box = (left, top, left + taken_wide, top + taken_high)
-    picture = Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
+    if deep := image.dtype == torch.uint16:
+        picture = Image.fromarray(image[0].numpy().astype(np.float32))
+    else:
+        picture = Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
     resized = np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    if deep:
+        return torch.from_numpy(resized.round().astype(np.uint16)).expand(len(image), *size).contiguous()
     return torch.from_numpy(resized).view(*size, len(image)).permute(2, 0, 1).contiguous()
 
 

@@ -1,0 +1,123 @@
+"""Which values pixels have, and which of them are 0 and 1."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Range = tuple[int, int]
+NARROW, WIDE = (0, 255), (0, 65535)  # of 8 and of 16 bits
+BATCH = 64  # images that are counted at a time
+FEW = 0.1  # of a range that is used, or of pixels beyond it: more or less is doubtful
+
+
+class Images(Protocol):
+    """Of which batches can be had: tensors [N, C, H, W], and images in files."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+    def split(self, size: int, /) -> Iterable[Tensor]: ...
+
+
+def as_float(images: Tensor, range: Range | None = None) -> Tensor:
+    """Pixels in [0, 1]: uint8 ones divided by 255 as float32, uint16 ones v as (v − low) / (high − low), what is beyond
+    as 0 or 1, floating-point ones as they are.
+
+    Args:
+        range: low and high of 16 bits.
+    Raises:
+        ValueError: another dtype, or uint16 without a range.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).div_(255)
+    if images.dtype == torch.uint16 and range is not None:
+        return images.to(torch.float32).sub_(range[0]).div_(range[1] - range[0]).clamp_(0, 1)
+    if not images.is_floating_point():
+        missing = " with a range" if images.dtype == torch.uint16 else ""
+        raise ValueError(f"images are {images.dtype}: they must be uint8 or floating-point, or uint16{missing}")
+    return images
+
+
+def check_range(range: object) -> None:
+    """Raise ValueError unless it is two ints, 0 <= low < high <= 65535."""
+    pair = isinstance(range, tuple) and len(range) == 2 and all(type(value) is int for value in range)
+    if not pair or not WIDE[0] <= range[0] < range[1] <= WIDE[1]:  # type: ignore[index]
+        raise ValueError(f"range is {range!r}: it must be two ints, low and high, 0 <= low < high <= 65535")
+
+
+def counted(images: Images) -> Tensor:
+    """How often each value is in each channel of uint8 or uint16 images [N, C, H, W]: [C, 256] or [C, 65536]."""
+    found: Tensor | None = None
+    for batch in images.split(BATCH):
+        levels = 1 + (NARROW if batch.dtype == torch.uint8 else WIDE)[1]
+        counts = [torch.bincount(channel.flatten().int(), minlength=levels) for channel in batch.unbind(1)]
+        found = torch.stack(counts) if found is None else found + torch.stack(counts)
+    assert found is not None
+    return found
+
+
+def moments(counts: Tensor, values: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (that of a population) of every channel, where values are `counted` so often.
+
+    `values`: float64, one for each count; by default those of 8 bits in [0, 1].
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255 if values is None else values
+    share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
+    mean = share @ values
+    std = (share * (values - mean[:, None]).square()).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+@dataclass
+class Levels:
+    """How often each value is in the channels of 8-bit images, [3, 256], and in 16-bit grey, [1, 65536]; and how many
+    images have which depth."""
+
+    narrow: Tensor = field(default_factory=lambda: torch.zeros(3, 256, dtype=torch.int64))
+    wide: Tensor = field(default_factory=lambda: torch.zeros(1, 65536, dtype=torch.int64))
+    images: tuple[int, int] = (0, 0)
+
+    def add(self, image: Tensor) -> None:
+        """Count an image, uint8 or uint16 [C, H, W]."""
+        deep = image.dtype == torch.uint16
+        if deep:
+            self.wide += counted(image[None, :1])
+        else:
+            self.narrow += counted(image[None])  # grey counts in all channels
+        self.images = (self.images[0] + (not deep), self.images[1] + deep)
+
+    def plus(self, other: "Levels", sign: int = 1) -> "Levels":
+        """With those of other images; without them, where `sign` is −1."""
+        images = (self.images[0] + sign * other.images[0], self.images[1] + sign * other.images[1])
+        return Levels(self.narrow + sign * other.narrow, self.wide + sign * other.wide, images)
+
+    @property
+    def range(self) -> Range | None:
+        """The least and the largest value of 16 bits; None where no image has them."""
+        return _span(self.wide)
+
+    def moments(self, channels: int, range: Range | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of every channel of the images in [0, 1], 16 bits by their range."""
+        if range is None or not self.images[1]:
+            return moments(self.narrow[:channels])
+        wide = ((torch.arange(65536, dtype=torch.float64) - range[0]) / (range[1] - range[0])).clamp(0, 1)
+        values = torch.cat([torch.arange(256, dtype=torch.float64) / 255, wide])
+        return moments(torch.cat([self.narrow[:channels], self.wide.expand(channels, -1)], 1), values)
+
+    def doubts(self, range: Range | None = None) -> Iterator[str]:
+        """What is strange about the values, given the range of 16 bits that was not taken from them."""
+        for bits, counts, whole in ((8, self.narrow, NARROW), (16, self.wide, range or WIDE)):
+            if (used := _span(counts)) and used[1] - used[0] < FEW * (whole[1] - whole[0]):
+                yield f"{bits}-bit images use {used[0]}…{used[1]} of {whole[0]}…{whole[1]}, less than a tenth"
+        if range is not None and self.images[1]:
+            total = int(self.wide.sum())
+            beyond = (total - int(self.wide[:, range[0] : range[1] + 1].sum())) / total
+            if beyond > FEW:
+                yield f"{100 * beyond:.0f} % of the pixels of 16-bit images are beyond {range[0]}…{range[1]}"
+
+
+def _span(counts: Tensor) -> Range | None:
+    there = counts.sum(0).nonzero()
+    return (int(there[0]), int(there[-1])) if len(there) else None
