@@ -14,7 +14,7 @@ from partialsym.groups import Group
 from partialsym.inference import evaluating
 
 TOLERANCE = 1e-4  # of the norm of the answers: for constants that were made in another precision
-PLAIN = (int, float, bool, str, NoneType, Group)
+PLAIN = (int, float, bool, str, NoneType)
 # How torch runs a module; the order in which a convolution sums; a number that the head's weights tell.
 UNCOMPARED = {"training", "path", "classes", *vars(nn.Module())}
 
@@ -22,8 +22,8 @@ UNCOMPARED = {"training", "path", "classes", *vars(nn.Module())}
 def built_otherwise(given: nn.Module, other: nn.Module) -> str | None:
     """Where `other` is built otherwise: "norm1.eps is 1.0, and would come back as 1e-05". None where it is not.
 
-    Compared are the types of all modules; parameters and buffers by name, shape and dtype; and the modules' attributes
-    that are numbers, text or groups, those that training alone uses included.
+    Compared are the types of all modules and groups; parameters and buffers by name, shape and dtype; and the modules'
+    attributes that are numbers or text, those that training alone uses included.
     """
     return _first(_types(given), _types(other)) or _first(_state(given), _state(other)) or _plain(given, other)
 
@@ -50,15 +50,24 @@ def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str
 def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
     """The first key whose values differ, with both."""
     for key in dict.fromkeys([*given, *other]):
-        a, b = given.get(key, "nothing"), other.get(key, "nothing")
-        if a != b:
-            return f"{key or 'it'} is {a}, and would come back as {b}"
+        if key not in other:
+            return f"{key} is {given[key]}, and would not come back"
+        if (own := given.get(key, "missing or shared")) != other[key]:
+            return f"{key or 'it'} is {own}, and would come back as {other[key]}"
     return None
 
 
 def _types(model: nn.Module) -> dict[str, str]:
-    named = ((name, type(module)) for name, module in model.named_modules())
-    return {name: f"{kind.__module__}.{kind.__qualname__}" for name, kind in named}
+    """Of all modules and of their groups."""
+    found = {}
+    for name, module in model.named_modules():
+        found[name] = _type(module)
+        found |= {f"{name}.{k}": f"{v} ({_type(v)})" for k, v in vars(module).items() if isinstance(v, Group)}
+    return found
+
+
+def _type(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _state(model: nn.Module) -> dict[str, str]:
@@ -84,15 +93,9 @@ def _plain(given: nn.Module, other: nn.Module) -> str | None:
             if key == "proportional" and isinstance(module, Density) and not learns_theta(module):
                 continue
             a, b = getattr(module, key, None), getattr(twin, key)
-            if isinstance(a, PLAIN) and isinstance(b, PLAIN) and not _same(a, b):
+            if isinstance(a, PLAIN) and isinstance(b, PLAIN) and a != b:
                 return f"{name}.{key} is {a!r}, and would come back as {b!r}".lstrip(".")
     return None
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Group):
-        return type(a) is type(b) and a == b
-    return bool(a == b or (a != a and b != b))  # nan is as nan
 
 
 def learns_theta(density: Density) -> bool:
