@@ -70,7 +70,9 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     }
     record |= about if altered is None else about | {"altered": altered}
     record = json.loads(json.dumps(record))  # as it will be read
-    if wrong := _lost(model, path, record):
+    with torch.device("cpu"):  # whatever the default is
+        wrong = _lost(model, path, record)
+    if wrong:
         if altered is None:
             undo = "undo that, or keep its state_dict beside the code that makes it"
             raise ValueError(f"this {name} would not come back as it is: {wrong}. Models are made of settings: {undo}.")
@@ -149,8 +151,8 @@ def _lost(model: nn.Module, path: Path, record: dict[str, Any]) -> str | None:
     if size > MOST_WEIGHTS:
         return f"its weights have {size:,} bytes, and at most {MOST_WEIGHTS:,} are read"
     for key, value in state.items():
-        if not value.isfinite().all():
-            return f"{key} has values that are not finite"
+        if value.is_meta or not value.isfinite().all():
+            return f"{key} has {'no values, on the meta device' if value.is_meta else 'values that are not finite'}"
     name, settings = record["model"], record["settings"]
     with _refused(path, name), torch.random.fork_rng(devices=()):
         again = _made(path, name, settings, _DTYPES[record["dtype"]], size)

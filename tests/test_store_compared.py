@@ -123,6 +123,7 @@ OTHER = {
     ),
     "another dtype": (lambda m: m.to(torch.float8_e5m2), "its weights are float8_e5m2, and must be float32"),
     "not finite": (lambda m: m.norm1.running_var.fill_(torch.nan), "norm1.running_var has values that are not finite"),
+    "no values": (lambda m: m.to("meta"), "lifting.bias has no values, on the meta device"),
     "constants": (lambda m: m.last.taps.mul_(1.1), "its answers would come back .* % off"),
     "a hook": (lambda m: m.pool.register_forward_hook(lambda *a: a[2] + 1), "its answers would come back .* % off"),
     "an error": (lambda m: setattr(m, "forward", lambda x: 1 / 0), "its forward pass raises ZeroDivisionError"),
@@ -145,6 +146,13 @@ def test_what_would_come_back_as_another_network_is_refused_by_name(change, tmp_
     assert not list(tmp_path.iterdir())
     assert torch.equal(state, torch.get_rng_state())
     assert torch.get_default_dtype() == default
+
+
+def test_saving_asks_neither_for_the_default_device_nor_for_modes_of_the_caller(tmp_path):
+    model = small()
+    with torch.device("meta"), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        save_model(model, tmp_path)
+    assert built_otherwise(model, load_model(tmp_path)[0]) is None
 
 
 def test_saving_leaves_the_network_alone(tmp_path):
