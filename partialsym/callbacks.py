@@ -118,6 +118,8 @@ class Bar(TQDMProgressBar):
         subsets = learned_subsets(pl_module.model)
         if any("theta_deg" in subset for subset in subsets):
             shown["θ"] = " ".join(f"{s['theta_deg']:.0f}°" for s in subsets if "theta_deg" in s)
+        if any("centre_deg" in subset for subset in subsets):
+            shown["centre"] = " ".join(f"{s['centre_deg']:.0f}°" for s in subsets if "centre_deg" in s)
         least = [min((v for k, v in subset.items() if k.startswith("P(")), default=1.0) for subset in subsets]
         if min(least) < 1:
             shown["least P"] = " ".join(f"{p:.2f}" for p in least)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +14,42 @@ from safetensors.torch import load, save
 from torch import nn
 
 from partialsym.bounded import read_bytes
+from partialsym.comparing import answers_otherwise, built_otherwise, learns_theta
 from partialsym.conv import HAAR_ROTATIONS
+from partialsym.densities import Density
 from partialsym.files import replace_file, replace_text
 from partialsym.freezing import FrozenConv
 from partialsym.models import MODELS, Augerino
 
 FORMAT = 1
-_OWN = {"format", "model", "settings", "dtype", "weights", "sha256"}
+_OWN = {"format", "model", "settings", "dtype", "weights", "sha256", "difference"}
 COUNTS = ("width", "in_channels", "hidden", "classes", "kernel_size", "samples", "layers")
 MOST_RECORD, MOST_WEIGHTS = 2**20, 2**30  # bytes
 MOST_FEATURES = 2**25  # of the kernels' features at a time: a few seconds and some 100 MB
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
 
 
 class StoreError(ValueError):
     """A model folder that cannot be read; the message names the file and says what is wrong."""
 
 
-def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
-    """Write `folder/model.json` and the weights it names.
+def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = None, **about: Any) -> None:
+    """Write `folder/model.json` and the weights it names, if `load_model` gives back what was given.
+
+    The network is made anew from its settings and compared with the one given: modules, their attributes, parameters
+    and buffers, and the answers to one image in eval mode. A new `classifier = nn.Linear(…, classes)`, the choice of
+    `set_proportional` and the dtype come back; whether parameters are frozen, and hooks that change nothing, do not.
 
     At any moment the folder holds the previous model or the new one, whole.
 
     Args:
-        model: one of `partialsym.models.MODELS`.
+        model: one of `partialsym.models.MODELS`, in float32, float64, float16 or bfloat16, on any device.
         folder: made where it does not exist.
+        altered: the name of a change that no settings describe. The weights are then kept even where the network would
+            come back as another; the record says so, and `load_model` refuses it.
         about: plain values kept beside it, such as classes and normalisation.
+    Raises:
+        ValueError: the network would not come back as it is; the message names the first difference.
     """
     name = type(model).__name__
     for kind in (name, type(model.model).__name__) if isinstance(model, Augerino) else (name,):
@@ -47,24 +59,31 @@ def save_model(model: nn.Module, folder: str | Path, **about: Any) -> None:
         raise ValueError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
     if clash := _OWN & about.keys():
         raise ValueError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
-    folder = Path(folder)
-    weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
-    _check_size(folder / "model.json", model.settings, len(weights))  # what could not be loaded is not saved
-    digest = hashlib.sha256(weights).hexdigest()
-    file = folder / f"weights-{digest[:12]}.safetensors"
+    path, dtype = Path(folder) / "model.json", str(next(model.parameters()).dtype).removeprefix("torch.")
     record = {
         "format": FORMAT,
         "model": name,
-        "settings": model.settings,
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "weights": file.name,
-        "sha256": digest,
-        **about,
+        "settings": _settings(model),
+        "dtype": dtype,
+        "weights": "",
+        "sha256": "",
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False)  # before anything is written
+    record |= about if altered is None else about | {"altered": altered}
+    record = json.loads(json.dumps(record))  # as it will be read
+    with torch.device("cpu"):  # whatever the default is
+        wrong = _lost(model, path, record)
+    if wrong:
+        if altered is None:
+            undo = "undo that, or keep its state_dict beside the code that makes it"
+            raise ValueError(f"this {name} would not come back as it is: {wrong}. Models are made of settings: {undo}.")
+        record["difference"] = wrong
+    weights = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    file = path.with_name(f"weights-{digest[:12]}.safetensors")
+    text = json.dumps(record | {"weights": file.name, "sha256": digest}, indent=1, ensure_ascii=False)
     replace_file(file, lambda path: path.write_bytes(weights))
-    replace_text(folder / "model.json", text + "\n")
-    for old in folder.glob("weights-*.safetensors"):
+    replace_text(path, text + "\n")
+    for old in path.parent.glob("weights-*.safetensors"):
         if old != file:
             old.unlink()
 
@@ -85,6 +104,9 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             raise StoreError(f"{path} has format version {record['format']!r}; this version reads {FORMAT}.")
         name, settings, dtype = record["model"], record["settings"], _DTYPES[record["dtype"]]
         weights, digest = record["weights"], record["sha256"]
+        if wrong := record.get("difference"):
+            altered, said = record.get("altered"), " ".join(str(wrong).split())
+            raise StoreError(f"{path} is of a network altered by {altered!r}: it cannot be rebuilt ({said}).")
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -98,12 +120,71 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise StoreError(f"{path.parent / weights} is damaged: its sha256 is {found}, expected {digest}.")
+    with _refused(path, name):
+        model = _made(path, name, settings, dtype, len(data))
+        model.load_state_dict(load(data))
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise StoreError(f"{path.parent / weights} has weights that are not finite, in {key}.")
+    return model.eval(), record
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    """The arguments that make the network as it is now: with the classes of a new head, and what `set_proportional`
+    chose for its learned densities, if that is one for all."""
+    if isinstance(model, Augerino):
+        inside = {"model": type(model.model).__name__, "settings": _settings(model.model)}
+        return {**model.settings, **inside, "proportional": model.density.proportional}
+    settings = dict(model.settings)  # type: ignore[arg-type]
+    if isinstance(head := getattr(model, "classifier", None), nn.Linear):
+        settings["classes"] = head.out_features
+    chosen = {m.proportional for m in model.modules() if isinstance(m, Density) and learns_theta(m)}
+    return settings | {"proportional": chosen.pop()} if len(chosen) == 1 else settings
+
+
+def _lost(model: nn.Module, path: Path, record: dict[str, Any]) -> str | None:
+    """What of a model its record and its weights do not bring back, in words, or None."""
+    state = model.state_dict()
+    size = sum(value.nbytes for value in state.values())
+    if record["dtype"] not in _DTYPES:
+        return f"its weights are {record['dtype']}, and must be {', '.join(_DTYPES)}"
+    if size > MOST_WEIGHTS:
+        return f"its weights have {size:,} bytes, and at most {MOST_WEIGHTS:,} are read"
+    for key, value in state.items():
+        if value.is_meta or not value.isfinite().all():
+            return f"{key} has {'no values, on the meta device' if value.is_meta else 'values that are not finite'}"
+    name, settings = record["model"], record["settings"]
+    with _refused(path, name), torch.random.fork_rng(devices=()):
+        again = _made(path, name, settings, _DTYPES[record["dtype"]], size)
+    if wrong := built_otherwise(model, again):
+        return wrong
+    again.load_state_dict(state)
+    inside = settings.get("settings") or settings
+    side = (inside["kernel_size"] + 1) * 2 ** len(inside.get("pools", "12"))  # even all the way, and then a kernel
+    images = torch.randn(1, inside["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
+    return answers_otherwise(model, again, images)
+
+
+def _made(path: Path, name: object, settings: object, dtype: torch.dtype, size: int) -> nn.Module:
+    """The model of a record, with fresh weights; of 16 bits made in 32, which some of its sums need.
+
+    Raises:
+        StoreError: settings of a larger network than weights of `size` bytes are of; and as `rebuild` does.
+    """
+    _check_size(path, settings, size, dtype.itemsize)
     default = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(dtype)  # the constants of a group cannot be widened afterwards
-        _check_size(path, settings, len(data))
-        model = rebuild(path, name, settings)
-        model.load_state_dict(load(data))
+        torch.set_default_dtype(torch.promote_types(dtype, torch.float32))  # constants cannot be widened afterwards
+        return rebuild(path, name, settings).to(dtype)
+    finally:
+        torch.set_default_dtype(default)
+
+
+@contextmanager
+def _refused(path: Path, name: object) -> Iterator[None]:
+    """What a foreign record or foreign weights make a constructor raise, as a StoreError."""
+    try:
+        yield
     except StoreError:
         raise
     except (
@@ -116,20 +197,14 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         SafetensorError,
     ) as error:
         raise StoreError(f"{path.parent} does not fit {name}: {' '.join(str(error).split())}") from None
-    finally:
-        torch.set_default_dtype(default)
-    for key, value in model.state_dict().items():
-        if not value.isfinite().all():
-            raise StoreError(f"{path.parent / weights} has weights that are not finite, in {key}.")
-    return model.eval(), record
 
 
-def _check_size(path: Path, settings: object, size: int) -> None:
-    """Raise StoreError, before anything is made, where settings ask for more than weights of `size` bytes can hold, or
-    for a network that takes minutes and gigabytes to be made."""
+def _check_size(path: Path, settings: object, size: int, each: int) -> None:
+    """Raise StoreError, before anything is made, where settings ask for more than weights of `size` bytes, `each` a
+    number, can hold, or for a network that takes minutes and gigabytes to be made."""
     if not isinstance(settings, dict):
         return  # which is refused by name
-    _check_size(path, settings.get("settings"), size)
+    _check_size(path, settings.get("settings"), size, each)
     options = settings.get("kernel_options")
     given = {**settings, **(options if isinstance(options, dict) else {})}
     counts = {key: given.get(key) or 1 for key in COUNTS}
@@ -137,7 +212,7 @@ def _check_size(path: Path, settings: object, size: int) -> None:
         if not isinstance(value, int) or value < 1:
             raise StoreError(f"{path} has {key} = {value!r}: must be a whole number, at least 1.")
     width, into, hidden, classes, kernel_size, samples, layers = counts.values()
-    if 4 * width * max(hidden * max(width, into), classes) > size:
+    if each * width * max(hidden * max(width, into), classes) > size:
         raise StoreError(f"{path} is of a larger network than weights of {size:,} bytes are of.")
     finite = re.fullmatch(r"([CD])(\d{1,4})", str(settings.get("group")))
     elements = max(samples, HAAR_ROTATIONS, int(finite[2]) * (2 if finite[1] == "D" else 1) if finite else 1)

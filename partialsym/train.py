@@ -110,8 +110,8 @@ def train(
                 about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std}
                 about |= {"size": data.size, "fit": config.data.fit, "range": data.range}
                 if alter is not None:
-                    about["altered"] = result["altered"] = alter.name
-                save_model(model.cpu(), run.folder / "model", **about)
+                    result["altered"] = alter.name
+                save_model(model.cpu(), run.folder / "model", altered=alter.name if alter else None, **about)
                 run.write_result(result)
     return run
 

@@ -158,6 +158,24 @@ def test_eval_takes_the_midpoints_of_equal_parts(theta, n):
     torch.testing.assert_close(angles(density, density.sample()), expected, rtol=0, atol=1e-12)
 
 
+def about(centre, theta, n=4):
+    class About(Uniform):
+        def centre(self):
+            return torch.tensor(centre)
+
+    return Density(E2(), 2 * n, algebra=About(theta), components=AllComponents(2))
+
+
+@pytest.mark.parametrize(("centre", "theta"), [(0.5, 0.25), (-0.75, 0.25), (0.5, 1e-3)])
+def test_an_interval_about_another_centre_is_turned_by_it(centre, theta):
+    off, centred = about(centre, theta), about(0.0, theta)
+    for draw in (Density.draw, Density.deterministic):
+        torch.manual_seed(1)
+        turned = angles(off, draw(off))
+        torch.manual_seed(1)
+        torch.testing.assert_close(turned, angles(centred, draw(centred)) + centre * math.pi, rtol=0, atol=1e-12)
+
+
 # What is read, kept and refused
 
 
@@ -176,6 +194,8 @@ def test_support_is_readable():
     assert dirac(E2()).support() == {"theta_deg": 0.0, "P(m)": 0.0}
     assert dirac(group("C3")).support() == {"P(120°)": 0.0, "P(240°)": 0.0}
     assert rotations(0.25, 4).support() == {"theta_deg": 45.0}
+    assert about(0.5, 0.25).support() == {"theta_deg": 45.0, "centre_deg": 90.0, "P(m)": 1.0}
+    assert list(about(0.5, 0.25).support()) == ["theta_deg", "centre_deg", "P(m)"]
     assert learned(Mirror(), 2).support() == pytest.approx({"P(m)": 0.88})
     assert learned(E2(), 4).support() == pytest.approx({"theta_deg": 180.0, "P(m)": 0.88})
 

@@ -105,19 +105,23 @@ def test_a_group(monkeypatch, bars, float64):
     assert last < first / 2
 
 
-def test_a_density(bars):
+def test_a_density(bars, tmp_path):
     names = run_page("density")
-    for density, parameters in ((names["turns"], 1), (names["parts"], 1)):
+    for density, parameters in ((names["turns"], 1), (names["quarter"], 2), (names["parts"], 1)):
         assert sum(p.numel() for p in density.parameters()) == parameters
         assert_density(density.double().float(), draws=500)
     assert names["turns"].support()["theta_deg"] == pytest.approx(162)
+    assert names["quarter"].support() == {"theta_deg": 45.0, "centre_deg": 90.0}
     assert list(names["parts"].support().values()) == pytest.approx(7 * [0.88])
-    for group, density in (("SE2", names["turns"]), ("D4", names["parts"])):
+    for group, density in (("SE2", names["turns"]), ("SE2", names["quarter"]), ("D4", names["parts"])):
         net = ps.GResNet(group, **SMALL)
         net.last.codomain = density
         before = [p.detach().clone() for p in density.parameters()]
         steps(net, *batch(bars), count=5)  # the whole group cannot tell the classes: what is asked is that they learn
         assert all(not torch.equal(p, b) for p, b in zip(density.parameters(), before, strict=True))
+        with pytest.raises(ValueError, match=r"last\.codomain\.(algebra|component) is .*, and would come back as"):
+            ps.save_model(net, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_density_without_its_gradient_fails():

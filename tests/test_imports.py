@@ -16,7 +16,7 @@ LAYERS = [
     {"signal"},
     {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},
-    {"freezing", "inference", "models", "penalty"},
+    {"comparing", "freezing", "inference", "models", "penalty"},
     {"store", "data", "images", "testing", "provenance", "results"},
     {"compiling", "cost", "deterministic", "exporting", "measure"},
     {"evaluation"},

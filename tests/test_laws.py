@@ -148,6 +148,42 @@ class AlwaysIn(Bernoulli):
         return torch.ones(self.kept)
 
 
+class About(Uniform):
+    def __init__(self, centre=0.5, theta=0.25):
+        super().__init__(theta)
+        self.middle = torch.nn.Parameter(torch.tensor(centre))
+
+    def centre(self):
+        return self.middle
+
+
+class Silent(About):
+    """A centre without its gradient."""
+
+    def centre(self):
+        return super().centre().detach()
+
+
+class HalfFelt(Density):
+    """The elements are about the centre, and feel half of its gradient."""
+
+    def _angles(self, position):
+        centre = self.algebra.centre()
+        return (self.algebra.theta() * position + (centre + centre.detach()) / 2) * math.pi
+
+
+class Unsaid(Density):
+    """The elements are off the identity, and nothing says so."""
+
+    def _angles(self, position):
+        return super()._angles(position) + 0.1
+
+
+class Misread(Density):
+    def support(self):
+        return {k: v for k, v in super().support().items() if k != "centre_deg"}
+
+
 FLAWED = {
     "positive angles": (Positive, partial(Uniform, 0.6), None, "not uniform"),
     "half the jitter": (Shifted, partial(Uniform, 0.6), None, "not uniform"),
@@ -156,6 +192,10 @@ FLAWED = {
     "one gradient for all": (SameGradient, partial(Uniform, 0.6), None, "Gradient of θ"),
     "random in eval": (Restless, partial(Uniform, 0.6), None, "Eval mode draws"),
     "θ severed": (Density, partial(Severed, 0.6), None, "no gradient reaches it"),
+    "centre severed": (Density, Silent, None, "no gradient reaches it"),
+    "centre half felt": (HalfFelt, About, None, "Gradient of the centre"),
+    "centre unsaid": (Unsaid, partial(Uniform, 0.6), None, "Eval angles"),
+    "centre unread": (Misread, About, None, "support"),
     "identity dropped": (Density, None, partial(DropsIdentity, 2), "Frequencies|e is dropped"),
     "drawn too often": (Density, None, partial(TooOften, 2, 0.5), "Frequencies"),
     "gradient of the drawn alone": (Density, None, partial(Unfelt, 2, 0.5), "No gradient reaches"),
@@ -169,6 +209,13 @@ def test_a_flawed_density_fails_its_laws(flaw, float64):
     density = cls(E2(), 8, algebra=(algebra or HaarAlgebra)(), components=(component or partial(AllComponents, 2))())
     with pytest.raises(AssertionError, match=message):
         assert_density(density)
+
+
+@pytest.mark.parametrize("sampling", ["systematic", "iid"])
+@pytest.mark.parametrize(("centre", "theta"), [(0.5, 0.25), (-0.9, 0.6), (1.3, 1.0), (3.0, 0.01)])
+def test_an_interval_off_the_identity_passes(centre, theta, sampling, float64):
+    options = {"algebra": About(centre, theta), "components": AllComponents(2), "sampling": sampling}
+    assert_density(Density(E2(), 8, **options), draws=500)
 
 
 def test_the_checker_leaves_mode_and_generator_alone(float64):

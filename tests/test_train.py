@@ -1,9 +1,11 @@
 """Training end to end on the embedded digits: results, reproducibility, penalties."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from training import TINY, run, same, weights
 
 from partialsym import penalty
@@ -94,13 +96,18 @@ def test_augerino_trains_is_saved_and_shows_what_it_learned(tmp_path):
 
 
 def test_an_altered_network_is_what_is_trained_and_says_so(tmp_path):
-    zero = Alteration("zero", lambda model: model.classifier.weight.requires_grad_(False).zero_())
+    def change(model):
+        model.classifier.weight.requires_grad_(False).zero_()
+        model.norm1.eps = 0.5
+
+    zero = Alteration("zero", change)
     done = run(tmp_path, alter=zero)
-    saved, about = load_model(done.folder / "model")
-    assert not saved.classifier.weight.any()
-    assert done.result()["altered"] == about["altered"] == "zero"
-    with pytest.raises(StoreError, match="altered by 'zero': it cannot be rebuilt"):
-        done.model()
+    record = json.loads((done.folder / "model" / "model.json").read_text())
+    assert not load_file(done.folder / "model" / record["weights"])["classifier.weight"].any()
+    assert done.result()["altered"] == record["altered"] == "zero"
+    for read in (lambda: load_model(done.folder / "model"), done.model):
+        with pytest.raises(StoreError, match=r"altered by 'zero': it cannot be rebuilt \(norm1.eps is 0.5, and would"):
+            read()
     with pytest.raises(ConfigError, match="holds a run altered by 'zero', not by None"):
         run(tmp_path, resume=True)
     assert run(tmp_path, alter=zero, resume=True).result() == done.result()

@@ -37,7 +37,8 @@ def say_chosen(result: dict[str, Any]) -> None:
 
 
 def describe(subset: dict[str, Any]) -> str:
-    """A learned subset in words: `±171°, P(m) 0.31`."""
-    parts = [f"±{subset['theta_deg']:.0f}°"] if "theta_deg" in subset else []
+    """A learned subset in words: `±171°, P(m) 0.31`; off the identity `±45° about 90°`."""
+    about = f" about {subset['centre_deg']:.0f}°" if "centre_deg" in subset else ""
+    parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]
     return ", ".join(parts) or "translations"

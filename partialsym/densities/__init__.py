@@ -56,7 +56,7 @@ def set_proportional(model: nn.Module, proportional: bool) -> None:
     """Let every density in `model` take ⌈rθ⌉ rotations a component in eval mode, or r.
 
     BatchNorm's statistics are those of the elements they were gathered on: `recalibrate` after a change. The choice
-    is not in the state dict; a saved model comes back with that of its constructor.
+    is not in the state dict, but `save_model` keeps it.
     """
     for module in model.modules():
         if isinstance(module, Density):

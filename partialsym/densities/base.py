@@ -13,11 +13,15 @@ Sampling = Literal["systematic", "iid"]
 
 
 class AlgebraDensity(nn.Module, ABC):
-    """A uniform density on the interval [−θπ, θπ] of the Lie algebra."""
+    """A uniform density on the interval [(c − θ)π, (c + θ)π] of the Lie algebra; c = 0 where `centre` is not given."""
 
     @abstractmethod
     def theta(self) -> Tensor:
         """Half the width of the interval as a share of π, a scalar in [0, 1]."""
+
+    def centre(self) -> Tensor | None:
+        """Its middle c as a share of π, a scalar. None: 0, the identity."""
+        return None
 
 
 class ComponentDensity(nn.Module, ABC):
@@ -50,7 +54,7 @@ class Density(nn.Module):
         samples: number of elements n; a multiple of the components kept, and equal to them without an algebra.
         algebra: density on the algebra.
         components: density on the components.
-        sampling: `systematic`, angles θπ(−1 + 2(i + v)/r) with one v ~ U[0, 1) a draw, or `iid`.
+        sampling: `systematic`, angles cπ + θπ(−1 + 2(i + v)/r) with one v ~ U[0, 1) a draw, or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
         ValueError: samples or components do not fit the group; unknown sampling.
@@ -113,8 +117,9 @@ class Density(nn.Module):
         return Elements(self.group, matrices, weights.repeat_interleave(r), r)
 
     def _angles(self, position: Tensor) -> Tensor:
-        """The reparametrisation: positions in [−1, 1] → angles in [−θπ, θπ], of the same shape."""
-        return self.algebra.theta() * torch.pi * position
+        """The reparametrisation: positions in [−1, 1] → angles in [(c − θ)π, (c + θ)π], of the same shape."""
+        angles, centre = self.algebra.theta() * torch.pi * position, self.algebra.centre()
+        return angles if centre is None else angles + centre * torch.pi
 
     def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
@@ -130,8 +135,15 @@ class Density(nn.Module):
         return (torch.arange(r, device=device, dtype=dtype) + u) * (2 / r) - 1
 
     def support(self) -> dict[str, float]:
-        """What a person reads: `theta_deg` (the interval is ± that) and `P(c)` for each component other than e."""
-        read = {"theta_deg": 180.0 * float(self.algebra.theta().detach())} if self.group.dim else {}
+        """What a person reads: `theta_deg` (the interval is ± that) and `P(c)` for each component other than e.
+
+        An algebra with a `centre` adds `centre_deg`, which the interval is about: not taken modulo 360, so that it
+        moves without jumps.
+        """
+        read, centre = {}, self.algebra.centre()
+        if self.group.dim:
+            read["theta_deg"] = 180.0 * float(self.algebra.theta().detach())
+            read |= {} if centre is None else {"centre_deg": 180.0 * float(centre.detach())}
         kept = self.component.probabilities().tolist()
         names = self.group.component_names
         return read | {f"P({c})": p for c, p in zip(names[1:], (kept + [0.0] * len(names))[1:], strict=False)}

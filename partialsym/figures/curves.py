@@ -19,6 +19,7 @@ TITLES = {
     "loss": "loss",
     "accuracy": "accuracy",
     "theta_deg": "kept turns, ±θ in degrees",
+    "centre_deg": "their centre, in degrees",
     "P": "P(element is in)",
 }
 WIDE, HIGH, NARROW = 2.85, 2.35, 2.3  # inches of a panel with its labels; of one that is a picture of its own
@@ -162,13 +163,14 @@ def _frame(axes: Axes, title: str) -> None:
 
 
 def _kind(key: str) -> str | None:
-    """`theta_deg` or `P` for a column of what a layer keeps."""
-    return "theta_deg" if key.endswith(".theta_deg") else "P" if ".P(" in key else None
+    """`theta_deg`, `centre_deg` or `P` for a column of what a layer keeps."""
+    name = key.rpartition(".")[2]
+    return name if name in ("theta_deg", "centre_deg") else "P" if ".P(" in key else None
 
 
 def _layer(key: str) -> str:
     """`block1.conv1` of `block1.conv1.P(m)`; a name such as P(22.5°) has a dot of its own."""
-    return key.removesuffix(".theta_deg").partition(".P(")[0]
+    return key.removesuffix(".theta_deg").removesuffix(".centre_deg").partition(".P(")[0]
 
 
 def _depth(i: int, count: int) -> str:

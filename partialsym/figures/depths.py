@@ -27,8 +27,9 @@ HIGH, CELL = 1.15, 1.95  # inches: of an axes, of a panel with its title and the
 def depths(results: Results) -> Figure:
     """What each layer keeps against its depth: a panel a name, turns and mirrorings each a line, the mean over seeds.
 
-    θ is in degrees on the left; P is on the right, for C<n> and D<n> the mean over all turns, or mirrorings, but e.
-    Lifting keeps everything by construction and is hollow. Layers that can keep nothing, those on T(2), are left out.
+    θ, half the width of the interval whatever its centre, is in degrees on the left; P is on the right, for C<n> and
+    D<n> the mean over all turns, or mirrorings, but e. Lifting keeps everything by construction and is hollow. Layers
+    that can keep nothing, those on T(2), are left out.
 
     Args:
         results: name → what result.json holds for each of its seeds; read is "subsets".
@@ -45,7 +46,8 @@ def depths(results: Results) -> Figure:
     columns, inside = 2 if len(panels) == 4 else min(3, len(panels)), 1.95
     cell = left + inside + right
     lifted = any("lifting" in layers for layers, _ in panels.values())
-    entries = _legend(kinds, lifted, any(len(seeds) > 1 for seeds in results.values()))
+    off = any("centre_deg" in cell.numbers for row in kept.values() for cell in row.values())
+    entries = _legend(kinds, lifted, off, any(len(seeds) > 1 for seeds in results.values()))
     width = max(columns * cell, 4.6) + 0.1  # two entries of the legend side by side
     across = len(entries) if width > 2 * len(entries) else 2
     foot = 0.17 * math.ceil(len(entries) / across) + 0.15
@@ -133,9 +135,9 @@ def _name_layers(axes: Axes, layers: Sequence[str], inside: float) -> None:
             axes.text(middle, -0.21, block, size=6.5, color=GREY, ha="center", va="top", parse_math=False, **place)
 
 
-def _legend(kinds: Sequence[str], lifted: bool, several: bool) -> list[Line2D]:
+def _legend(kinds: Sequence[str], lifted: bool, off: bool, several: bool) -> list[Line2D]:
     say = {
-        THETA: "kept turns, ±θ (left)",
+        THETA: "kept turns, ±θ (left)" if not off else "±θ about a centre (left)",
         TURNED: "P of a turn (right)",
         MIRRORED: "P of a mirroring (right)",
     }

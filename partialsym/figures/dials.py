@@ -110,43 +110,46 @@ def explain(cells: Sequence[Cell]) -> list[str]:
 
 
 def _sector(axes: Axes, cell: Cell) -> None:
-    """[−θ, θ] as a sector; with mirrorings a ring around it, as thick as P(m)."""
+    """[−θ, θ], about the centre if there is one, as a sector; with mirrorings a ring around it, as thick as P(m)."""
     thetas = [min(180.0, theta) for theta in cell.numbers["theta_deg"]]
-    theta, outer = mean(thetas), RING[0] - 0.1 if cell.elements else RING[1]
+    centres = cell.numbers.get("centre_deg", [0.0] * len(thetas))
+    theta, centre, outer = mean(thetas), mean(centres), RING[0] - 0.1 if cell.elements else RING[1]
     axes.add_patch(Circle((0, 0), outer, fc=PALE, ec="none"))
-    _wedge(axes, outer, theta, outer, BLUE, "turns")
-    _edges(axes, thetas, 0, outer)
-    lines = [f"±{theta:.{int(179.5 <= theta < 179.95)}f}°"]
+    _wedge(axes, outer, centre, theta, outer, BLUE, "turns")
+    _edges(axes, centres, thetas, 0, outer)
+    about = f" about {centre:.0f}°" if "centre_deg" in cell.numbers and theta < WHOLE else ""
+    lines = [f"±{theta:.{int(179.5 <= theta < 179.95)}f}°{about}"]
     if cell.elements:
         inner, rim = RING
         probabilities = cell.probabilities("m")
         axes.add_patch(Wedge((0, 0), rim, 0, 360, width=rim - inner, fc=PALE, ec="none"))
         thick = (rim - inner) * mean(probabilities)
-        _wedge(axes, inner + thick, theta, thick, ORANGE, "mirrored turns")
+        _wedge(axes, inner + thick, centre, theta, thick, ORANGE, "mirrored turns")
         for p in probabilities if len(set(probabilities)) > 1 else []:
-            _arc(axes, inner + (rim - inner) * p, theta)
+            _arc(axes, inner + (rim - inner) * p, centre, theta)
         lines.append(f"P(m) {share(mean(probabilities))}")
     axes.plot([0, 0], [1.02, 1.12], color=GREY, lw=0.8, solid_capstyle="butt")
     for i, line in enumerate(lines):
         _write(axes, 0, -1.2 - 0.3 * i, line)
 
 
-def _wedge(axes: Axes, radius: float, theta: float, width: float, color: str, label: str) -> None:
+def _wedge(axes: Axes, radius: float, centre: float, theta: float, width: float, color: str, label: str) -> None:
     whole = theta >= WHOLE
-    angles = (0, 360) if whole else (90 - theta, 90 + theta)
+    angles = (0, 360) if whole else (90 + centre - theta, 90 + centre + theta)
     axes.add_patch(Wedge((0, 0), radius, *angles, width=width, fc=color, ec="none", alpha=0.85, label=label))
 
 
-def _edges(axes: Axes, thetas: Sequence[float], inner: float, outer: float) -> None:
+def _edges(axes: Axes, centres: Sequence[float], thetas: Sequence[float], inner: float, outer: float) -> None:
     """Each seed's edge; a whole circle has none."""
-    for theta in thetas:
+    for centre, theta in zip(centres, thetas, strict=True):
         for sign in (-1, 1) if theta < WHOLE else ():
-            x, y = -math.sin(math.radians(sign * theta)), math.cos(math.radians(theta))
+            turn = math.radians(centre + sign * theta)
+            x, y = -math.sin(turn), math.cos(turn)
             axes.plot([inner * x, outer * x], [inner * y, outer * y], color=DEEP, lw=0.5, label="seed")
 
 
-def _arc(axes: Axes, radius: float, theta: float) -> None:
-    angles = [math.radians(90 - theta + 2 * theta * k / 90) for k in range(91)]
+def _arc(axes: Axes, radius: float, centre: float, theta: float) -> None:
+    angles = [math.radians(90 + centre - theta + 2 * theta * k / 90) for k in range(91)]
     x, y = [radius * math.cos(a) for a in angles], [radius * math.sin(a) for a in angles]
     axes.plot(x, y, color=DEEP, lw=0.5, label="seed")
 

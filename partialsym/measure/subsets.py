@@ -12,7 +12,8 @@ from partialsym.models import named_densities
 def learned_subsets(model: nn.Module) -> list[dict[str, Any]]:
     """What every layer with a density keeps, in the order of the modules, an Augerino's `input` first.
 
-    Each is {"layer": name, "group": name, "theta_deg": …, "P(c)": …}: see `Density.support`.
+    Each is {"layer": name, "group": name, "theta_deg": …, "P(c)": …}, with "centre_deg" where the interval is off the
+    identity: see `Density.support`.
     """
     return [
         {"layer": name, "group": density.group.name, **density.support()} for name, density in named_densities(model)

@@ -19,6 +19,7 @@ NOT_INVARIANCE = (
     "symmetric than each of them. How far predictions stay is measured above."
 )
 TRAINING = "Loss, accuracy and what the layers keep after every epoch: the mean over seeds, with the range they span."
+DEGREES = {"theta_deg": ("±θ, degrees", 1), "centre_deg": ("centre, degrees", 1)}
 ANSWERS = (
     "How often the model calls an original an original, while it is turned through a circle; a copy is an original "
     "turned by 180°. A model equivariant to the whole circle answers alike on opposite sides."
@@ -59,6 +60,7 @@ def subsets(judged: Judged) -> str:
 def _all_alike(cells: Sequence[Cell]) -> str:
     """What there is to say of layers that no picture tells apart: they have no group, or keep all of it."""
     numbers = [(key, value) for cell in cells for key, values in cell.numbers.items() for value in values]
+    numbers = [(key, value) for key, value in numbers if key != "centre_deg"]  # the whole circle is so about any
     if not numbers:
         return "translations alone, there is nothing to keep."
     if all(value >= (WHOLE if key == "theta_deg" else 1) for key, value in numbers):
@@ -67,10 +69,13 @@ def _all_alike(cells: Sequence[Cell]) -> str:
 
 
 def _spoken(layer: str, results: Sequence[dict[str, Any]]) -> str:
-    """`block1.conv1 keeps ±60.0°, P(m) 0.25 ± 0.02`."""
+    """`block1.conv1 keeps ±60.0°, P(m) 0.25 ± 0.02`; off the identity `±60.0°, about 90.0°`."""
     found = [next(s for s in result["subsets"] if s["layer"] == layer) for result in results]
+    degrees = {"theta_deg": "±", "centre_deg": "about "}
     said = [
-        f"±{spread([s[key] for s in found], 1)}°" if key == "theta_deg" else f"{key} {spread([s[key] for s in found])}"
+        f"{degrees[key]}{spread([s[key] for s in found], 1)}°"
+        if key in degrees
+        else f"{key} {spread([s[key] for s in found])}"
         for key in found[0]
         if key not in ("layer", "group")
     ]
@@ -84,7 +89,7 @@ def _numbers(methods: Sequence[Method]) -> str:
     for method in methods:
         read = [{s["layer"]: s for s in result["subsets"]} for result in method.results]
         for key in dict.fromkeys(k for r in read for s in r.values() for k in s if k not in ("layer", "group")):
-            label, digits = ("±θ, degrees", 1) if key == "theta_deg" else (key, 2)
+            label, digits = DEGREES.get(key, (key, 2))
             found = [[r[layer][key] for r in read if key in r.get(layer, {})] for layer in layers]
             rows.append([method.title, label, *(spread(values, digits) if values else "–" for values in found)])
     if not rows:

@@ -14,8 +14,9 @@ def assert_density(density: Density, *, draws: int = 2000, seed: int = 0) -> Non
     """Check that a `Density` draws what it says it does, and is deterministic where it should be.
 
     Of every component, one element of each independent draw against its law (Kolmogorov–Smirnov, level 1e-6);
-    spacing or independence within a draw; θ's gradient on every element; frequencies of the components against their
-    probabilities (5 standard errors); gradients of the weights; the deterministic elements.
+    spacing or independence within a draw; the gradient of θ and of the centre on every element; frequencies of the
+    components against their probabilities (5 standard errors); gradients of the weights; the deterministic elements;
+    what `support` reads.
 
     Args:
         density: the density; its mode and torch's global generator are left as they were.
@@ -31,11 +32,12 @@ def assert_density(density: Density, *, draws: int = 2000, seed: int = 0) -> Non
         for elements in (*drawn[:8], density.deterministic()):
             _check_elements(density, elements)
         _check_deterministic(density)
+        _check_support(density)
         _check_frequencies(density, drawn)
         _check_weight_gradient(density)
         if density.group.dim:
             _check_angles(density, torch.stack([_angles(density, elements) for elements in drawn]))
-            _check_theta_gradient(density)
+            _check_interval_gradient(density)
 
 
 def _tolerance(density: Density) -> float:
@@ -43,8 +45,10 @@ def _tolerance(density: Density) -> float:
 
 
 def _angles(density: Density, elements: Elements) -> Tensor:
-    """[components, elements a component] in float64, for a group with an algebra."""
-    return density.group.coordinates(elements.matrices.detach().double())[0].reshape(len(density.components), -1)
+    """From the centre on: [components, elements a component] in float64, for a group with an algebra."""
+    a = density.group.coordinates(elements.matrices.detach().double())[0].reshape(len(density.components), -1)
+    centre = density.algebra.centre()
+    return a if centre is None else (a - centre.detach() * math.pi + math.pi).remainder(2 * math.pi) - math.pi
 
 
 def _check_elements(density: Density, elements: Elements) -> None:
@@ -79,24 +83,45 @@ def _check_deterministic(density: Density) -> None:
         require(torch.equal(elements.weights, again.weights), "The weights of two samples in eval mode differ.")
 
 
-def _check_theta_gradient(density: Density) -> None:
-    """Along the group, element i moves at a_i/θ when θ does: each with its own sign."""
-    parameters = [p for p in density.algebra.parameters() if p.requires_grad]
-    theta = density.algebra.theta()
-    if not parameters:
-        return
-    require(theta.requires_grad, "θ has a parameter, but no gradient reaches it.")
-    (unit,) = torch.autograd.grad(theta, parameters[:1])
-    matrices = density.draw().matrices
-    a = density.group.coordinates(matrices.detach())[0][:, 0]
+def _check_support(density: Density) -> None:
+    """What is read is what the parts say; a centre is named where there is one."""
+    algebra, names = density.algebra, density.group.component_names
+    expected = {f"P({name})": 0.0 for name in names[1:]}
+    expected |= {f"P({c})": float(p) for c, p in list(zip(names, density.component.probabilities(), strict=False))[1:]}
+    if density.group.dim:
+        interval = {"theta_deg": algebra.theta(), "centre_deg": algebra.centre()}
+        expected |= {name: 180 * float(share.detach()) for name, share in interval.items() if share is not None}
+    read = density.support()
+    good = read.keys() == expected.keys() and all(abs(read[name] - x) <= 1e-3 for name, x in expected.items())
+    require(good, f"support() is {read}: must be {expected}.")
+
+
+def _check_interval_gradient(density: Density) -> None:
+    """Along the group, element i moves at a_i/θ when θ does, each with its own sign, and all at π with the centre."""
+    theta, centre = density.algebra.theta(), density.algebra.centre()
+    elements = density.draw()
+    matrices, a = elements.matrices, _angles(density, elements).flatten()
+    side = torch.where(a < 0, -1.0, 1.0)  # outwards: at its bounds θ feels no gradient but that
     tangent = generator_of(density.group).to(matrices) @ matrices.detach()
-    along = a.sign() * (tangent * matrices).sum((-2, -1)) / tangent.square().sum((-2, -1))
-    for i, expected in enumerate((a.abs() / theta.detach() * unit).tolist()):
-        (got,) = torch.autograd.grad(along[i], parameters[:1], retain_graph=True, allow_unused=True)
-        error = math.inf if got is None else abs(float(got) - expected)
-        require(
-            error <= 10 * _tolerance(density), f"Gradient of θ on the element at {a[i]:.4f} is {got}: not {expected}."
-        )
+    along = side * (tangent * matrices).sum((-2, -1)) / tangent.square().sum((-2, -1))
+    for parameter in (p for p in density.algebra.parameters() if p.requires_grad):
+        by_theta, by_centre = _slope(theta, parameter), _slope(centre, parameter)
+        felt = by_theta is not None or by_centre is not None
+        require(felt, "The algebra has a parameter, but no gradient reaches it from θ or the centre.")
+        moves = (a.abs() / theta.detach()).nan_to_num() * (by_theta or 0.0) + side * math.pi * (by_centre or 0.0)
+        for i, expected in enumerate(moves.tolist()):
+            got = _slope(along[i], parameter)
+            error = math.inf if got is None else abs(got - expected)
+            what = f"Gradient of {'θ' if by_centre is None else 'the centre'} on the element at {a[i]:.4f}"
+            require(error <= 10 * _tolerance(density), f"{what} is {got}: not {expected}.")
+
+
+def _slope(value: Tensor | None, parameter: Tensor) -> float | None:
+    """The derivative of a scalar, or None where no gradient passes."""
+    if value is None or not value.requires_grad:
+        return None
+    (slope,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
+    return None if slope is None else float(slope.sum())
 
 
 def _check_weight_gradient(density: Density) -> None:
@@ -117,7 +142,7 @@ def _check_angles(density: Density, angles: Tensor) -> None:
     draws, _, r = angles.shape
     width = float(density.algebra.theta().detach()) * math.pi
     one = angles.gather(2, torch.randint(r, (draws, 1, 1)).expand(-1, angles.shape[1], 1)).squeeze(2)
-    require(one.abs() <= width + 1e-6, f"An angle lies outside ±{width}.")
+    require(one.abs() <= width + 1e-6, f"An angle lies outside ±{width} about the centre.")
     if not width:
         return
     law = (one.sort(0).values + width) / (2 * width)

@@ -1,0 +1,115 @@
+"""Whether two networks are the same one, and where they first differ."""
+
+from collections.abc import Mapping
+from itertools import chain
+from types import NoneType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from partialsym.densities import Density
+from partialsym.groups import Group
+from partialsym.inference import evaluating
+
+TOLERANCE = 1e-4  # of the norm of the answers: for constants that were made in another precision
+PLAIN = (int, float, bool, str, NoneType)
+# How torch runs a module; the order in which a convolution sums; a number that the head's weights tell.
+UNCOMPARED = {"training", "path", "classes", *vars(nn.Module())}
+
+
+def built_otherwise(given: nn.Module, other: nn.Module) -> str | None:
+    """Where `other` is built otherwise: "norm1.eps is 1.0, and would come back as 1e-05". None where it is not.
+
+    Compared are the types of all modules and groups; parameters and buffers by name, shape and dtype; and the modules'
+    attributes that are numbers or text, those that training alone uses included.
+    """
+    return _first(_types(given), _types(other)) or _first(_state(given), _state(other)) or _plain(given, other)
+
+
+def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str | None:
+    """In words, how the answers of `other` to `images` differ in eval mode. None where they do not.
+
+    Both are computed in float64 on the processor, whatever the networks are in and on. Hooks are called.
+    """
+    expected = _answers(other, images)
+    try:
+        got = _answers(given, images)
+    except Exception as error:  # whatever a changed network raises
+        return f"its forward pass raises {type(error).__name__} ({' '.join(str(error).split())})"
+    if not isinstance(got, Tensor) or got.shape != expected.shape:
+        shape = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
+        return f"its answer to one image is {shape}, and would come back as {list(expected.shape)}"
+    if torch.equal(got.nan_to_num(), expected.nan_to_num()):
+        return None
+    off, size = float((got - expected).norm()), float(got.norm())
+    return None if off <= TOLERANCE * size else f"its answers would come back {100 * off / (size or 1):.2g} % off"
+
+
+def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """The first key whose values differ, with both."""
+    for key in dict.fromkeys([*given, *other]):
+        if key not in other:
+            return f"{key} is {given[key]}, and would not come back"
+        if (own := given.get(key, "missing or shared")) != other[key]:
+            return f"{key or 'it'} is {own}, and would come back as {other[key]}"
+    return None
+
+
+def _types(model: nn.Module) -> dict[str, str]:
+    """Of all modules and of their groups."""
+    found = {}
+    for name, module in model.named_modules():
+        found[name] = _type(module)
+        found |= {f"{name}.{k}": f"{v} ({_type(v)})" for k, v in vars(module).items() if isinstance(v, Group)}
+    return found
+
+
+def _type(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _state(model: nn.Module) -> dict[str, str]:
+    """What is shared by two names counts for the first alone, as in an optimiser."""
+    kept = model.state_dict()
+    parameters = {name: f"a parameter {_shape(p)}" for name, p in model.named_parameters()}
+    buffers = {name: f"{'a buffer' if name in kept else 'a constant'} {_shape(b)}" for name, b in model.named_buffers()}
+    return parameters | buffers
+
+
+def _shape(values: Tensor) -> str:
+    return f"{list(values.shape)} of {str(values.dtype).removeprefix('torch.')}"
+
+
+def _plain(given: nn.Module, other: nn.Module) -> str | None:
+    """The first plain attribute that differs; one that `other` does not have is the user's own."""
+    twins = dict(other.named_modules())
+    for name, module in given.named_modules():
+        twin = twins[name]
+        for key in dict.fromkeys([*vars(twin), *vars(module)]):
+            if key in UNCOMPARED or not hasattr(twin, key):
+                continue
+            if key == "proportional" and isinstance(module, Density) and not learns_theta(module):
+                continue
+            a, b = getattr(module, key, None), getattr(twin, key)
+            if isinstance(a, PLAIN) and isinstance(b, PLAIN) and a != b:
+                return f"{name}.{key} is {a!r}, and would come back as {b!r}".lstrip(".")
+    return None
+
+
+def learns_theta(density: Density) -> bool:
+    """Otherwise θ is 1, or 0 with one element, and `set_proportional` changes nothing."""
+    return any(True for _ in density.algebra.parameters())
+
+
+def _answers(model: nn.Module, images: Tensor) -> Any:
+    state = {name: _wide(value.detach()) for name, value in chain(model.named_parameters(), model.named_buffers())}
+    # In place of the model's own, which stay as they are and where they are.
+    eager, plain = torch.compiler.set_stance("force_eager"), torch.autocast("cpu", enabled=False)
+    with torch.no_grad(), evaluating(model), eager, plain:
+        return functional_call(model, state, (_wide(images),))
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to("cpu", torch.float64 if values.is_floating_point() else values.dtype)
