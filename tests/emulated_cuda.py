@@ -1,43 +1,13 @@
-"""A GPU that is none: tensors that say they are on `cuda:0` and compute on the processor, in a process of their own.
+"""A GPU that is none: tensors that say they are on `cuda:0` and compute on the processor, by cuda_guard.py.
 
 Operators refuse tensors of different devices as CUDA does, and what makes the processor wait for the GPU is counted.
 """
 
-import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import traceback
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
-
-GUARD = Path(__file__).with_name("cuda_guard.cpp")
-
-
-def library(compiler):
-    """The guard, compiled once for each version of it, of torch and of the compiler."""
-    torch = Path(find_spec("torch").origin).parent
-    about = GUARD.read_bytes() + (torch / "version.py").read_bytes() + compiler.encode()
-    folder = Path(tempfile.gettempdir()) / f"partialsym-emulated-cuda-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    built = folder / f"{hashlib.sha256(about).hexdigest()[:16]}.so"
-    if not built.exists():
-        aside = built.with_suffix(f".{os.getpid()}")
-        options = ["-shared", "-fPIC", "-std=c++20", "-O0", f"-I{torch / 'include'}"]
-        libraries = [f"-L{torch / 'lib'}", "-lc10", "-ltorch_cpu", f"-Wl,-rpath,{torch / 'lib'}"]
-        subprocess.run([compiler, *options, GUARD, "-o", aside, *libraries], check=True)
-        aside.replace(built)
-    return built
-
-
-if "torch" not in sys.modules:  # in the process that emulates: torch asks for CUDA's hooks once, when it is imported
-    ctypes.CDLL(str(library(shutil.which("g++"))))
 
 import torch
 from torch import Tensor
@@ -174,7 +144,7 @@ def emulated(*own):
             "set_device": lambda *args: None,
             "get_device_name": lambda *args: "emulated",
             "get_device_capability": lambda *args: (7, 0),
-            "is_bf16_supported": lambda *args, **options: False,
+            "is_bf16_supported": lambda *args, **options: True,
             "is_current_stream_capturing": lambda: False,
             "get_rng_state": lambda *args: torch.get_rng_state(),
             "set_rng_state": lambda state, *args: torch.set_rng_state(state),
@@ -188,3 +158,8 @@ def emulated(*own):
         torch.__future__.set_swap_module_params_on_conversion(True)  # Module.cpu would leave the old type
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, False)
         yield stack.enter_context(mode)
+
+
+def devices(values):
+    """The names of the devices that tensors, or tuples of them, are on."""
+    return [str(one.device) for value in values for one in (value if isinstance(value, list | tuple) else [value])]
