@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.optim import optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
@@ -85,6 +86,13 @@ class Emulation(TorchDispatchMode):
             return args[0] if args else options["out"]
         return _on_cuda(out) if to else out
 
+    @contextmanager
+    def noted(self):
+        """A list, which holds in the end what waited within."""
+        start, waits = len(self.waits), []
+        yield waits
+        waits += self.waits[start:]
+
     def _check(self, func, packet, tensors, there, args):
         """Raise where CUDA would; note where it would wait."""
         if packet in WAITS or func is aten.repeat_interleave.Tensor:
@@ -153,6 +161,7 @@ def emulated(*own):
         }
         for name, function in there.items():
             stack.enter_context(patch.object(torch.cuda, name, function))
+        stack.enter_context(patch.object(optimizer, "_foreach_supported_types", [Tensor, torch.nn.Parameter, OnCuda]))
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda") is made here, and copied
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)
         torch.__future__.set_swap_module_params_on_conversion(True)  # Module.cpu would leave the old type

@@ -45,12 +45,11 @@ def waits(gpu, patch):
         "index on the CPU": lambda: x[torch.tensor([0])],
         "synchronize": torch.cuda.synchronize,
     }.items():
-        gpu.waits.clear()
-        wait()
-        found[name] = list(gpu.waits)
-    gpu.waits.clear()
-    pinned.to("cuda", non_blocking=True)
-    x.new_full((2,), 3.0)
-    torch.zeros(3, device="cuda")
-    torch.where(x > 2, x.amax(), 0.0).add_(1)
-    return {"waits": found, "free": list(gpu.waits)}
+        with gpu.noted() as found[name]:
+            wait()
+    with gpu.noted() as free:
+        pinned.to("cuda", non_blocking=True)
+        x.new_full((2,), 3.0)
+        torch.zeros(3, device="cuda")
+        torch.where(x > 2, x.amax(), 0.0).add_(1)
+    return {"waits": found, "free": free}

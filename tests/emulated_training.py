@@ -91,9 +91,8 @@ def streaming(gpu, patch):
         data = folder(flat(Path(place), a=9, b=12), stream=True, workers=0)
         preprocess = measure.Preprocessing(data.mean, data.std)
         batches, _ = loaders(*(batched(part, preprocess, "cuda") for part in (data.train, data.validation)), 4, 0)
-        gpu.waits.clear()
-        pictures = list(batches)
-        waits = list(gpu.waits)
+        with gpu.noted() as waits:
+            pictures = list(batches)
         plain, _ = loaders(*(batched(part, preprocess, "cpu") for part in (data.train, data.validation)), 4, 0)
         same = [torch.equal(a.cpu(), b) for (a, _), (b, _) in zip(pictures, plain, strict=True)]
     found = {"waits": waits, "same": same, "devices": devices(pictures)}
