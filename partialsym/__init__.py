@@ -39,6 +39,7 @@ _EXPORTS = {
     "class_responses": "measure",
     "dirac": "densities",
     "equivariance_errors": "measure",
+    "exact_symmetries": "models",
     "freeze": "freezing",
     "group": "groups",
     "haar": "densities",

@@ -97,14 +97,15 @@ class GroupConv(nn.Module):
         Returns:
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
-            ValueError: f or at is on another group, f has the wrong channels, or is smaller than the kernel
-                of a `valid` layer, or there is neither a density nor `at`.
+            ValueError: f or at is on another group, f has the wrong channels or (but for autocast) another dtype than
+                the layer, or is smaller than the kernel of a `valid` layer, or there is neither a density nor `at`.
         """
         self._check(f, at)
+        values = self._computed_in(f.values)
         out = at if at is not None else self._density().sample()
         padding = self.kernel_size // 2 if self.padding == "same" else 0
         kernel = self.factored_kernel(out, f.elements)
-        return Signal(convolve(self._computed_in(f.values), kernel, self.bias, padding, self.path), out)
+        return Signal(convolve(values, kernel, self.bias, padding, self.path), out)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
         """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
@@ -121,6 +122,7 @@ class GroupConv(nn.Module):
             mean = into.mean_weights()
             if mean is None:
                 mean = phi.new_full((len(into),), 1 / len(into))
+            mean = mean.to(phi.dtype)
             phi = (phi * mean[:, None, None]).permute(0, 3, 1, 2)
             if phi.shape[3] < self.disc.numel():
                 phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy(3, self.inside, phi)
@@ -130,9 +132,9 @@ class GroupConv(nn.Module):
         return FactoredKernel(linear.weight.unflatten(0, shape), linear.bias.unflatten(0, shape), phi, mean, self.disc)
 
     def _computed_in(self, values: Tensor) -> Tensor:
-        """`values` in the precision to convolve in: autocast's, or that of the kernel."""
-        device, own = autocasting(values), self.kernel.linear.weight.dtype
-        if torch.is_autocast_enabled(device) and values.dtype != torch.float64:
+        """`values` in the precision to convolve in: autocast's, or that of the layer."""
+        device, own = autocasting(values), self.taps.dtype
+        if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
             return values.to(torch.get_autocast_dtype(device))
         if values.dtype != own:
             raise ValueError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
@@ -157,7 +159,11 @@ class GroupConv(nn.Module):
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
 
     def _coordinates(self, out: Tensor, into: Tensor) -> Tensor:
-        """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [n_out, n_in, taps, 2 + e]."""
+        """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [n_out, n_in, taps, 2 + e].
+
+        In the layer's dtype, whatever that of the elements.
+        """
+        out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
         inverse = self.domain.inverse(out)
         position = self.domain.act(inverse[:, None], self.taps)  # [n_out, taps, 2]
         relative = self.domain.embed(inverse[:, None] @ into)  # [n_out, n_in, e]

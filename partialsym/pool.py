@@ -18,9 +18,12 @@ def _check_mode(mode: str) -> None:
 
 
 class SpatialPool(nn.Module):
-    """Non-overlapping size×size windows of every element pooled by `max` or `mean`; odd remainders are cut off.
+    """Windows of every element pooled by `max` or `mean`, at stride `size`, symmetric about the centre of the image.
 
-    Exact equivariance needs even sizes: a cut-off row breaks it.
+    A side of h pixels becomes ⌈h / size⌉. Where the windows of `size` pixels cannot lie symmetrically, each is one
+    pixel wider and overlaps its neighbour: at size 2 an even side has windows of 2, an odd one windows of 3 that reach
+    one pixel over the border. What lies over the border does not count. So the pool commutes with every symmetry of
+    the pixel grid, at any height and width.
     """
 
     def __init__(self, size: int = 2, mode: Mode = "max") -> None:
@@ -31,14 +34,29 @@ class SpatialPool(nn.Module):
         self.size, self.mode = size, mode
 
     def forward(self, f: Signal) -> Signal:
-        """f [batch, channels, n, h, w] → [batch, channels, n, h // size, w // size]."""
+        """f [batch, channels, n, h, w] → [batch, channels, n, ⌈h / size⌉, ⌈w / size⌉]."""
         check_signal(f)
-        if min(f.values.shape[-2:]) < self.size:
-            height, width = f.values.shape[-2:]
-            raise ValueError(f"the input of {height}×{width} pixels is smaller than the window of {self.size}.")
-        pool = F.max_pool2d if self.mode == "max" else F.avg_pool2d
-        values = pool(f.values.flatten(1, 2), self.size)
-        return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
+        return Signal(
+            pool2d(f.values.flatten(1, 2), self.size, self.mode).unflatten(1, f.values.shape[1:3]), f.elements
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, mode={self.mode!r}"
+
+
+def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
+    """A plain image batch [batch, channels, h, w] pooled as `SpatialPool` does: [batch, channels, ⌈h / size⌉, …]."""
+    windows, margins = zip(*(symmetric_windows(side, size) for side in x.shape[-2:]), strict=True)
+    if mode == "max":
+        return F.max_pool2d(x, windows, size, margins)
+    return F.avg_pool2d(x, windows, size, margins, count_include_pad=False)
+
+
+def symmetric_windows(side: int, size: int) -> tuple[int, int]:
+    """(width, margin) of the ⌈side / size⌉ windows at stride `size` that cover a side symmetrically: `size` pixels wide
+    or one more, over `margin` pixels beyond the border."""
+    beyond = -side % size
+    return size + beyond % 2, (beyond + 1) // 2
 
 
 class GroupPool(nn.Module):

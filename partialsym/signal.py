@@ -83,7 +83,7 @@ class Signal:
         if not images.is_floating_point():
             raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
         _check_range(images.detach())
-        return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, dtype=images.dtype, device=images.device)[None]))
+        return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, device=images.device)[None]))
 
     @property
     def group(self) -> Group:

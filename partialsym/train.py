@@ -24,11 +24,12 @@ from partialsym.determinism import algorithms
 from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, evaluation
 from partialsym.fitting import Fit, random_state
+from partialsym.groups import group as group_named
 from partialsym.inference import evaluating
 from partialsym.loading import loaders
 from partialsym.locking import locked
 from partialsym.measure import Preprocessing
-from partialsym.models import NETWORKS, Augerino
+from partialsym.models import NETWORKS, Augerino, exact_symmetries, symmetries_of
 from partialsym.parallel import lost
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
@@ -94,6 +95,8 @@ def train(
         if alter is not None:
             alter.apply(model)
         check_size(model, data)
+        if leads and (caveat := inexact(config.model, model, data.size)):
+            log.info("%s", caveat)
         with locked(run.folder) if leads else nullcontext():
             if leads:
                 if _finished(run, config, resume, alter):  # meanwhile
@@ -167,6 +170,23 @@ def check_size(model: nn.Module, data: Dataset) -> None:
             model(torch.zeros(1, data.channels, *data.size))
     except ValueError as error:
         raise ConfigError(f"{data.name} images of {data.size} pixels do not fit the model: {error}") from None
+
+
+def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str:
+    """What a full network on images of that size is not exactly invariant to although its group has it, and why;
+    empty where there is nothing, and for networks that learn their part."""
+    wanted = symmetries_of(group_named(config.group))
+    exact, square = exact_symmetries(model, size), exact_symmetries(model, (size[0], size[0]))
+    if config.partial or exact == wanted:
+        return ""
+    lost = ", ".join(name for name in wanted if name not in exact)
+    if square == wanted:
+        why = f"images of {size[0]}×{size[1]} pixels are not square (--data.size makes them)"
+    elif config.complete().head not in (None, "group"):
+        why = f"the head {config.head!r} breaks the symmetry by design"
+    else:
+        why = f"its {config.samples} elements do not go over into each other (take a multiple of 4 a component)"
+    return f"the full network of {config.group} is only approximately invariant to {lost}: {why}."
 
 
 def _fit(

@@ -17,8 +17,9 @@ def warp(images: Tensor, matrices: Tensor, padding: Literal["zeros", "border"] =
     Returns:
         [batch, channels, height, width]; differentiable in both.
     """
-    grid = _positions(matrices.mT, *images.shape[-2:]).to(images.dtype).expand(len(images), -1, -1, -1)
-    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    wide = torch.promote_types(images.dtype, torch.float32)  # 16 bits do not tell the pixels of a large image apart
+    grid = _positions(matrices.mT.to(wide), *images.shape[-2:]).expand(len(images), -1, -1, -1)
+    return F.grid_sample(images.to(wide), grid, padding_mode=padding, align_corners=False).to(images.dtype)
 
 
 def _positions(matrices: Tensor, height: int, width: int) -> Tensor:

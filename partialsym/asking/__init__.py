@@ -19,9 +19,9 @@ from partialsym.data import Dataset
 from partialsym.evaluation import images_evaluated
 from partialsym.measure import ANGLES
 from partialsym.run import Run
-from partialsym.train import Stopped, load_data, run_folder
+from partialsym.train import Stopped, build_model, inexact, load_data, run_folder
 
-__all__ = ["METHODS", "Question", "ask"]
+__all__ = ["METHODS", "Question", "ask", "caveats"]
 log = logging.getLogger(__name__)
 GLANCE = 8  # images
 
@@ -67,6 +67,8 @@ def ask(
     if question.plan is not None:
         log.info("%s holds the plan: for a new one, say of longer training, choose another --out", question.file)
     shape = Shape(images.size, images.channels, len(images.classes))
+    for caveat in caveats(group, shape):
+        log.info("%s", caveat)
     try:
         with pool(workers) as executor:
             if question.plan is None:
@@ -81,6 +83,12 @@ def ask(
     runs = [(config, run_folder(config, question.folder)) for config in experiments]
     done = sorted((order.index(config.name), config.seed, run) for config, run in runs if run.finished)
     return question, [run for *_, run in done]
+
+
+def caveats(group: str, shape: Shape) -> list[str]:
+    """What the full networks are only approximately invariant to, a sentence each."""
+    found = methods(group, shape, min(WIDTHS)).values()
+    return list(filter(None, (inexact(m, build_model(m, shape.channels, shape.classes), shape.size) for m in found)))
 
 
 def _evaluated(config: DataConfig, data: Dataset) -> int:

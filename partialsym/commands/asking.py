@@ -6,8 +6,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym.asking import Question
+from partialsym.asking import Question, caveats
 from partialsym.asking import ask as train_and_compare
+from partialsym.asking.methods import Shape
 from partialsym.commands.saying import say
 from partialsym.config import ConfigError
 from partialsym.run import Run
@@ -57,6 +58,9 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
     plan, images = question.plan, runs[0].result()["images"]
     assert plan is not None
     steps = plan.steps(images["train"])
+    trained = runs[0].model()
+    shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
+    inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape))
     part = "" if plan.images is None else ", a part of those there are"
     return (
         f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
@@ -64,7 +68,7 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
         f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
         f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
-        f"training, {images['test']:,} for the accuracies; these chose nothing."
+        f"training, {images['test']:,} for the accuracies; these chose nothing.{inexact}"
     )
 
 

@@ -33,8 +33,8 @@ def equivariance_errors(
         g⁻¹f̄(g·x; E) − f̄(x; E)  =  [g⁻¹f̄(g·x; gE) − f̄(x; E)]  +  g⁻¹[f̄(g·x; E) − f̄(g·x; gE)]
                  total           =         interpolation         +           elements
 
-    `interpolation` is bilinear turning, the square frame, odd sizes under pools, and kernels read at turned taps; on
-    multiples of 90° of square images whose sizes stay even it is 0. Elsewhere both parts can be larger than `total`
+    `interpolation` is bilinear turning, the square frame, and kernels read at turned taps; on multiples of 90° of
+    square images it is 0. Elsewhere both parts can be larger than `total`
     and cancel, where kernels vary from tap to tap: gE reads them where the network never did. `elements` is what it
     matters that a layer has E and not gE: because g moves elements out of what the layer keeps (partiality, what it
     has learned; a plain network keeps e alone), and because E is finite (Monte Carlo). With `refine` = k > 1 it is

@@ -98,13 +98,11 @@ class GCNN13(nn.Module):
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 2w, n, h // 4, w // 4]."""
+        """The signal on the base group before global pooling, [batch, 2w, n, ⌈h / 4⌉, ⌈w / 4⌉]."""
         f = Signal.image(images)
         height, width = images.shape[-2:]
-        k = self.settings["kernel_size"]
-        if min(height, width) < (least := max(k, 2 ** len(POOLED))):
-            right = f"must be at least {least}×{least}, for two 2×2 pools and the {k}×{k} kernel"
-            raise ValueError(f"the images of {height}×{width} pixels are too small: {right}.")
+        if min(height, width) < (k := self.settings["kernel_size"]):
+            raise ValueError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
         f = self.norm0(self.lifting(f)).map(F.relu)
         for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
             f = norm(conv(f)).map(F.relu)
