@@ -17,6 +17,8 @@ from partialsym.measure import learned_subsets
 from partialsym.run import Run
 from partialsym.stopping import Preemption
 
+EVERY = 20  # steps: how often the progress bar reads what it shows
+
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
@@ -106,10 +108,20 @@ class Keeper(Callback):
 
 
 class Bar(TQDMProgressBar):
-    """Loss, accuracies in percent and what the layers keep, from lifting to the last."""
+    """Loss, accuracies in percent and what the layers keep, from lifting to the last: of every EVERY-th step and of the
+    last one of an epoch, since a GPU has to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, Any] = {}
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         assert isinstance(pl_module, Fit)
+        if not self.shown or trainer.is_last_batch or trainer.global_step % EVERY == 0:
+            self.shown = self._read(trainer, pl_module)
+        return self.shown
+
+    def _read(self, trainer: lightning.Trainer, pl_module: Fit) -> dict[str, Any]:
         shown: dict[str, Any] = {"loss": f"{float(trainer.callback_metrics.get('loss', torch.nan)):.3f}"}
         if pl_module.history:
             last = pl_module.history[-1]

@@ -11,7 +11,7 @@ from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.ops import PATHS, FactoredKernel, convolve
-from partialsym.signal import Elements, Signal, check_group, check_signal
+from partialsym.signal import Elements, Signal, autocasting, check_group, check_signal, constant
 
 HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
 
@@ -41,6 +41,7 @@ class GroupConv(nn.Module):
     disc: Tensor
     inside: Tensor
     domain_grid: Tensor
+    group_grid: Tensor | None  # where no density says which elements the output is on
 
     def __init__(
         self,
@@ -75,14 +76,17 @@ class GroupConv(nn.Module):
         self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         taps, mask = disc(kernel_size)
-        dtype = torch.get_default_dtype()
-        self.register_buffer("taps", taps.to(dtype), persistent=False)
-        self.register_buffer("disc", mask.to(dtype), persistent=False)
-        self.register_buffer("inside", mask.flatten().nonzero().squeeze(1), persistent=False)
-        self.register_buffer("domain_grid", domain.grid(HAAR_ROTATIONS).to(dtype), persistent=False)
+        inside = mask.flatten().nonzero().squeeze(1)
+        grid = constant(group.grid(HAAR_ROTATIONS))
+        self.register_buffer("taps", constant(taps), persistent=False)
+        self.register_buffer("disc", constant(mask), persistent=False)
+        self.register_buffer("inside", inside.to(self.taps.device), persistent=False)
+        self.register_buffer("domain_grid", constant(domain.grid(HAAR_ROTATIONS)), persistent=False)
+        self.register_buffer("group_grid", grid if self.codomain is None else None, persistent=False)
         with torch.no_grad():
-            square = self._mean_square(group.grid(HAAR_ROTATIONS).to(dtype))
-        self.kernel.rescale(float(square / out_channels) ** -0.5)
+            square = self._mean_square(grid)
+        if not square.is_meta:  # where there are no numbers
+            self.kernel.rescale(float(square / out_channels) ** -0.5)
 
     def forward(self, f: Signal, at: Elements | None = None) -> Signal:
         """Convolve.
@@ -106,14 +110,14 @@ class GroupConv(nn.Module):
     def filters(self, out: Elements, into: Elements) -> Tensor:
         """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
         k = self.factored_kernel(out, into)
-        with torch.autocast(self.taps.device.type, enabled=False):
+        with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = einsum(k.weight, k.phi, "o i f, m f n y x -> o m i n y x")
             bias = einsum(k.bias, k.mean, k.disc, "o i, n, y x -> o i n y x")
             return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
-        with torch.autocast(self.taps.device.type, enabled=False):
+        with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             mean = into.mean_weights()
             if mean is None:
@@ -129,7 +133,7 @@ class GroupConv(nn.Module):
 
     def _computed_in(self, values: Tensor) -> Tensor:
         """`values` in the precision to convolve in: autocast's, or that of the layer."""
-        device, own = values.device.type, self.taps.dtype
+        device, own = autocasting(values), self.taps.dtype
         if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
             return values.to(torch.get_autocast_dtype(device))
         if values.dtype != own:
@@ -143,16 +147,14 @@ class GroupConv(nn.Module):
         ‖k‖₂² sums over channels and disc and is the mean over elements, so that it does not depend on their number;
         it starts at 1 per output channel where the whole codomain is kept. No gradient flows to the density.
         """
-        if self.codomain is None:
-            matrices = self.group.grid(HAAR_ROTATIONS).to(self.taps)
-        else:
-            matrices = self.codomain.deterministic().matrices.detach()
+        matrices = self.group_grid if self.codomain is None else self.codomain.deterministic().matrices.detach()
+        assert matrices is not None
         norm = self._mean_square(matrices).sqrt()
         return norm if self.bias is None else norm + self.bias.norm()
 
     def _mean_square(self, out: Tensor) -> Tensor:
         """Mean over `out` and the Haar grid of the domain of Σ over channels and disc of k²."""
-        with torch.autocast(self.taps.device.type, enabled=False):
+        with torch.autocast(autocasting(self.taps), enabled=False):
             z = self._coordinates(out, self.domain_grid)
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
 
@@ -195,7 +197,7 @@ def disc(kernel_size: int) -> tuple[Tensor, Tensor]:
     Returns:
         taps [t, 2] float64 (x right, y up), and the disc [k, k] of 0 and 1.
     """
-    offset = (torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) / 2) / (kernel_size / 2)
+    offset = (torch.arange(kernel_size, dtype=torch.float64, device="cpu") - (kernel_size - 1) / 2) / (kernel_size / 2)
     grid = torch.stack(torch.meshgrid(offset, -offset, indexing="xy"), -1)
     mask = grid.norm(dim=2) <= 1
     return grid[mask], mask

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 from partialsym.freezing import freeze
 from partialsym.models.twin import dense_twin
 from partialsym.ops import dense_work, factored_work, resolved, shape_of
+from partialsym.signal import autocasting
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Step:
         self.forward = model if forward is None else forward
 
     def __call__(self) -> None:
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(autocasting(self.images), torch.bfloat16, enabled=self.bf16):
             loss = F.cross_entropy(self.forward(self.images), self.labels)
         loss.backward()
         self.model.zero_grad()
@@ -102,8 +103,9 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
         frozen = freeze(model)
     except ValueError:
         return None
+    like = next(frozen.parameters())
     with FlopCounterMode(display=False) as counter:
-        frozen(torch.zeros(1, channels, *size))
+        frozen(torch.zeros(1, channels, *size, dtype=like.dtype, device=like.device))
     return int(counter.get_total_flops()) // 2
 
 

@@ -44,7 +44,7 @@ class Fit(lightning.LightningModule):
         self.rng: dict[str, Any] | None = None
         self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
         self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
-        self.train_loss, self.validation_loss = MeanMetric(nan_strategy="ignore"), MeanMetric()
+        self.train_loss, self.validation_loss = Mean(), MeanMetric()
         self.train_accuracy, self.validation_accuracy = (
             MulticlassAccuracy(classes, average="micro", validate_args=False) for _ in range(2)
         )
@@ -117,9 +117,9 @@ class Fit(lightning.LightningModule):
         images, labels = batch
         with self.drawing():
             loss, entropy, scores = self.objective(images, labels)
-        self.train_loss.update(torch.where(entropy.isfinite(), entropy, torch.nan), len(labels))  # nan is left out
+        self.train_loss.update(entropy, len(labels))
         self.train_accuracy.update(scores, labels)
-        self.log("loss", entropy, prog_bar=True, logger=False)
+        self.log("loss", entropy, logger=False)  # as a bar of Lightning's, it would be read at every step
         return loss
 
     @contextmanager
@@ -169,6 +169,16 @@ class Fit(lightning.LightningModule):
         self.rng = checkpoint["partialsym"]
         self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
         self.waited, self.stepped = self.rng.get("waited", 0.0), self.rng.get("stepped", 0.0)
+
+
+class Mean(MeanMetric):
+    """The mean of losses with their weights, without those that are not finite. It does not look at them, so that a
+    step on a GPU need not wait."""
+
+    def update(self, value: Tensor, weight: float) -> None:  # type: ignore[override]
+        finite = value.isfinite()
+        self.mean_value += torch.where(finite, value.to(self.dtype) * weight, 0.0)
+        self.weight += finite * weight
 
 
 def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:

@@ -13,7 +13,7 @@ from partialsym.models import Augerino
 def kernel_norm(model: nn.Module) -> Tensor:
     """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
     norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]
-    return torch.stack(norms).sum() if norms else torch.zeros(())
+    return torch.stack(norms).sum() if norms else _nothing(model)
 
 
 def monotonic(model: nn.Module) -> Tensor:
@@ -24,7 +24,7 @@ def monotonic(model: nn.Module) -> Tensor:
     inputs = [m.density.algebra for m in model.modules() if isinstance(m, Augerino)]
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform) and all(m is not i for i in inputs)]
     if len(theta) < 2:
-        return torch.zeros(())
+        return _nothing(model)
     return torch.stack(theta).diff().relu().sum()
 
 
@@ -35,7 +35,7 @@ def width(model: nn.Module) -> Tensor:
     count together there. 0 for a model without a learned interval.
     """
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
-    return torch.stack(theta).sum() if theta else torch.zeros(())
+    return torch.stack(theta).sum() if theta else _nothing(model)
 
 
 def haar_divergence(model: nn.Module) -> Tensor:
@@ -51,4 +51,10 @@ def haar_divergence(model: nn.Module) -> Tensor:
             mass = torch.cat([mass[:1], component.logits.sigmoid()])
         entropy = torch.special.entr(mass / mass.sum()).sum()
         found.append(math.log(len(density.group.components)) - entropy - density.algebra.theta().log())
-    return torch.stack(found).sum() if found else torch.zeros(())
+    return torch.stack(found).sum() if found else _nothing(model)
+
+
+def _nothing(model: nn.Module) -> Tensor:
+    """0 where the model is."""
+    like = next(model.parameters(), None)
+    return torch.zeros((), device=None if like is None else like.device)

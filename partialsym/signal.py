@@ -123,6 +123,16 @@ def _check_range(images: Tensor) -> None:
         raise ValueError(f"images reach {largest:.3g}: must lie within ±{most:.3g}, normalised.")
 
 
+def autocasting(tensor: Tensor) -> str:
+    """The device type whose autocast a tensor is under: that of its device; for `meta`, which has none, the CPU's."""
+    return "cpu" if tensor.is_meta else tensor.device.type
+
+
+def constant(values: Tensor) -> Tensor:
+    """`values` as a layer that is being made holds them: in torch's default dtype, on its default device."""
+    return values.to(torch.get_default_dtype()).to(torch.get_default_device())
+
+
 def check_signal(f: object, channels: int | None = None) -> None:
     """Raise TypeError where f is no Signal, ValueError where it has other channels than a layer takes."""
     if not isinstance(f, Signal):

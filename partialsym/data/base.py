@@ -146,7 +146,12 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         raise ValueError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
     check_statistics(images.shape[-3], mean, std)
     images = as_float(images)
-    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+    return (images - _filled(images, mean)) / _filled(images, std)
+
+
+def _filled(images: Tensor, values: Sequence[float]) -> Tensor:
+    """`values` [C, 1, 1] where the images are: filled there, since a copy to a GPU would wait for it."""
+    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -25,7 +25,7 @@ class _Batches:
         self.preprocess, self.device, self.augment = preprocess, device, augment
 
     def ready(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, labels = (values.to(self.device) for values in batch)
+        images, labels = (values.to(self.device, non_blocking=True) for values in batch)  # those on the CPU are pinned
         images = as_float(images)
         if self.augment is not None:
             images = self.augment(images)
@@ -93,11 +93,13 @@ class Streamed(_Batches):
 
     def loader(self, order: Keys) -> DataLoader[Any]:
         """Of the batches in `order`: index tensors of a split, pictures of a stream."""
+        pinned = torch.device(self.device).type == "cuda"
         if isinstance(self.source, Stream):
-            return Loader(Decoding(self.source.how, self.source.shape), order, self.source.workers, self.ready)
+            items = Decoding(self.source.how, self.source.shape)
+            return Loader(items, order, self.source.workers, self.ready, pinned=pinned)
         images = self.source.images
         assert isinstance(images, Stored)
-        return Loader(Reading(images, self.source.labels), order, images.workers, self.ready)
+        return Loader(Reading(images, self.source.labels), order, images.workers, self.ready, pinned=pinned)
 
 
 def batched(

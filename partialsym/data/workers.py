@@ -30,10 +30,17 @@ class Loader(DataLoader[Any]):
         keys: what is read; asked for in this process, two a worker ahead.
         workers: at most, and fewer than keys; with 0 this process reads.
         ready: called on each item, in this process, when it is asked for.
+        pinned: tensors are in page-locked memory, from where a GPU takes them while this process goes on.
     """
 
     def __init__(
-        self, items: Dataset[Any], keys: Keys, workers: int, ready: Callable[[Any], Any] = lambda item: item
+        self,
+        items: Dataset[Any],
+        keys: Keys,
+        workers: int,
+        ready: Callable[[Any], Any] = lambda item: item,
+        *,
+        pinned: bool = False,
     ) -> None:
         workers = max(0, min(workers, len(keys) - 1))  # to start one takes time, too
         super().__init__(
@@ -41,6 +48,7 @@ class Loader(DataLoader[Any]):
             batch_size=None,
             sampler=keys,
             num_workers=workers,
+            pin_memory=pinned,
             collate_fn=_as_it_is,
             worker_init_fn=_obey_parent,
             persistent_workers=workers > 0,

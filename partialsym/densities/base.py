@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.groups import Group
-from partialsym.signal import Elements, check_group
+from partialsym.signal import Elements, autocasting, check_group, constant
 
 Sampling = Literal["systematic", "iid"]
 
@@ -78,13 +78,14 @@ class Density(nn.Module):
             raise ValueError(
                 f"components is over {components.kept} components, but {group} has {len(group.components)}."
             )
-        check_samples(group, samples, components.kept, continuous=group.dim > 0 and float(algebra.theta().detach()) > 0)
+        theta = algebra.theta().detach()
+        wide = theta.is_meta or float(theta) > 0  # there are no numbers on meta
+        check_samples(group, samples, components.kept, continuous=group.dim > 0 and wide)
         if sampling not in ("systematic", "iid"):
             raise ValueError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")
         self.group, self.samples, self.sampling, self.proportional = group, samples, sampling, proportional
         self.algebra, self.component = algebra, components
-        kept = group.components[: components.kept].to(torch.get_default_dtype())
-        self.register_buffer("components", kept, persistent=False)
+        self.register_buffer("components", constant(group.components[: components.kept]), persistent=False)
 
     @property
     def rotations(self) -> int:
@@ -102,13 +103,13 @@ class Density(nn.Module):
     def deterministic(self) -> Elements:
         """The midpoints of equal parts of the interval, for every component, at weight 0 those that eval mode drops."""
         r = self.rotations
-        if self.proportional and self.group.dim:
+        if self.proportional and self.group.dim and not self.components.is_meta:  # where θ is no number
             r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))
         return self._elements(self._midpoints(r), self.component.decide())
 
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
         """position [components or 1, r] in [−1, 1] and weights [components] → Elements, component after component."""
-        with torch.autocast(self.components.device.type, enabled=False):
+        with torch.autocast(autocasting(self.components), enabled=False):
             angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
         if weights is None:

@@ -12,6 +12,12 @@ from partialsym.densities.base import ComponentDensity
 class AllComponents(ComponentDensity):
     """Every component is in."""
 
+    ones: Tensor
+
+    def __init__(self, components: int) -> None:
+        super().__init__(components)
+        self.register_buffer("ones", torch.ones(components), persistent=False)
+
     def draw(self) -> None:
         return None
 
@@ -19,7 +25,7 @@ class AllComponents(ComponentDensity):
         return None
 
     def probabilities(self) -> Tensor:
-        return torch.ones(self.kept)
+        return self.ones
 
 
 class DiracComponents(AllComponents):

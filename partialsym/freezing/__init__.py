@@ -30,8 +30,9 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
         model: how many elements a layer takes is a property of its density: see `set_proportional`.
         example: any input of the model, not blank; our own networks do without.
     Raises:
-        ValueError: there is no GroupConv; one is never called, or takes or gives other elements from call to call; a
-            layer between them reads more than values and elements, so that the copy would not give the same.
+        ValueError: the model is on `meta`; there is no GroupConv; one is never called, or takes or gives other elements
+            from call to call; a layer between them reads more than values and elements, so that the copy would not give
+            the same.
 
     >>> from partialsym import GResNet, freeze
     >>> freeze(GResNet("E2", width=4, kernel_size=3)).lifting
@@ -44,6 +45,8 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
     names = {conv: name or "the model" for name, conv in model.named_modules() if isinstance(conv, GroupConv)}
     if not names:
         raise ValueError("the model holds no GroupConv: there is nothing to freeze.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to freeze.")
     example = _example(model) if example is None else example
     expected, calls = record(model, example, names)
     _, again = record(model, _blank(example), names)
@@ -90,7 +93,9 @@ def _example(model: nn.Module) -> Tensor:
     like = next(model.parameters())
     reason = ""
     for size in SIZES:
-        noise = torch.rand(1, settings["in_channels"], size, size, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(
+            1, settings["in_channels"], size, size, generator=torch.Generator().manual_seed(0), device="cpu"
+        )
         try:
             model(noise.to(like))
         except ValueError as error:  # too small

@@ -19,13 +19,13 @@ def rotation(angle: Tensor) -> Tensor:
 
 def rotations(n: int) -> Tensor:
     """The n rotations by multiples of 2π/n, [n, 2, 2], float64; exact on multiples of 90°."""
-    matrices = rotation(torch.arange(n, dtype=torch.float64) * (2 * math.pi / n))
+    matrices = rotation(torch.arange(n, dtype=torch.float64, device="cpu") * (2 * math.pi / n))
     return torch.where(matrices.abs() < 1e-15, 0.0, matrices)
 
 
 def mirrored(matrices: Tensor) -> Tensor:
     """`matrices` [n, 2, 2], then each of them after a left-right mirroring: [2n, 2, 2]."""
-    mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=matrices.dtype)
+    mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=matrices.dtype, device=matrices.device)
     return torch.cat([matrices, matrices @ mirror])
 
 
@@ -35,7 +35,7 @@ class Group(ABC):
     Attributes:
         name: the name used everywhere, on the command line too.
         dim: dimension of the Lie algebra, 0 or 1.
-        components: [c, 2, 2] float64, the identity first.
+        components: [c, 2, 2] float64, the identity first; on the processor, whatever the default device.
         embed_dim: number e of smooth coordinates a kernel sees of a relative element.
     """
 
@@ -82,7 +82,7 @@ class Group(ABC):
         [n, 2, 2] float64; without an algebra it is the components, whatever `rotations` is.
         """
         r = rotations if self.dim else 1
-        a = math.pi * (torch.arange(r, dtype=torch.float64) * 2 + (1 - r)) / r
+        a = math.pi * (torch.arange(r, dtype=torch.float64, device=self.components.device) * 2 + (1 - r)) / r
         return (self.exp(a[:, None][:, : self.dim]) @ self.components[:, None]).flatten(0, 1)
 
     @property

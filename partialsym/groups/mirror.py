@@ -13,7 +13,7 @@ class Mirror(FiniteGroup):
     embed_dim = 1
 
     def __init__(self) -> None:
-        self.components = mirrored(torch.eye(2, dtype=torch.float64)[None])
+        self.components = mirrored(torch.eye(2, dtype=torch.float64, device="cpu")[None])
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_mirror(h)

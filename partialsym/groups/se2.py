@@ -14,7 +14,7 @@ class SE2(Group):
     embed_dim = 2
 
     def __init__(self) -> None:
-        self.components = torch.eye(2, dtype=torch.float64)[None]
+        self.components = torch.eye(2, dtype=torch.float64, device="cpu")[None]
 
     def exp(self, a: Tensor) -> Tensor:
         return rotation(a[..., 0])

@@ -13,7 +13,7 @@ class T2(FiniteGroup):
     embed_dim = 0
 
     def __init__(self) -> None:
-        self.components = torch.eye(2, dtype=torch.float64)[None]
+        self.components = torch.eye(2, dtype=torch.float64, device="cpu")[None]
 
     def embed(self, h: Tensor) -> Tensor:
         return h.new_empty(*h.shape[:-2], 0)

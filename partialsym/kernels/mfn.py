@@ -30,7 +30,8 @@ class GaborFilter(SineFilter):
 
     def __init__(self, dim: int, hidden: int, scale: float, alpha: float, anisotropic: bool) -> None:
         super().__init__(dim, hidden, scale)
-        gamma = torch.distributions.Gamma(torch.tensor(alpha), 1.0).sample((hidden, dim if anisotropic else 1))
+        law = torch.distributions.Gamma(torch.tensor(alpha), 1.0, validate_args=False)  # meta holds nothing to validate
+        gamma = law.sample((hidden, dim if anisotropic else 1))
         self.gamma = nn.Parameter(gamma.sqrt())
         self.mu = nn.Parameter(torch.rand(hidden, dim) * 2 - 1)
         with torch.no_grad():
