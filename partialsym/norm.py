@@ -69,13 +69,13 @@ class BatchNorm(_BatchNorm):
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
-    @property
-    def num_features(self) -> int:  # type: ignore[override]
-        """What torch reads to make another norm of this one: refused."""
-        raise NotImplementedError(
-            "partialsym's BatchNorm weighs elements, and does not become a SyncBatchNorm: leave out "
-            "convert_sync_batchnorm (in Lightning sync_batchnorm=True) and call partialsym.share_statistics(model)."
-        )
+    def __getattr__(self, name: str) -> Any:
+        if name == "num_features":  # what torch reads to make another norm of this one
+            raise AttributeError(
+                "partialsym's BatchNorm weighs elements, and does not become a SyncBatchNorm: leave out "
+                "convert_sync_batchnorm (in Lightning sync_batchnorm=True) and call partialsym.share_statistics(model)."
+            )
+        return super().__getattr__(name)
 
     @property
     def num_batches_tracked(self) -> Tensor:

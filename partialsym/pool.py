@@ -127,6 +127,7 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
     if mode == "max" and weights is not None:
         if elements.together > 1:
             values, weights = values.unflatten(2, (-1, elements.together)).amax(3), weights[:: elements.together]
+        refuse_forward(_MAXIMUM)
         return _MaxOverDrawn.apply(values, weights)[0]
     if mode == "max":
         return values.amax(2)
@@ -166,7 +167,3 @@ class _MaxOverDrawn(torch.autograd.Function):
         wide = torch.promote_types(values.dtype, torch.float32)
         grad_weights = (grad * gain).sum(axes, dtype=wide).to(weights)
         return first_only(_MAXIMUM, grad_values), first_only(_MAXIMUM, grad_weights)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        refuse_forward(_MAXIMUM)

@@ -4,6 +4,7 @@ from typing import Any, Never
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def transformed() -> bool:
@@ -36,12 +37,13 @@ def refuse_second(what: str) -> Never:
     )
 
 
-def refuse_forward(what: str) -> Never:
-    """Raise NotImplementedError: `what` has no forward-mode derivative."""
-    raise NotImplementedError(
-        f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A frozen "
-        "model has one towards its images: partialsym.freeze."
-    )
+def refuse_forward(what: str) -> None:
+    """Raise NotImplementedError within forward-mode differentiation: torch might take a derivative of 0."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        raise NotImplementedError(
+            f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
+            "frozen model has one towards its images: partialsym.freeze."
+        )
 
 
 class FirstOnly(torch.autograd.Function):
@@ -60,10 +62,6 @@ class FirstOnly(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         refuse_second(ctx.what)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        refuse_forward(ctx.what)
 
 
 def first_only(what: str, gradient: Tensor) -> Tensor:

@@ -62,7 +62,10 @@ class Uniform(AlgebraDensity):
         self.shared: Tensor | None = None  # within `one_theta`
 
     def theta(self) -> Tensor:
-        return _InwardClamp.apply(self.raw, self.summed) if self.shared is None else self.shared
+        if self.shared is not None:
+            return self.shared
+        refuse_forward("bound of θ")
+        return _InwardClamp.apply(self.raw, self.summed)
 
 
 @contextmanager
@@ -99,7 +102,3 @@ class _InwardClamp(torch.autograd.Function):
         step = grad if ctx.summed is None else ctx.summed(grad)
         leads_out = ((raw >= 1.0) & (step < 0)) | ((raw <= SMALLEST_THETA) & (step > 0))
         return first_only("bound of θ", torch.where(leads_out, 0.0, grad)), None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        refuse_forward("bound of θ")

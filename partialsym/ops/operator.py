@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import resolved, shape_of
@@ -28,10 +27,9 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     """
     if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
-            "ONNX has no group convolution: freeze the model before its export, partialsym.freeze."
+            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
         )
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:  # torch would give a tangent of 0
-        refuse_forward("convolution")
+    refuse_forward("convolution")
     return _run(f, *k, offset, padding, path)
 
 
@@ -41,6 +39,13 @@ def _run(*arguments: Any) -> Tensor:
 
 def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
     return _ConvolveBackward.apply(*arguments) if transformed() else _convolve_backward(*arguments)
+
+
+def _refuse_onnx() -> None:
+    if torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(
+            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
+        )
 
 
 @torch.library.custom_op("partialsym::convolve", mutates_args=())
@@ -55,6 +60,7 @@ def _convolve(
     padding: int,
     path: str,
 ) -> Tensor:
+    _refuse_onnx()
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
     run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))]
     with torch.autocast(f.device.type, enabled=False):
@@ -73,6 +79,7 @@ def _(
     padding: int,
     path: str,
 ) -> Tensor:
+    _refuse_onnx()
     shrink = 2 * padding + 1 - len(disc)
     return f.new_empty(f.shape[0], len(weight), len(phi), f.shape[3] + shrink, f.shape[4] + shrink)  # len specialises
 
@@ -141,17 +148,12 @@ def _no_backward(ctx: Any, *gradients: Tensor) -> Any:
     refuse_second("convolution")
 
 
-def _no_jvp(ctx: Any, *tangents: Any) -> Any:
-    refuse_forward("convolution")
-
-
 class _Convolve(torch.autograd.Function):
     """The operator, for the transforms of torch.func."""
 
     forward = staticmethod(_convolve)
     setup_context = staticmethod(_setup)
     backward = staticmethod(_backward)
-    jvp = staticmethod(_no_jvp)
     vmap = staticmethod(over_images(_run))
 
 
@@ -161,7 +163,6 @@ class _ConvolveBackward(torch.autograd.Function):
     forward = staticmethod(_convolve_backward)
     setup_context = staticmethod(_no_setup)
     backward = staticmethod(_no_backward)
-    jvp = staticmethod(_no_jvp)
     vmap = staticmethod(one_by_one(_run_backward))
 
 
