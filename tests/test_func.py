@@ -16,7 +16,7 @@ from torch.func import (
     vmap,
 )
 
-from partialsym import GCNN13, Augerino, GResNet, GroupPool, Signal, freeze, set_proportional
+from partialsym import Augerino, GResNet, GroupPool, Signal, freeze, set_proportional
 from partialsym.densities import Uniform
 from partialsym.ops import FactoredKernel, convolve
 from partialsym.signal import Elements
@@ -24,9 +24,7 @@ from partialsym.signal import Elements
 SMALL = {"width": 2, "kernel_size": 3, "hidden": 4}
 NETWORKS = {
     "partial": lambda: GResNet("E2", samples=4, **SMALL),
-    "full": lambda: GResNet("E2", samples=4, partial=False, **SMALL),
     "finite": lambda: GResNet("D4", head="linear", **SMALL),
-    "CNN13": lambda: GCNN13("E2", samples=4, in_channels=1, **SMALL),
     "Augerino": lambda: Augerino(GResNet("T2", **SMALL), "E2", copies=4),
 }
 
@@ -36,8 +34,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def made(name):
     net = NETWORKS[name]().eval()
-    side = 20 if name == "CNN13" else 14
-    return net, torch.randn(2, 1, side, side)
+    return net, torch.randn(2, 1, 12, 12)
 
 
 def parameters(net):
