@@ -168,7 +168,7 @@ class InstanceNorm(nn.Module):
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
         check_signal(f, self.channels)
-        if f.elements.weights is None:
+        if f.elements.weights is None or not f.values.numel():
             return f.map(self._unweighted)
         mean, var = _moments(f.values, f.elements.weights, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
