@@ -36,6 +36,21 @@ class Lora(nn.Linear):
         return super().forward(x) + x.sum(-1, keepdim=True)
 
 
+class Wrapped(nn.Module):
+    """As others have it: round the layer, with its weight."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear, self.down = linear, nn.Linear(linear.in_features, 1, bias=False)
+
+    @property
+    def weight(self):
+        return self.linear.weight
+
+    def forward(self, x):
+        return self.linear(x) - self.down(x)
+
+
 HOOKS = {
     "nothing": lambda linear: None,
     "weight norm": weight_norm,
@@ -107,6 +122,23 @@ def test_spectral_norms_are_1_after_some_steps():
     found, plain = (torch.linalg.matrix_norm(one.kernel.linear.weight.detach(), 2) for one in (conv, layer()))
     assert float(found) == pytest.approx(1, abs=1e-6)
     assert float(plain) != pytest.approx(1, abs=1e-2)
+
+
+def test_a_layer_in_another_is_read_with_it():
+    conv = layer()
+    conv.kernel.linear = Wrapped(conv.kernel.linear)
+    z = torch.randn(4, conv.kernel.hidden[0].in_features)
+    torch.testing.assert_close(conv.kernel.squared_norm(z), conv.kernel(z).square().sum())
+    conv.kernel_norm().backward()
+    assert conv.kernel.linear.down.weight.grad.any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_a_hooked_network_is_compiled_as_one_graph():
+    net, x = network(lora).eval(), torch.randn(2, 1, 12, 12)
+    found = torch.compile(net, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(found, net(x))
 
 
 @pytest.mark.parametrize(
