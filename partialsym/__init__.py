@@ -56,6 +56,7 @@ _EXPORTS = {
     "save_model": "store",
     "set_proportional": "densities",
     "set_temperature": "densities",
+    "share_statistics": "sharing",
     "subset_spread": "measure",
 }
 

@@ -1,7 +1,7 @@
 """The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Never
 
 import torch
 from einops import einsum
@@ -119,6 +119,7 @@ class GroupConv(nn.Module):
         """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
+            weight, bias = (part.unflatten(0, (self.out_channels, self.in_channels)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             if mean is None:
                 mean = phi.new_full((len(into),), 1 / len(into))
@@ -127,9 +128,7 @@ class GroupConv(nn.Module):
             if phi.shape[3] < self.disc.numel():
                 phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy(3, self.inside, phi)
             phi = phi.unflatten(3, self.disc.shape)
-        shape = (self.out_channels, self.in_channels)
-        linear = self.kernel.linear
-        return FactoredKernel(linear.weight.unflatten(0, shape), linear.bias.unflatten(0, shape), phi, mean, self.disc)
+        return FactoredKernel(weight, bias, phi, mean, self.disc)
 
     def _computed_in(self, values: Tensor) -> Tensor:
         """`values` in the precision to convolve in: autocast's, or that of the layer."""
@@ -139,6 +138,11 @@ class GroupConv(nn.Module):
         if values.dtype != own:
             raise ValueError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
         return values
+
+    def __prepare_scriptable__(self) -> Never:
+        raise NotImplementedError(
+            "torch.jit.script does not know a group convolution: freeze the model, partialsym.freeze, and trace that."
+        )
 
     def kernel_norm(self) -> Tensor:
         """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements (without a

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
-from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym.freezing import freeze
 from partialsym.models.twin import dense_twin
-from partialsym.ops import dense_work, factored_work, resolved, shape_of
 from partialsym.signal import autocasting
 
 
@@ -199,22 +198,3 @@ def _no_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-@register_flop_formula(torch.ops.partialsym.convolve)
-def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    *_, padding, path = rest
-    shape = shape_of(f, weight, phi, padding)
-    return 2 * sum(dense_work(shape) if resolved(path, shape) == "dense" else factored_work(shape))
-
-
-@register_flop_formula(torch.ops.partialsym.convolve_backward)
-def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    """Kernel or feature maps are formed anew, then the gradients taken."""
-    *_, padding, path, wanted = rest
-    shape = shape_of(f, weight, phi, padding)
-    if resolved(path, shape) == "dense":
-        convolve, generate = dense_work(shape)
-        return 2 * ((1 + wanted) * convolve + (2 + wanted) * generate)
-    convolve, mix, bias_ = factored_work(shape)
-    return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)

@@ -44,9 +44,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
         batches: inputs of the model, a few hundred images in all.
         seed: recompute them on the elements that this seed draws, the same for all batches, instead.
     Raises:
-        ValueError: batches is empty.
+        ValueError: batches holds no image.
     """
-    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
     momenta = [norm.momentum for norm in norms]
     before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
     pooled = before
@@ -57,6 +57,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
             for norm in norms:
                 norm.momentum = 1.0  # a batch's own statistics land in the running ones
             for batch in batches:
+                if not len(batch):
+                    continue
                 with nullcontext() if seed is None else _seeded(seed):
                     model(batch)
                 images += len(batch)

@@ -1,27 +1,10 @@
-"""What the layers of several processes that train together must share beyond DDP's mean of their gradients."""
-
-from typing import Any
+"""What Lightning is told about processes that train together."""
 
 import torch.distributed
 from lightning.pytorch.plugins import LayerSync
-from torch import Tensor, nn
+from torch import nn
 
-from partialsym.densities import Uniform
-from partialsym.norm import BatchNorm
-
-
-class Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.contiguous().clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return Sum.apply(gradients[0])
+from partialsym.sharing import share_statistics
 
 
 class SharedSums(LayerSync):
@@ -29,19 +12,12 @@ class SharedSums(LayerSync):
     all."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return _share(model, Sum.apply)
+        return share_statistics(model)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        return _share(model, None)
+        return share_statistics(model, False)
 
 
 def lost(error: RuntimeError) -> bool:
     """Whether it says that another process no longer answers."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-
-
-def _share(model: nn.Module, summed: Any) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, BatchNorm | Uniform):
-            module.summed = summed
-    return model

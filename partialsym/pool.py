@@ -8,8 +8,10 @@ from torch.nn import functional as F
 
 from partialsym.groups import T2
 from partialsym.signal import Elements, Signal, check_signal
+from partialsym.transforms import first_only, refuse_forward
 
 Mode = Literal["max", "mean"]
+_MAXIMUM = "maximum over drawn elements"
 
 
 def _check_mode(mode: str) -> None:
@@ -143,6 +145,7 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
     if mode == "max" and weights is not None:
         if elements.together > 1:
             values, weights = values.unflatten(2, (-1, elements.together)).amax(3), weights[:: elements.together]
+        refuse_forward(_MAXIMUM)
         return _MaxOverDrawn.apply(values, weights)[0]
     if mode == "max":
         return values.amax(2)
@@ -154,6 +157,8 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
 
 class _MaxOverDrawn(torch.autograd.Function):
     """max over axis 2 of the elements with weight > 0, with the discrete gradient towards the weights."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(values: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
@@ -171,11 +176,12 @@ class _MaxOverDrawn(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
         values, weights, top, index, second = ctx.saved_tensors
         grad, top = grad.unsqueeze(2), top.unsqueeze(2)
-        grad_values = torch.zeros_like(values).scatter_(2, index, grad)
+        grad_values = torch.zeros_like(values).scatter(2, index, grad)
         # Without a second drawn element the only one is e, whose weight is a constant.
         without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
-        is_top = torch.zeros_like(values, dtype=torch.bool).scatter_(2, index, True)
+        is_top = torch.zeros_like(values, dtype=torch.bool).scatter(2, index, True)
         gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
         axes = [axis for axis in range(values.ndim) if axis != 2]
         wide = torch.promote_types(values.dtype, torch.float32)
-        return grad_values, (grad * gain).sum(axes, dtype=wide).to(weights)
+        grad_weights = (grad * gain).sum(axes, dtype=wide).to(weights)
+        return first_only(_MAXIMUM, grad_values), first_only(_MAXIMUM, grad_weights)

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 
 from partialsym.groups import T2, Group
+from partialsym.transforms import unwrapped
 
 LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
@@ -98,7 +99,8 @@ class Signal:
         """
         if isinstance(fn, _NORMS):
             raise TypeError(
-                f"{type(fn).__name__} ignores the weights of the elements: use partialsym's BatchNorm or InstanceNorm."
+                f"{type(fn).__name__} in `map` ignores the weights of the elements: call partialsym's BatchNorm or "
+                "InstanceNorm on the Signal."
             )
         values = fn(self.values)
         if values.shape != self.values.shape:
@@ -113,7 +115,10 @@ def _check_range(images: Tensor) -> None:
 
     Not where looking would hold up a step on a GPU, or break a graph that is being made.
     """
-    if torch.compiler.is_compiling() or images.is_meta or torch._C._functorch.is_batchedtensor(images):
+    if torch.compiler.is_compiling():
+        return
+    images = unwrapped(images)
+    if images.is_meta:
         return
     if images.is_cuda and (torch.is_grad_enabled() or torch.cuda.is_current_stream_capturing()):
         return

@@ -152,6 +152,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+def test_torchs_own_export_to_onnx_names_freeze_and_takes_what_is_frozen(dynamo, tmp_path):
+    net, x = network(GResNet, "E2"), torch.randn(1, 1, 12, 12)
+    with pytest.raises(Exception, match=r"freeze the model before.*partialsym\.freeze"):  # torch wraps it
+        torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
+    torch.onnx.export(freeze(net, x), (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
+    assert (tmp_path / "model.onnx").stat().st_size > 0
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run folder as `fit` leaves it, of a network that was not trained and keeps half of the circle."""

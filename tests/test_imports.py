@@ -12,11 +12,11 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"bounded", "checks", "config", "determinism", "files", "groups", "locking", "stopping", "warp"},
+    {"bounded", "checks", "config", "determinism", "files", "groups", "locking", "stopping", "transforms", "warp"},
     {"signal"},
     {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},
-    {"comparing", "freezing", "inference", "models", "penalty"},
+    {"comparing", "freezing", "inference", "models", "penalty", "sharing"},
     {"store", "data", "images", "testing", "provenance", "results"},
     {"compiling", "cost", "deterministic", "exporting", "measure"},
     {"evaluation"},

@@ -97,7 +97,9 @@ NORMS = [
 
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
 def test_map_refuses_the_normalisations_of_torch(norm):
-    with pytest.raises(TypeError, match=f"{type(norm).__name__} ignores the weights.*BatchNorm or InstanceNorm"):
+    with pytest.raises(
+        TypeError, match=f"{type(norm).__name__} in `map` ignores the weights.*BatchNorm or InstanceNorm"
+    ):
         signal().map(norm)
 
 

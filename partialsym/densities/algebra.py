@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.densities.base import AlgebraDensity
+from partialsym.transforms import first_only, refuse_forward
 
 SMALLEST_THETA = 1e-3
 
@@ -61,7 +62,10 @@ class Uniform(AlgebraDensity):
         self.shared: Tensor | None = None  # within `one_theta`
 
     def theta(self) -> Tensor:
-        return _InwardClamp.apply(self.raw, self.summed) if self.shared is None else self.shared
+        if self.shared is not None:
+            return self.shared
+        refuse_forward("bound of θ")
+        return _InwardClamp.apply(self.raw, self.summed)
 
 
 @contextmanager
@@ -81,6 +85,8 @@ def one_theta(model: nn.Module) -> Iterator[None]:
 class _InwardClamp(torch.autograd.Function):
     """clamp(raw, SMALLEST_THETA, 1) whose gradient at and beyond a bound only ever leads inside."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(raw: Tensor, summed: Callable[[Tensor], Tensor] | None) -> Tensor:
         return raw.clamp(SMALLEST_THETA, 1.0)
@@ -95,4 +101,4 @@ class _InwardClamp(torch.autograd.Function):
         (raw,) = ctx.saved_tensors
         step = grad if ctx.summed is None else ctx.summed(grad)
         leads_out = ((raw >= 1.0) & (step < 0)) | ((raw <= SMALLEST_THETA) & (step > 0))
-        return torch.where(leads_out, 0.0, grad), None
+        return first_only("bound of θ", torch.where(leads_out, 0.0, grad)), None

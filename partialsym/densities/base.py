@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from partialsym.groups import Group
 from partialsym.signal import Elements, autocasting, check_group, constant
+from partialsym.transforms import batched
 
 Sampling = Literal["systematic", "iid"]
 
@@ -104,7 +105,13 @@ class Density(nn.Module):
         """The midpoints of equal parts of the interval, for every component, at weight 0 those that eval mode drops."""
         r = self.rotations
         if self.proportional and self.group.dim and not self.components.is_meta:  # where θ is no number
-            r = max(1, int(torch.ceil(r * self.algebra.theta() - 1e-6)))
+            theta = self.algebra.theta()
+            if batched(theta):
+                raise NotImplementedError(
+                    "torch.vmap over models: each would take another number ⌈rθ⌉ of elements. Take all of them, "
+                    "partialsym.set_proportional(model, False)."
+                )
+            r = max(1, int(torch.ceil(r * theta - 1e-6)))
         return self._elements(self._midpoints(r), self.component.decide())
 
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:

@@ -41,7 +41,7 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
       (plain): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     )
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = _copied(model).eval().requires_grad_(False)
     names = {conv: name or "the model" for name, conv in model.named_modules() if isinstance(conv, GroupConv)}
     if not names:
         raise ValueError("the model holds no GroupConv: there is nothing to freeze.")
@@ -75,6 +75,12 @@ def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
         weights = elements.weights
         counts[name] = len(elements) if weights is None else int((weights != 0).sum()), density.samples
     return counts
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy, also where a weight_norm or pruning has left a computed weight behind, which torch does not copy."""
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left if not value.is_leaf})
 
 
 def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:

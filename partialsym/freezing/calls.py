@@ -48,7 +48,8 @@ def record(model: nn.Module, example: Input, names: dict[GroupConv, str]) -> tup
         calls.inputs.setdefault(norm, []).append(args[0] if args else None)
 
     hooks = [conv.register_forward_hook(after_conv, with_kwargs=True) for conv in names]
-    hooks += [norm.register_forward_hook(after_norm) for norm in model.modules() if isinstance(norm, BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
+    hooks += [norm.register_forward_hook(after_norm) for norm in norms]
     return _hooked(model, example, hooks), calls
 
 

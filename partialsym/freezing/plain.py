@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Never
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,9 @@ class FrozenConv(nn.Module):
         out = Elements(self.group, self.matrices, self.weights)
         values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
+
+    def __prepare_scriptable__(self) -> Never:
+        raise NotImplementedError("torch.jit.script does not know a Signal: trace the frozen model, torch.jit.trace.")
 
     def extra_repr(self) -> str:
         return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from partialsym.transforms import batched
 
 
 class Kernel(nn.Module, ABC):
@@ -46,15 +49,77 @@ class Kernel(nn.Module, ABC):
         No [*n, out, in] is ever formed. A scalar.
         """
         phi = self.features(z).flatten(0, -2)
+        weight, bias = self.last(phi)
         phi = torch.cat([phi, torch.ones_like(phi[:, :1])], 1)
-        w = torch.cat([self.linear.weight, self.linear.bias[:, None]], 1)
+        w = torch.cat([weight, bias[:, None]], 1)
         return ((w.T @ w) * (phi.T @ phi)).sum()
+
+    def last(self, phi: Tensor) -> tuple[Tensor, Tensor]:
+        """W [out·in, hidden] and b [out·in] of the last layer, as calling it on features phi [*n, hidden] has them.
+
+        What hangs on its call – weight_norm, spectral_norm, pruning, a LoRA – has its effect, as on the hidden layers.
+
+        Raises:
+            TypeError: a call is something else than W·φ + b, or the layer is quantised.
+        """
+        if _is_plain(self.linear):
+            return self.linear.weight, self.linear.bias
+        return _asked(self.linear, phi, self.out_channels * self.in_channels)
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
-        """Multiply the kernel by a constant, once and for good."""
+        """Multiply the kernel by a constant, once and for good.
+
+        Raises:
+            TypeError: the weight is no parameter, but computed by something that hangs on the last layer.
+        """
+        if not _is_plain(self.linear) or parametrize.is_parametrized(self.linear):
+            raise TypeError(
+                "the kernel's last layer has a weight_norm, pruning or the like already: a GroupConv scales its kernel "
+                "when it is made. Hang it on kernel.linear afterwards."
+            )
         self.linear.weight.mul_(factor)
         self.linear.bias.mul_(factor)
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    """Whether calling a layer is weight and bias, and nothing else."""
+    return (
+        type(linear).forward is nn.Linear.forward
+        and "forward" not in linear.__dict__
+        and not (linear._forward_pre_hooks or linear._forward_hooks or linear._backward_pre_hooks)
+        and not linear._backward_hooks
+    )
+
+
+def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer from its answers to the unit vectors and to 0; one more question shows if it is that.
+
+    Raises:
+        TypeError: it is not, or has no weight to be read.
+    """
+    if not isinstance(getattr(linear, "weight", None), Tensor):
+        raise TypeError(
+            f"the kernel's last layer is a {type(linear).__module__}.{type(linear).__name__}, whose weight cannot be "
+            "read: freeze the model before it is quantised, partialsym.freeze."
+        )
+    hidden = phi.shape[-1]
+    questions = phi.new_zeros(hidden + 2, hidden)
+    questions[:hidden].fill_diagonal_(1)
+    questions[-1] = torch.linspace(-1.5, 1, hidden)
+    answers = linear(questions)
+    if not isinstance(answers, Tensor) or answers.shape != (hidden + 2, outputs):
+        raise TypeError(f"the kernel's last layer gives no tensor of {outputs} values a row: what hangs on it?")
+    bias = answers[hidden]
+    weight = (answers[:hidden] - bias).T
+    if not (torch.compiler.is_compiling() or answers.is_meta or batched(answers)):
+        off = (answers[-1] - (weight @ questions[-1] + bias)).abs().max()
+        if not off <= torch.finfo(answers.dtype).eps ** 0.5 * answers.abs().max() * hidden:
+            raise TypeError(
+                "what hangs on the kernel's last layer makes its call something else than weight·φ + bias, which a "
+                "GroupConv needs: remove that hook, or hang it on the GroupConv."
+            )
+    return weight, bias
 
 
 def uniform_(linear: nn.Linear, bound: float) -> nn.Linear:

@@ -8,6 +8,7 @@ from partialsym.conv import GroupConv
 from partialsym.densities import Density, Sampling, learned
 from partialsym.groups import group as group_named
 from partialsym.signal import Elements
+from partialsym.transforms import batched
 from partialsym.warp import warp
 
 
@@ -82,7 +83,7 @@ class Augerino(nn.Module):
             raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
         elements = self.density.sample()
         weights = elements.weights
-        if weights is not None and not self.density.training and not weights.is_meta:
+        if not (weights is None or self.density.training or weights.is_meta or batched(weights)):
             elements = Elements(elements.group, elements.matrices[weights > 0])  # 0 or 1
         answers = self.model(self.transformed(images, elements).flatten(0, 1)).unflatten(0, (len(elements), -1))
         mean = elements.mean_weights()

@@ -1,5 +1,6 @@
 """The arithmetic of the convolution: two orders of summation, the choice between them, one operator."""
 
+from partialsym.ops import counting  # noqa: F401 – registers its formulas
 from partialsym.ops.choice import (
     PATHS,
     Calibration,

@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
+from partialsym.transforms import refuse_forward, refuse_second, transformed
 
 
 def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, path: str = "auto") -> Tensor:
@@ -21,10 +22,30 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
         path: `dense` forms the whole kernel, `factored` convolves with its features; `auto` takes the faster.
     Returns:
         [b, out, m, h', w'].
+    Raises:
+        NotImplementedError: a forward-mode or second derivative is asked for, or an export to ONNX.
     """
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:  # torch would give a tangent of 0
-        raise NotImplementedError("partialsym's convolution has no forward-mode derivative: use the backward pass.")
-    return _convolve(f, *k, offset, padding, path)
+    if torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(
+            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
+        )
+    refuse_forward("convolution")
+    return _run(f, *k, offset, padding, path)
+
+
+def _run(*arguments: Any) -> Tensor:
+    return _Convolve.apply(*arguments) if transformed() else _convolve(*arguments)
+
+
+def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
+    return _ConvolveBackward.apply(*arguments) if transformed() else _convolve_backward(*arguments)
+
+
+def _refuse_onnx() -> None:
+    if torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(
+            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
+        )
 
 
 @torch.library.custom_op("partialsym::convolve", mutates_args=())
@@ -39,6 +60,7 @@ def _convolve(
     padding: int,
     path: str,
 ) -> Tensor:
+    _refuse_onnx()
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
     run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))]
     with torch.autocast(f.device.type, enabled=False):
@@ -57,6 +79,7 @@ def _(
     padding: int,
     path: str,
 ) -> Tensor:
+    _refuse_onnx()
     shrink = 2 * padding + 1 - len(disc)
     return f.new_empty(f.shape[0], len(weight), len(phi), f.shape[3] + shrink, f.shape[4] + shrink)  # len specialises
 
@@ -113,8 +136,37 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wanted = ctx.needs_input_grad[0]
-    d_f, *d_kernel, d_offset = _convolve_backward(grad, *ctx.saved_tensors, ctx.padding, ctx.path, wanted)
+    d_f, *d_kernel, d_offset = _run_backward(grad, *ctx.saved_tensors, ctx.padding, ctx.path, wanted)
     return (d_f if wanted else None, *d_kernel, None, d_offset if ctx.offset else None, None, None)
 
 
+def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    pass
+
+
+def _no_backward(ctx: Any, *gradients: Tensor) -> Any:
+    refuse_second("convolution")
+
+
+class _Convolve(torch.autograd.Function):
+    """The operator, for the transforms of torch.func."""
+
+    forward = staticmethod(_convolve)
+    setup_context = staticmethod(_setup)
+    backward = staticmethod(_backward)
+    vmap = staticmethod(over_images(_run))
+
+
+class _ConvolveBackward(torch.autograd.Function):
+    """Its backward pass, likewise."""
+
+    forward = staticmethod(_convolve_backward)
+    setup_context = staticmethod(_no_setup)
+    backward = staticmethod(_no_backward)
+    vmap = staticmethod(one_by_one(_run_backward))
+
+
 _convolve.register_autograd(_backward, setup_context=_setup)
+_convolve_backward.register_autograd(_no_backward, setup_context=_no_setup)
+_convolve.register_vmap(over_images(_run))
+_convolve_backward.register_vmap(one_by_one(_run_backward))

@@ -1,0 +1,71 @@
+"""What the transforms of `torch.func` are told: which tensors they hold, and which derivatives there are not."""
+
+from typing import Any, Never
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func is at work, outside of a compiler."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """What grad, vmap, or one within the other hold: of `vmap` with the axis that it hides."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
+def batched(tensor: Tensor) -> bool:
+    """Whether `torch.vmap` hides an axis of it, at whatever level."""
+    if not transformed():
+        return False
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
+def refuse_second(what: str) -> Never:
+    """Raise NotImplementedError: `what` has no second derivative."""
+    raise NotImplementedError(
+        f"partialsym's {what} has no second derivative. A frozen model has one towards its images: partialsym.freeze."
+    )
+
+
+def refuse_forward(what: str) -> None:
+    """Raise NotImplementedError within forward-mode differentiation: torch might take a derivative of 0."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        raise NotImplementedError(
+            f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
+            "frozen model has one towards its images: partialsym.freeze."
+        )
+
+
+class FirstOnly(torch.autograd.Function):
+    """A gradient, that is to be differentiated no further."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, what: str) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.what = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        refuse_second(ctx.what)
+
+
+def first_only(what: str, gradient: Tensor) -> Tensor:
+    """`gradient`, computed in the backward pass of `what`; nothing is done where no graph of it is made."""
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and gradient.requires_grad):
+        return gradient
+    return FirstOnly.apply(gradient, what)
