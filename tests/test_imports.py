@@ -56,7 +56,7 @@ def test_nothing_imports_upwards():
         ("import partialsym.cli", ["torch", "lightning", "numpy"]),
         (
             "import torch, partialsym as ps; ps.GResNet('SE2', width=2, kernel_size=3)(torch.zeros(1, 1, 12, 12))",
-            ["torch.onnx", "partialsym.cost", "lightning"],
+            ["partialsym.cost", "lightning", "onnx"],
         ),
         (
             "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",

@@ -1,6 +1,5 @@
 """The convolution as one operator of torch: opaque to the compiler, with its own backward pass."""
 
-import sys
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     Raises:
         NotImplementedError: a forward-mode or second derivative is asked for, or an export to ONNX.
     """
-    if "torch.onnx" in sys.modules and torch.onnx.is_in_onnx_export():  # to ask would load it
+    if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
             "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
         )
@@ -43,7 +42,7 @@ def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _refuse_onnx() -> None:
-    if "torch.onnx" in sys.modules and torch.onnx.is_in_onnx_export():  # to ask would load it
+    if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
             "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
         )
