@@ -55,6 +55,10 @@ def test_nothing_imports_upwards():
         ("import partialsym", ["torch", "lightning", "jsonargparse"]),
         ("import partialsym.cli", ["torch", "lightning", "numpy"]),
         (
+            "import torch, partialsym as ps; ps.GResNet('SE2', width=2, kernel_size=3)(torch.zeros(1, 1, 12, 12))",
+            ["partialsym.cost", "lightning", "onnx"],
+        ),
+        (
             "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
             [
                 "lightning",
