@@ -21,6 +21,7 @@ from partialsym.config import TrainingConfig
 from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
+from partialsym.precision import full_precision
 
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
@@ -134,12 +135,11 @@ class Fit(lightning.LightningModule):
             yield
 
     def on_validation_epoch_start(self) -> None:
-        with torch.autocast(self.device.type, enabled=False):
-            recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
+        recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.model):
             scores = self.model(images)
         self.validation_loss.update(F.cross_entropy(scores, labels), len(labels))
         self.validation_accuracy.update(scores, labels)

@@ -8,16 +8,19 @@ from torch import Tensor, nn
 
 from partialsym.densities import Density, set_proportional
 from partialsym.norm import BatchNorm
+from partialsym.precision import full_precision
 
 
 @contextmanager
 def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
-    """Eval mode for every module but those of some types, which are put into train mode; then all as they were."""
+    """Eval mode for every module but those of some types, which are put into train mode, in the model's own dtype (see
+    `full_precision`); then all as it was."""
     modes = {module: module.training for module in model.modules()}
     for module in modes:
         module.training = isinstance(module, except_)
     try:
-        yield
+        with full_precision(model):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -35,7 +35,7 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tensor:
     """Deterministic logits [N, classes] of images [N, C, H, W], uint8 or in [0, 1]."""
     device, _ = place(model)
-    with evaluating(model), torch.autocast(device.type, enabled=False):
+    with evaluating(model):
         return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 

@@ -107,7 +107,7 @@ def prepared(x: Tensor, motion: Motion, preprocess: Preprocessing) -> Tensor:
 def batches(model: nn.Module, images: Images) -> Iterator[Iterator[Tensor]]:
     """Images in [0, 1] in batches, where the model is and in its precision; it is in eval mode meanwhile."""
     device, dtype = place(model)
-    with torch.no_grad(), evaluating(model), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), evaluating(model):
         yield (as_float(batch).to(device, dtype) for batch in images.split(BATCH))
 
 

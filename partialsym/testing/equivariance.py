@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.groups import Dihedral, Group
+from partialsym.precision import full_float32
 from partialsym.signal import Elements, Signal
 
 Field = TypeVar("Field", Tensor, Signal)
@@ -57,7 +58,7 @@ def equivariance_error(module: nn.Module, x: Field, g: Tensor, *, transport: boo
     """
     moved = transform(x, g)
     _check_not_vacuous(x, moved, g)
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         with _recorded(module) as drawn:
             before = module(x)
         with _replayed(module, [_transport(elements, g) for elements in drawn] if transport else []):
