@@ -30,6 +30,7 @@ from partialsym.locking import locked
 from partialsym.measure import Preprocessing
 from partialsym.models import NETWORKS, Augerino
 from partialsym.parallel import lost
+from partialsym.precision import full_float32
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
@@ -187,7 +188,7 @@ def _fit(
         advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec"
         warnings.filterwarnings("ignore", message=f".*({advice}).*")
         try:
-            with preemption.deferred():
+            with preemption.deferred(), nullcontext() if settings.tf32 else full_float32():
                 last = run.checkpoint if run.checkpoint.exists() else None
                 trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal

@@ -2,19 +2,24 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from networks import network
 from test_export import ABOUT
 from torch import nn
+from training import TINY, run
 
 import partialsym as ps
+from partialsym.config import Experiment
 from partialsym.data import Split
 from partialsym.exporting import export
 from partialsym.measure import Preprocessing, equivariance_errors, lie_derivative, logits, sampled_accuracies
 from partialsym.precision import FULL, OPERATIONS, WHOLE
+from partialsym.run import identity
 from partialsym.testing import equivariance_error
+from partialsym.train import Alteration
 
 get, put = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
 PREPROCESS = Preprocessing((0.5, 0.5), (0.5, 0.5))
@@ -106,6 +111,29 @@ def test_the_checker_of_equivariance_too(told):
 
     equivariance_error(Looks(), torch.randn(1, 1, 4, 4), torch.diag(torch.tensor([-1.0, 1.0])))
     assert states == [{FULL}, {FULL}]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("tf32", [True, False])
+def test_a_setting_says_whether_a_training_step_is_as_torch_was_told_and_nothing_else(tf32, tmp_path):
+    seen = {True: set(), False: set()}
+
+    def look(model):
+        model.register_forward_hook(lambda *_: seen[model.lifting.training].add(full()))
+
+    training = replace(TINY.training, epochs=1, tf32=tf32, precision="32")
+    config = replace(TINY, data=replace(TINY.data, train_images=64), training=training)
+    before = settings()
+    run(tmp_path, config, alter=Alteration("look", look))
+    assert seen == {True: {not tf32}, False: {True}}
+    assert settings() == before
+
+
+def test_a_config_from_before_the_setting_is_the_same_run():
+    tree = TINY.to_dict()
+    del tree["training"]["tf32"]
+    assert identity(Experiment.from_dict(tree)) == identity(TINY)
+    assert identity(replace(TINY, training=replace(TINY.training, tf32=False))) != identity(TINY)
 
 
 FUZZ = """
