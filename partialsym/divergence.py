@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from partialsym.conv import GroupConv
 from partialsym.fitting import Fit, random_state, set_random_state
 from partialsym.parallel import SharedSums
+from partialsym.seeding import forked
 from partialsym.signal import Signal
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
@@ -76,7 +77,7 @@ class Guard(Callback):
             astray = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
             found = f"the gradient, beginning with {astray[-1]}" if astray else "that of another process"
             return f"the loss is finite, but not {found}"
-        with trainer.precision_plugin.train_step_context(), torch.random.fork_rng():
+        with trainer.precision_plugin.train_step_context(), forked([fit.device]):
             set_random_state(self.state)  # the same elements once more
             SharedSums().revert(fit.model)  # not all processes come here
             with fit.drawing():

@@ -22,6 +22,7 @@ from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, se
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
 from partialsym.precision import full_precision
+from partialsym.seeding import seeded
 
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
@@ -130,8 +131,7 @@ class Fit(lightning.LightningModule):
             yield
             return
         seed = int(torch.randint(2**31, ()))  # all draw the same, so that the generator goes on alike
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed + self.trainer.global_rank)
+        with seeded(seed + self.trainer.global_rank, [self.device]):
             yield
 
     def on_validation_epoch_start(self) -> None:

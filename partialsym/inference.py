@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from partialsym.densities import Density, set_proportional
 from partialsym.norm import BatchNorm
 from partialsym.precision import full_precision
+from partialsym.seeding import devices_of, seeded
 
 
 @contextmanager
@@ -24,14 +25,6 @@ def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Mod
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """What is drawn within comes from that seed; torch's global generators are left as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 @torch.no_grad()
@@ -60,7 +53,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
             for norm in norms:
                 norm.momentum = 1.0  # a batch's own statistics land in the running ones
             for batch in batches:
-                with nullcontext() if seed is None else _seeded(seed):
+                with nullcontext() if seed is None else seeded(seed, devices_of(model, batch)):
                     model(batch)
                 images += len(batch)
                 share = len(batch) / images
@@ -142,7 +135,7 @@ def sampled(
 ) -> list[Tensor]:
     """The outputs of `draws` passes under drawn elements: see `monte_carlo`."""
     if batches is None:
-        with evaluating(model, except_=Density), _seeded(seed):
+        with evaluating(model, except_=Density), seeded(seed, devices_of(model, x)):
             return [model(x) for _ in range(draws)]
     outputs = []
     for one in seeds(seed, draws):

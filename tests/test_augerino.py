@@ -239,22 +239,3 @@ def test_a_compiled_step_is_one_graph_for_every_batch_size():
             found.append((loss, *torch.autograd.grad(loss, list(model.density.parameters()))))
         torch.testing.assert_close(*found)
     assert counter.frame_count == 1
-
-
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("name", COPIES)
-def test_compiled_in_eval_mode_it_is_one_graph_for_any_weights(name, float64):
-    """In which copies of weight 0 count for nothing."""
-    torch._dynamo.reset()
-    model, x = wrapped(name).eval(), torch.randn(3, 2, 8, 8)
-    counter = CompileCounterWithBackend("eager")
-    compiled = torch.compile(model, fullgraph=True, backend=counter)
-    answers = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            for logits in (p for key, p in model.density.named_parameters() if key.endswith("logits")):
-                logits.mul_(sign)
-            answers.append(model(x))
-            torch.testing.assert_close(compiled(x), answers[-1], rtol=1e-12, atol=1e-12)
-    assert counter.frame_count == 1
-    assert torch.equal(*answers) == (name == "SE2")

@@ -19,9 +19,9 @@ class Augerino(nn.Module):
 
     h_j from a learned density on the group, the same as in the layers: θ learns through the positions that a copy is
     sampled at, a component's logit through its weight. Copies are bilinear, and what lies outside the image is its
-    border. In eval mode h_j is deterministic, and copies of weight 0 are not made, except in a compiled graph, which has
-    as many for any weights. In train mode the model sees them too, since their logits learn from what it answers, so its
-    BatchNorms count them: `recalibrate` before evaluating.
+    border. In eval mode h_j is deterministic, and copies of weight 0 are not made, except in a compiled graph, which
+    has as many for any weights. In train mode the model sees them too, since their logits learn from what it answers,
+    so its BatchNorms count them: `recalibrate` before evaluating.
 
     With the cross-entropy alone θ has a reason to shrink and none to grow: add `penalty.width`.
 

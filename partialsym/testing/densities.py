@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from partialsym.densities import Density
+from partialsym.seeding import devices_of, seeded
 from partialsym.signal import Elements
 from partialsym.testing.laws import generator_of, member_coordinates, require, same
 
@@ -24,8 +25,7 @@ def assert_density(density: Density, *, draws: int = 2000, seed: int = 0) -> Non
     Raises:
         AssertionError: a law does not hold.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, devices_of(density)):
         with torch.no_grad():
             drawn = [density.draw() for _ in range(draws)]
         for elements in (*drawn[:8], density.deterministic()):
