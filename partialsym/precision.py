@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 FULL, INHERITED = "ieee", "none"
 WHOLE = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))  # what an operation without a setting inherits
@@ -52,6 +52,11 @@ def full_precision(model: nn.Module) -> Iterator[None]:
     available = torch.amp.is_autocast_available(device)  # not on `meta`
     with full_float32(), torch.autocast(device, enabled=False) if available else nullcontext():
         yield
+
+
+def double(tensor: Tensor) -> Tensor:
+    """In float64; on the processor where its device has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _write(settings: dict[tuple[str, str], str]) -> None:

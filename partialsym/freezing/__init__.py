@@ -11,7 +11,7 @@ from partialsym.conv import GroupConv
 from partialsym.freezing.calls import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.freezing.plain import FrozenConv, FrozenElements
 from partialsym.models import Augerino, named_densities
-from partialsym.precision import full_precision
+from partialsym.precision import double, full_precision
 from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "freeze", "kept"]
@@ -140,7 +140,7 @@ def _check_same(expected: object, found: object) -> None:
     """Raise ValueError where the outputs differ by far more than rounding; in float64 by that of a module that computes
     in float32."""
     for a, b in zip(tensors(expected), tensors(found), strict=True):
-        difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+        difference = float((double(a) - double(b)).abs().max()) if a.shape == b.shape else float("inf")
         size = max(float(a.abs().max()), 1e-2)
         rounding = size * (1e-6 if a.dtype == torch.float64 else torch.finfo(a.dtype).eps ** 0.5)
         if not difference <= rounding:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from partialsym.conv import GroupConv
 from partialsym.densities import Density
 from partialsym.norm import BatchNorm
+from partialsym.precision import double
 from partialsym.signal import Elements, Signal
 
 Input = Tensor | Signal
@@ -36,20 +37,18 @@ class Calls:
 
 def in_float64(model: nn.Module, example: Input) -> tuple[nn.Module, Input]:
     """A copy of both in float64, on the model's own elements: its densities' are not computed anew, as ⌈rθ⌉ may round
-    otherwise. On the CPU where the device has no float64."""
-    on_cpu = next(model.parameters()).device.type == "mps"
-
-    def double(tensor: Tensor) -> Tensor:
-        tensor = tensor.cpu() if on_cpu else tensor
-        return tensor.double() if tensor.is_floating_point() else tensor
-
+    otherwise. On the processor where the device has no float64."""
     exact = copy.deepcopy(model)
-    exact = (exact.cpu() if on_cpu else exact).double()
+    exact = (exact.cpu() if next(model.parameters()).device.type == "mps" else exact).double()
     for own, other in zip(model.modules(), exact.modules(), strict=True):
         if isinstance(own, Density) and isinstance(other, Density):
-            held = pytree.tree_map_only(Tensor, double, own.deterministic())
+            held = _in_float64(own.deterministic())
             other.deterministic = lambda held=held: held  # type: ignore[method-assign, misc]
-    return exact, pytree.tree_map_only(Tensor, double, example)
+    return exact, _in_float64(example)
+
+
+def _in_float64(tree: Any) -> Any:
+    return pytree.tree_map_only(Tensor, lambda t: double(t) if t.is_floating_point() else t, tree)
 
 
 def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from partialsym.data import Split, normalise
 from partialsym.data.base import Images
 from partialsym.inference import evaluating, recalibrated, sampled, seeds
+from partialsym.precision import double
 
 BATCH = 256
 
@@ -41,7 +42,7 @@ def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tenso
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Share of rows of scores [N, classes] whose largest is at the label [N]."""
-    return float((scores.argmax(1) == labels).double().mean())
+    return float(double(scores.argmax(1) == labels).mean())
 
 
 def sampled_accuracies(

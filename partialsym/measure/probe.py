@@ -18,6 +18,7 @@ from partialsym.inference import evaluating
 from partialsym.measure.basics import Preprocessing, place
 from partialsym.measure.turning import Motion, inscribed
 from partialsym.models import Augerino
+from partialsym.precision import double
 from partialsym.signal import Elements, Signal
 
 OUTPUT = "output"
@@ -121,7 +122,7 @@ class Norms:
     def add(self, key: Any, values: Tensor) -> None:
         """Add values [batch, channels, height, width], or of any other shape, of which all count."""
         inside = inscribed(values) if values.ndim == 4 else values.new_ones(())
-        self.squares[key] += float((values * inside).double().square().sum())
+        self.squares[key] += float(double(values * inside).square().sum())
         self.counts[key] += values.numel() * float(inside.mean())
 
     def mean_square(self, key: Any) -> float:

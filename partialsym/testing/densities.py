@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from partialsym.densities import Density
+from partialsym.precision import double
 from partialsym.seeding import devices_of, seeded
 from partialsym.signal import Elements
 from partialsym.testing.laws import generator_of, member_coordinates, require, same
@@ -44,7 +45,7 @@ def _tolerance(density: Density) -> float:
 
 def _angles(density: Density, elements: Elements) -> Tensor:
     """[components, elements a component] in float64, for a group with an algebra."""
-    return density.group.coordinates(elements.matrices.detach().double())[0].reshape(len(density.components), -1)
+    return density.group.coordinates(double(elements.matrices.detach()))[0].reshape(len(density.components), -1)
 
 
 def _check_elements(density: Density, elements: Elements) -> None:

@@ -44,7 +44,7 @@ def transform(f: Field, g: Tensor) -> Field:
     """
     if isinstance(f, Signal):
         return Signal(transform(f.values, g), _transport(f.elements, g))
-    distance, index = (grid_symmetries() - g.detach().double().cpu()).abs().amax((1, 2)).min(0)
+    distance, index = (grid_symmetries() - g.detach().cpu().double()).abs().amax((1, 2)).min(0)
     if distance > 1e-9:
         raise ValueError(f"g is {g.tolist()}: must be a symmetry of the pixel grid, one of grid_symmetries().")
     mirroring, quarters = divmod(int(index), 4)
@@ -101,7 +101,7 @@ def assert_equivariant(
 
 
 def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
-    if torch.equal(g.double(), torch.eye(2, dtype=torch.float64)):
+    if torch.equal(g.cpu().double(), torch.eye(2, dtype=torch.float64)):
         return
     a, b = (f.values if isinstance(f, Signal) else f for f in (x, moved))
     if a.shape == b.shape and torch.equal(a, b):
@@ -112,7 +112,7 @@ def _transport(elements: Elements, g: Tensor) -> Elements:
     """{g·h_i}; on T(2), which g acts on through positions alone, e."""
     if elements.group.name == "T2":
         return elements
-    if not elements.group.contains(g.double()):
+    if not elements.group.contains(g.cpu().double()):
         raise ValueError(f"g is {g.tolist()}: must be in the signal's group {elements.group}.")
     return elements.transport(g)
 
