@@ -184,8 +184,9 @@ def _fit(
     validation = batched(data.validation, preprocess, device)
     batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
     with warnings.catch_warnings():
-        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not.
-        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec"
+        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not; and
+        # torch's on a schedule that goes on where 16-mixed leaves out the first step.
+        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec|lr_scheduler.step"
         warnings.filterwarnings("ignore", message=f".*({advice}).*")
         try:
             with preemption.deferred(), nullcontext() if settings.tf32 else full_float32():

@@ -32,17 +32,17 @@ class NoFloat64(TorchDispatchMode):
 def unread(monkeypatch):
     """Nothing on `meta` can be read: the norms are made up. It has no autocast."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     monkeypatch.setattr(Norms, "add", lambda self, key, values: turning.inscribed(values) if values.ndim == 4 else None)
     monkeypatch.setattr(Norms, "ratio", lambda self, key, reference: 0.0)
     monkeypatch.setattr(Norms, "mean_square", lambda self, key: 0.0)
 
 
-@pytest.mark.parametrize("name", ["SE2", "E2", "D4"])
-@pytest.mark.parametrize("cls", [GResNet, GCNN13])
+@pytest.mark.parametrize(("cls", "name"), [(GResNet, "E2"), (GCNN13, "C4")])
 def test_measures_make_no_float64_where_the_model_is(cls, name, unread):
     net, images = network(cls, name).to("meta"), torch.rand(1, 1, 16, 19)
     with NoFloat64():
-        assert equivariance_errors(net, images, PREPROCESS, [30, 90], mirrored=True)
+        assert equivariance_errors(net, images, PREPROCESS, [30], mirrored=True)
         assert lie_derivative(net, images, PREPROCESS)
         with pytest.raises(TypeError, match="made a float64 tensor on the device"):
             torch.zeros(1, device="meta").double()

@@ -45,7 +45,7 @@ def cost(options: Namespace) -> None:
     used = precision(config.training.precision)
     labels = data.train.labels[:size].to(device)
     with nullcontext() if config.training.tf32 else full_float32():
-        ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
+        ours, twin = costs(model.to(device), images, labels, bf16=used != "32", pairs=options.pairs)
     for line in beside(ours, twin):
         say(line)
     steps = len(data.trained_on) // len(images)
