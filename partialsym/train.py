@@ -20,7 +20,7 @@ from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, augmentation, batched, load
 from partialsym.data.folder import folder
 from partialsym.data.hf import hf
-from partialsym.determinism import algorithms
+from partialsym.determinism import algorithms, prepare
 from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, evaluation
 from partialsym.fitting import Fit, random_state
@@ -80,6 +80,7 @@ def train(
         Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
             `Preempted`, and the checkpoint is of the step it came in.
     """
+    prepare(config.training.deterministic)
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     preemption, guard = Preemption(run.folder), Guard(config.training.diverged == "skip")
