@@ -33,7 +33,8 @@ def unread(monkeypatch):
     """Nothing on `meta` can be read: the norms are made up. It has no autocast."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
-    monkeypatch.setattr(Norms, "add", lambda self, key, values: turning.inscribed(values) if values.ndim == 4 else None)
+    for name in ("add", "add_part"):
+        monkeypatch.setattr(Norms, name, lambda self, key, part, *rest: part.ndim == 4 and turning.inscribed(part))
     monkeypatch.setattr(Norms, "ratio", lambda self, key, reference: 0.0)
     monkeypatch.setattr(Norms, "mean_square", lambda self, key: 0.0)
 

@@ -118,12 +118,25 @@ class Norms:
     def __init__(self) -> None:
         self.squares: dict[Any, float] = defaultdict(float)
         self.counts: dict[Any, float] = defaultdict(float)
+        self.products: dict[Any, float] = defaultdict(float)
 
     def add(self, key: Any, values: Tensor) -> None:
         """Add values [batch, channels, height, width], or of any other shape, of which all count."""
         inside = inscribed(values) if values.ndim == 4 else values.new_ones(())
         self.squares[key] += float(double(values * inside).square().sum())
         self.counts[key] += values.numel() * float(inside.mean())
+
+    def add_part(self, key: Any, part: Tensor, total: Tensor) -> None:
+        """Add one of the terms of a sum, and how far it goes in the direction of the sum."""
+        self.add(key, part)
+        inside = inscribed(part) if part.ndim == 4 else part.new_ones(())
+        self.products[key] += float((double(part * inside) * double(total)).sum())
+
+    def share(self, key: Any, total: Any) -> float | None:
+        """Σ ⟨part, total⟩ / Σ total²; None where nothing was added, or the total is 0."""
+        if key not in self.products or not self.squares[total]:
+            return None
+        return self.products[key] / self.squares[total]
 
     def mean_square(self, key: Any) -> float:
         """The mean of the squares added."""
