@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from partialsym.conv import GroupConv
 from partialsym.fitting import Fit, random_state, set_random_state
 from partialsym.parallel import SharedSums
+from partialsym.seeding import forked
 from partialsym.signal import Signal
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
@@ -21,6 +22,9 @@ class Diverged(ValueError):
 
 class Guard(Callback):
     """Looks at the loss and the gradient of every step, and at the kernels at the end of an epoch, before it is saved.
+
+    In 16-mixed a gradient that is too large for float16 at the loss's scale is no divergence: the scaler leaves the
+    step out and halves the scale.
 
     Args:
         skip: leave out a step that is not finite, as if its batch had not been, rather than raise. Schedules go on.
@@ -52,6 +56,8 @@ class Guard(Callback):
         finite = bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all())
         if trainer.strategy.reduce_boolean_decision(finite):  # in all processes
             return
+        if trainer.strategy.reduce_boolean_decision(self._rescaled(trainer)):
+            return
         if not self.skip:
             raise Diverged(
                 f"training diverged {_where(trainer)}: {self._what(trainer, pl_module, gradients)}. "
@@ -61,6 +67,11 @@ class Guard(Callback):
         optimizer.zero_grad()  # to None: Adam passes over such parameters, moments and all
         for buffer, before in zip(pl_module.buffers(), self.buffers, strict=True):
             buffer.copy_(before)
+
+    def _rescaled(self, trainer: Trainer) -> bool:
+        """Whether it is for the scaler of 16-mixed to act; at a scale below 1 there is nothing to gain by it."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        return scaler is not None and bool(self.loss.isfinite()) and scaler.get_scale() >= 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Fit)
@@ -76,7 +87,7 @@ class Guard(Callback):
             astray = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
             found = f"the gradient, beginning with {astray[-1]}" if astray else "that of another process"
             return f"the loss is finite, but not {found}"
-        with trainer.precision_plugin.train_step_context(), torch.random.fork_rng():
+        with trainer.precision_plugin.train_step_context(), forked([fit.device]):
             set_random_state(self.state)  # the same elements once more
             SharedSums().revert(fit.model)  # not all processes come here
             with fit.drawing():

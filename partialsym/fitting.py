@@ -21,6 +21,8 @@ from partialsym.config import TrainingConfig
 from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
+from partialsym.precision import full_precision
+from partialsym.seeding import seeded
 
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
@@ -129,17 +131,15 @@ class Fit(lightning.LightningModule):
             yield
             return
         seed = int(torch.randint(2**31, ()))  # all draw the same, so that the generator goes on alike
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed + self.trainer.global_rank)
+        with seeded(seed + self.trainer.global_rank, [self.device]):
             yield
 
     def on_validation_epoch_start(self) -> None:
-        with torch.autocast(self.device.type, enabled=False):
-            recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
+        recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.model):
             scores = self.model(images)
         self.validation_loss.update(F.cross_entropy(scores, labels), len(labels))
         self.validation_accuracy.update(scores, labels)

@@ -8,27 +8,23 @@ from torch import Tensor, nn
 
 from partialsym.densities import Density, set_proportional
 from partialsym.norm import BatchNorm
+from partialsym.precision import full_precision
+from partialsym.seeding import devices_of, seeded
 
 
 @contextmanager
 def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
-    """Eval mode for every module but those of some types, which are put into train mode; then all as they were."""
+    """Eval mode for every module but those of some types, which are put into train mode, in the model's own dtype (see
+    `full_precision`); then all as it was."""
     modes = {module: module.training for module in model.modules()}
     for module in modes:
         module.training = isinstance(module, except_)
     try:
-        yield
+        with full_precision(model):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """What is drawn within comes from that seed; torch's global generators are left as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 @torch.no_grad()
@@ -59,7 +55,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
             for batch in batches:
                 if not len(batch):
                     continue
-                with nullcontext() if seed is None else _seeded(seed):
+                with nullcontext() if seed is None else seeded(seed, devices_of(model, batch)):
                     model(batch)
                 images += len(batch)
                 share = len(batch) / images
@@ -141,7 +137,7 @@ def sampled(
 ) -> list[Tensor]:
     """The outputs of `draws` passes under drawn elements: see `monte_carlo`."""
     if batches is None:
-        with evaluating(model, except_=Density), _seeded(seed):
+        with evaluating(model, except_=Density), seeded(seed, devices_of(model, x)):
             return [model(x) for _ in range(draws)]
     outputs = []
     for one in seeds(seed, draws):

@@ -20,7 +20,7 @@ from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, augmentation, batched, load
 from partialsym.data.folder import folder
 from partialsym.data.hf import hf
-from partialsym.determinism import algorithms
+from partialsym.determinism import algorithms, prepare
 from partialsym.divergence import Guard
 from partialsym.evaluation import DRAWS, calibration, choose, evaluation
 from partialsym.fitting import Fit, random_state
@@ -32,6 +32,7 @@ from partialsym.locking import locked
 from partialsym.measure import Preprocessing
 from partialsym.models import NETWORKS, Augerino, exact_symmetries, symmetries_of
 from partialsym.parallel import lost
+from partialsym.precision import full_float32
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
@@ -81,6 +82,7 @@ def train(
         Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
             `Preempted`, and the checkpoint is of the step it came in.
     """
+    prepare(config.training.deterministic)
     run = run_folder(config, out)
     build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
     preemption, guard = Preemption(run.folder), Guard(config.training.diverged == "skip")
@@ -204,11 +206,12 @@ def _fit(
     validation = batched(data.validation, preprocess, device)
     batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
     with warnings.catch_warnings():
-        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not.
-        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec"
+        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not; and
+        # torch's on a schedule that goes on where 16-mixed leaves out the first step.
+        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec|lr_scheduler.step"
         warnings.filterwarnings("ignore", message=f".*({advice}).*")
         try:
-            with preemption.deferred():
+            with preemption.deferred(), nullcontext() if settings.tf32 else full_float32():
                 last = run.checkpoint if run.checkpoint.exists() else None
                 trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal

@@ -42,7 +42,7 @@ def trainer(
         preemption: what stops it.
         callbacks: called before the checkpoints are written.
     Raises:
-        ConfigError: the devices asked for are not there.
+        ConfigError: the devices asked for are not there, or have no such precision.
     """
     for name in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
@@ -81,7 +81,13 @@ def _processes(count: int, preemption: Preemption) -> dict[str, Any]:
 
 
 def precision(setting: str) -> str:
-    """`auto` resolved: bf16-mixed where the processor has it in hardware."""
+    """`auto` resolved: bf16-mixed where the processor has it in hardware.
+
+    Raises:
+        ConfigError: 16-mixed without a GPU, where Lightning would take bf16-mixed for it.
+    """
+    if setting == "16-mixed" and not torch.cuda.is_available():
+        raise ConfigError("training.precision is '16-mixed': must be bf16-mixed, 32 or auto where there is no GPU.")
     if setting != "auto":
         return setting
     if torch.cuda.is_available():

@@ -8,7 +8,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.exc import TritonMissing
 
-from partialsym import GCNN13, GResNet
+from partialsym import GCNN13, Augerino, GResNet
 from partialsym.compiling import PAYS, Compiled, compiled
 from partialsym.config import TrainingConfig
 from partialsym.densities import set_temperature
@@ -139,3 +139,20 @@ def test_what_auto_does():
     assert compiled(step, "auto", PAYS - 1) is step
     assert isinstance(compiled(step, "auto", PAYS), Compiled)
     assert isinstance(compiled(step, "always", 1), Compiled)
+
+
+@pytest.mark.parametrize("name", ["SE2", "E2"])
+def test_an_augerino_in_eval_mode_is_one_graph_for_any_weights(name):
+    """In which copies of weight 0 count for nothing."""
+    torch.set_default_dtype(torch.float64)
+    model, x = Augerino(GResNet("T2", width=2, hidden=4, kernel_size=3), name).eval(), batch(2)[0]
+    counter = CompileCounterWithBackend("eager")
+    fast, answers = torch.compile(model, fullgraph=True, backend=counter), []
+    for logit in (1, -1):
+        with torch.no_grad():
+            for key, parameter in model.density.named_parameters():
+                parameter.fill_(logit if key.endswith("logits") else 0.6)
+            answers.append(model(x))
+            torch.testing.assert_close(fast(x), answers[-1], rtol=1e-12, atol=1e-12)
+    assert counter.frame_count == 1
+    assert torch.equal(*answers) == (name == "SE2")

@@ -12,8 +12,9 @@ import pytest
 import torch
 from training import TINY, run, weights
 
-from partialsym.config import Experiment
-from partialsym.determinism import algorithms
+from partialsym import train
+from partialsym.config import ConfigError, Experiment
+from partialsym.determinism import WORKSPACE, algorithms
 from partialsym.train import Alteration
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -98,6 +99,40 @@ def test_what_was_set_before_is_set_afterwards(warn_only):
         assert torch.is_deterministic_algorithms_warn_only_enabled() == warn_only
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+class Reached(Exception):
+    """Training would use the GPU from here on."""
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """(used, deterministic) → cuBLAS's variable when training reaches a GPU, which this process had used or not."""
+    monkeypatch.setenv(WORKSPACE, "")  # so that it is as before afterwards
+    monkeypatch.delenv(WORKSPACE)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def reach(used, deterministic=True):
+        def trainer_of(*args):
+            raise Reached(os.environ.get(WORKSPACE))
+
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
+        monkeypatch.setattr(train, "trainer_of", trainer_of)
+        with pytest.raises(Reached) as found:
+            run(tmp_path, experiment("32", deterministic=deterministic))
+        return found.value.args[0]
+
+    return reach
+
+
+def test_what_cublas_needs_is_set_before_a_gpu_is_used_or_training_is_refused(gpu, monkeypatch):
+    with pytest.raises(ConfigError, match=f"has used a GPU without {WORKSPACE}=:4096:8, which is read at the first"):
+        gpu(used=True)
+    assert gpu(used=True, deterministic=False) is None
+    assert gpu(used=False) == ":4096:8"
+    assert gpu(used=True) == ":4096:8"  # as the run before it set it
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    assert gpu(used=True) == gpu(used=False) == ":16:8"
 
 
 def test_a_config_from_before_the_key_still_reads():

@@ -12,7 +12,20 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"bounded", "checks", "config", "determinism", "files", "groups", "locking", "stopping", "transforms", "warp"},
+    {
+        "bounded",
+        "checks",
+        "config",
+        "determinism",
+        "files",
+        "groups",
+        "locking",
+        "precision",
+        "seeding",
+        "stopping",
+        "transforms",
+        "warp",
+    },
     {"signal"},
     {"densities", "kernels", "ops"},
     {"conv", "norm", "pool"},

@@ -161,6 +161,14 @@ def test_precision():
     assert precision("auto") in ("32", "bf16-mixed")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_float16_is_refused_where_there_is_no_gpu(tmp_path):
+    config = replace(TINY, training=replace(TINY.training, precision="16-mixed"))
+    with pytest.raises(ConfigError, match=r"training\.precision is '16-mixed': must be bf16-mixed, 32 or auto"):
+        run(tmp_path, config)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("kind", "peak"), [("constant", 0), ("cosine", 2), ("one-cycle", 6)])
 def test_schedules(kind, peak):
     config = TrainingConfig(epochs=10, schedule=kind, warmup_epochs=0.0 if kind == "one-cycle" else 1.0)

@@ -6,6 +6,7 @@ from partialsym.asking.methods import Shape
 from partialsym.asking.planning import BATCH, Seconds
 from partialsym.config import ModelConfig
 from partialsym.cost import Step, interleaved
+from partialsym.inference import evaluating
 from partialsym.train import build_model
 from partialsym.trainer import precision
 
@@ -21,10 +22,9 @@ def measure(model: ModelConfig, shape: Shape, batch: int = BATCH) -> Seconds:
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     step = Step(network.train(), images, labels, bf16=precision("auto") == "bf16-mixed")
     of_step = max(one for (one,) in interleaved(step, pairs=STEPS))
-    network.eval()
 
     def evaluate() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(network):
             network(images)
 
     of_batch = max(one for (one,) in interleaved(evaluate, pairs=1))

@@ -1,5 +1,6 @@
 """Commands that train, or say what training would cost."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from partialsym.commands.saying import experiment, progress, say, say_chosen, sa
 from partialsym.config import ConfigError
 from partialsym.cost import beside, costs
 from partialsym.measure import Preprocessing
+from partialsym.precision import full_float32
 from partialsym.run import Run
 from partialsym.train import build_model, check_size, load_data, train
 from partialsym.trainer import precision
@@ -43,7 +45,8 @@ def cost(options: Namespace) -> None:
     images = Preprocessing(data.mean, data.std)(data.train.images[:size].to(device))
     used = precision(config.training.precision)
     labels = data.train.labels[:size].to(device)
-    ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
+    with nullcontext() if config.training.tf32 else full_float32():
+        ours, twin = costs(model.to(device), images, labels, bf16=used != "32", pairs=options.pairs)
     for line in beside(ours, twin):
         say(line)
     steps = len(data.trained_on) // len(images)

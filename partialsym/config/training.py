@@ -24,7 +24,10 @@ class TrainingConfig:
         width: weight of minus the sum of all theta, a reward for wide densities (Benton et al. 2020, for Augerino).
         haar: weight of the sum of the divergences KL(p ‖ Haar) of the learned densities, a prior for symmetry.
         temperature: of the relaxed Bernoulli, first and last, linear in between.
-        precision: auto takes bf16-mixed where the processor has it in hardware, else 32. Evaluation is in float32.
+        precision: auto takes bf16-mixed where the processor has it in hardware, else 32. 16-mixed is float16 with a
+            scaled loss, for GPUs without bf16. Evaluation is in float32.
+        tf32: leave it to torch's settings whether a training step in float32 is computed in TF32, as convolutions on a
+            GPU are unless those say no; false computes all of it in full float32, as evaluation always is.
         compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more; one
             process alone can.
         recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
@@ -48,7 +51,8 @@ class TrainingConfig:
     width: float = 0.0
     haar: float = 0.0
     temperature: tuple[float, float] = (0.5, 0.1)
-    precision: Literal["auto", "bf16-mixed", "32"] = "auto"
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32"] = "auto"
+    tf32: bool = True
     compile: Literal["auto", "always", "never"] = "auto"
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"

@@ -2,14 +2,16 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
-from partialsym.freezing.calls import alone, record, same, tensors
+from partialsym.freezing.calls import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.freezing.plain import FrozenConv, FrozenElements
 from partialsym.models import Augerino, named_densities
+from partialsym.precision import double, full_precision
 from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "freeze", "kept"]
@@ -18,7 +20,7 @@ SIZES = (32, 64, 128, 256)  # of the example image, where none is given
 
 
 @torch.no_grad()
-def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Module:
+def freeze(model: nn.Module, example: Input | None = None) -> nn.Module:
     """A copy of `model` in eval mode that gives the same, every GroupConv in it a plain convolution.
 
     Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are gone. A BatchNorm
@@ -42,29 +44,57 @@ def freeze(model: nn.Module, example: Tensor | Signal | None = None) -> nn.Modul
     )
     """
     model = _copied(model).eval().requires_grad_(False)
-    names = {conv: name or "the model" for name, conv in model.named_modules() if isinstance(conv, GroupConv)}
-    if not names:
+    if not any(isinstance(module, GroupConv) for module in model.modules()):
         raise ValueError("the model holds no GroupConv: there is nothing to freeze.")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to freeze.")
-    example = _example(model) if example is None else example
-    expected, calls = record(model, example, names)
-    _, again = record(model, _blank(example), names)
-    for conv, name in names.items():
-        if conv not in calls.elements or conv not in again.elements:
-            raise ValueError(f"{name} is not called in every pass: take it out of the model before freezing.")
-        if not all(map(same, calls.elements[conv], again.elements[conv])):
-            raise ValueError(f"the elements of {name} differ from pass to pass in eval mode: it cannot be frozen.")
+    with full_precision(model):
+        example = _example(model) if example is None else example
+        elements = _elements(model, example)
+        return _plain(model, elements, _checked_pairs(model, example))
+
+
+def _elements(model: nn.Module, example: Input) -> Taken:
+    """Of every GroupConv what it takes and gives, which must not change."""
+    (_, calls), (_, again) = record(model, example), record(model, _blank(example))
+    for name in (name for name, module in model.named_modules() if isinstance(module, GroupConv)):
+        if name not in calls.elements or name not in again.elements:
+            raise ValueError(f"{shown(name)} is not called in every pass: take it out of the model before freezing.")
+        if not all(map(same, calls.elements[name], again.elements[name])):
+            raise ValueError(
+                f"the elements of {shown(name)} differ from pass to pass in eval mode: it cannot be frozen."
+            )
+    return calls.elements
+
+
+def _checked_pairs(model: nn.Module, example: Input) -> Pairs:
+    """Which BatchNorms fold into which layers; raises ValueError where the model frozen does not give the same.
+
+    In float64, where a difference is no rounding, of the weights or of convolutions in fewer bits than float32. A model
+    that does not run in float64, for a constant of its own in float32 say, is compared in its own dtype.
+    """
+    try:
+        exact, given = in_float64(model, example)
+        expected, calls = record(exact, given)
+    except (RuntimeError, TypeError, ValueError):
+        exact, given = copy.deepcopy(model), example
+        expected, calls = record(exact, given)
     pairs = calls.pairs()
-    if not alone(model, pairs, example, expected):
-        pairs = {conv: norm for conv, norm in pairs.items() if alone(model, {conv: norm}, example, expected)}
-    new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in pairs.values()}
-    new |= {conv: FrozenConv(conv, *calls.elements[conv], pairs.get(conv)) for conv in names}
+    if not alone(exact, pairs, given, expected):
+        pairs = {conv: norm for conv, norm in pairs.items() if alone(exact, {conv: norm}, given, expected)}
+    _check_same(expected, _plain(exact, calls.elements, pairs)(given))
+    return pairs
+
+
+def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
+    """`model` itself, with every GroupConv replaced."""
+    layers: dict[str, Any] = dict(model.named_modules())
+    norms = {conv: layers[norm] for conv, norm in pairs.items()}
+    new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in norms.values()}
+    new |= {layers[name]: FrozenConv(layers[name], *both, norms.get(name)) for name, both in elements.items()}
     wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
     new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
-    frozen = _replaced(model, new).eval()
-    _check_same(expected, frozen(example))
-    return frozen
+    return _replaced(model, new).eval()
 
 
 def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -111,18 +141,19 @@ def _example(model: nn.Module) -> Tensor:
     raise ValueError(f"no example image was found, give one: freeze(model, images). The last was refused: {reason}")
 
 
-def _blank(example: Tensor | Signal) -> Tensor | Signal:
+def _blank(example: Input) -> Input:
     if isinstance(example, Signal):
         return replace(example, values=torch.zeros_like(example.values))
     return torch.zeros_like(example)
 
 
 def _check_same(expected: object, found: object) -> None:
-    """Raise ValueError where the outputs differ by far more than rounding."""
+    """Raise ValueError where the outputs differ by far more than rounding; in float64 by that of a module that computes
+    in float32."""
     for a, b in zip(tensors(expected), tensors(found), strict=True):
-        difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+        difference = float((double(a) - double(b)).abs().max()) if a.shape == b.shape else float("inf")
         size = max(float(a.abs().max()), 1e-2)
-        rounding = size * max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps) ** 0.5
+        rounding = size * (1e-6 if a.dtype == torch.float64 else torch.finfo(a.dtype).eps ** 0.5)
         if not difference <= rounding:
             raise ValueError(
                 f"frozen, the model's output differs by {difference:.2g} on the example: one of its layers reads more "

@@ -79,14 +79,21 @@ class Fourier(MultiplicativeFilterNetwork):
 
 
 class Gabor(MultiplicativeFilterNetwork):
-    """Multiplicative filter network of isotropic Gabor filters."""
+    """Multiplicative filter network of isotropic Gabor filters.
+
+    At the default scale its spectrum reaches beyond what 3 to 7 taps across sample, so that a layer changes under turns
+    off the quarter turns at any size of the images: `scale` 1.0 starts within it. See docs/diagnosis.md.
+    """
 
     def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
         return GaborFilter(dim, hidden, scale, alpha=6.0 / (depth + 1), anisotropic=False)
 
 
 class MAGNet(MultiplicativeFilterNetwork):
-    """Multiplicative anisotropic Gabor network (Romero et al. 2022, FlexConv): a width for every coordinate."""
+    """Multiplicative anisotropic Gabor network (Romero et al. 2022, FlexConv): a width for every coordinate.
+
+    Few taps do not sample it at the default scale: see `Gabor`.
+    """
 
     def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
         return GaborFilter(dim, hidden, scale, alpha=6.0 / (depth + 1), anisotropic=True)

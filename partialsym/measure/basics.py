@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from partialsym.data import Split, normalise
 from partialsym.data.base import Images
 from partialsym.inference import evaluating, recalibrated, sampled, seeds
+from partialsym.precision import double
 
 BATCH = 256
 
@@ -35,13 +36,13 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tensor:
     """Deterministic logits [N, classes] of images [N, C, H, W], uint8 or in [0, 1]."""
     device, _ = place(model)
-    with evaluating(model), torch.autocast(device.type, enabled=False):
+    with evaluating(model):
         return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Share of rows of scores [N, classes] whose largest is at the label [N]."""
-    return float((scores.argmax(1) == labels).double().mean())
+    return float(double(scores.argmax(1) == labels).mean())
 
 
 def sampled_accuracies(

@@ -11,7 +11,7 @@ from partialsym.measure.probe import OUTPUT, Maps, Norms, Probe, batches, prepar
 from partialsym.measure.turning import Motion, control_error
 
 TURNS = tuple(range(0, 181, 15))
-PARTS = ("total", "interpolation", "elements", "partiality", "monte_carlo")
+TOTAL, PARTS = "total", ("interpolation", "elements", "partiality", "monte_carlo")
 STILL = Motion(0.0)
 
 
@@ -34,8 +34,11 @@ def equivariance_errors(
                  total           =         interpolation         +           elements
 
     `interpolation` is bilinear turning, the square frame, and kernels read at turned taps; on multiples of 90° of
-    square images it is 0. Elsewhere both parts can be larger than `total`
-    and cancel, where kernels vary from tap to tap: gE reads them where the network never did. `elements` is what it
+    square images it is 0. Elsewhere both parts can be larger than `total` and cancel, where kernels vary from tap to
+    tap: gE reads them where the network never did. What adds up is the share of each in the direction of the whole,
+    ⟨part, total⟩ / ‖total‖²: `interpolation_share` + `elements_share` = 1, and `partiality_share` +
+    `monte_carlo_share` = `elements_share`; one is negative where its part makes up for others. They mean nothing where
+    `total` is rounding. `elements` is what it
     matters that a layer has E and not gE: because g moves elements out of what the layer keeps (partiality, what it
     has learned; a plain network keeps e alone), and because E is finite (Monte Carlo). With `refine` = k > 1 it is
     split further: E′ has k times as many rotations in every layer, `partiality` is the norm of
@@ -56,7 +59,8 @@ def equivariance_errors(
         refine: k ≥ 1. The cost is 2 passes an angle for k = 1, and 2·(1 + k²) above.
     Returns:
         For every g, for every layer in the order of the calls and then for "output", a row {"layer", "angle",
-        "mirrored", "total", "interpolation", "elements", "partiality", "monte_carlo", "control"}. `control` is what
+        "mirrored", "total", "interpolation", "elements", "partiality", "monte_carlo", the four shares and "control"}.
+        `control` is what
         turning a band-limited image there and back loses at the layer's size (at the images', where there are no
         maps). None where it is unknown: the causes in a model without GroupConv or with convolutions of torch, and
         those of an Augerino's output (its layers are those of the network inside, on the images as they come);
@@ -86,11 +90,14 @@ def equivariance_errors(
                 own, carried = probe.returned(moved, motion, elements)
                 fine = probe.returned(moved, motion, denser, refine) if refine > 1 else ({}, {})
                 for layer, before in base.items():
+                    total = own[layer] - before
+                    norms.add((layer, motion, TOTAL), total)
                     for part, error in _parts(layer, before, own, carried, *fine):
-                        norms.add((layer, motion, part), error)
+                        norms.add_part((layer, motion, part), error, total)
     return [
         {"layer": layer, "angle": g.degrees, "mirrored": g.mirrored}
-        | {part: norms.ratio((layer, g, part), layer) for part in PARTS}
+        | {part: norms.ratio((layer, g, part), layer) for part in (TOTAL, *PARTS)}
+        | {f"{part}_share": norms.share((layer, g, part), (layer, g, TOTAL)) for part in PARTS}
         | {"control": control_error(*sizes[layer], g)}
         for g in motions
         for layer in sorted(sizes, key=OUTPUT.__eq__)
@@ -100,7 +107,6 @@ def equivariance_errors(
 def _parts(
     layer: str, before: Tensor, own: Maps, carried: Maps, denser: Maps, denser_carried: Maps
 ) -> Iterator[tuple[str, Tensor]]:
-    yield "total", own[layer] - before
     if layer not in carried:
         return
     elements = own[layer] - carried[layer]

@@ -36,7 +36,8 @@ def lie_derivative(
             shows in float32.
     Returns:
         For every layer in the order of the calls and then for "output" {"layer", "total", "interpolation",
-        "elements", "mean_square"}; None where a cause is unknown.
+        "elements", "interpolation_share", "elements_share", "mean_square"}; None where a cause is unknown. The shares,
+        in the direction of the whole, add up to 1; the parts themselves can be larger than the total and cancel.
     Raises:
         ValueError: no images, or step out of range.
     """
@@ -57,11 +58,12 @@ def lie_derivative(
                 norms.add((layer, "total"), total)
                 if layer in carried:
                     grid = (carried[layer] - carried_back[layer]) / span
-                    norms.add((layer, "interpolation"), grid)
-                    norms.add((layer, "elements"), total - grid)
+                    norms.add_part((layer, "interpolation"), grid, total)
+                    norms.add_part((layer, "elements"), total - grid, total)
     return [
         {"layer": layer}
         | {part: norms.ratio((layer, part), layer) for part in ("total", "interpolation", "elements")}
+        | {f"{part}_share": norms.share((layer, part), (layer, "total")) for part in ("interpolation", "elements")}
         | {"mean_square": norms.mean_square((layer, "total"))}
         for layer in sorted(base, key=OUTPUT.__eq__)
     ]

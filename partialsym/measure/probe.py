@@ -18,6 +18,7 @@ from partialsym.inference import evaluating
 from partialsym.measure.basics import Preprocessing, place
 from partialsym.measure.turning import Motion, inscribed
 from partialsym.models import Augerino
+from partialsym.precision import double
 from partialsym.signal import Elements, Signal
 
 OUTPUT = "output"
@@ -107,7 +108,7 @@ def prepared(x: Tensor, motion: Motion, preprocess: Preprocessing) -> Tensor:
 def batches(model: nn.Module, images: Images) -> Iterator[Iterator[Tensor]]:
     """Images in [0, 1] in batches, where the model is and in its precision; it is in eval mode meanwhile."""
     device, dtype = place(model)
-    with torch.no_grad(), evaluating(model), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), evaluating(model):
         yield (as_float(batch).to(device, dtype) for batch in images.split(BATCH))
 
 
@@ -117,12 +118,25 @@ class Norms:
     def __init__(self) -> None:
         self.squares: dict[Any, float] = defaultdict(float)
         self.counts: dict[Any, float] = defaultdict(float)
+        self.products: dict[Any, float] = defaultdict(float)
 
     def add(self, key: Any, values: Tensor) -> None:
         """Add values [batch, channels, height, width], or of any other shape, of which all count."""
         inside = inscribed(values) if values.ndim == 4 else values.new_ones(())
-        self.squares[key] += float((values * inside).double().square().sum())
+        self.squares[key] += float(double(values * inside).square().sum())
         self.counts[key] += values.numel() * float(inside.mean())
+
+    def add_part(self, key: Any, part: Tensor, total: Tensor) -> None:
+        """Add one of the terms of a sum, and how far it goes in the direction of the sum."""
+        self.add(key, part)
+        inside = inscribed(part) if part.ndim == 4 else part.new_ones(())
+        self.products[key] += float((double(part * inside) * double(total)).sum())
+
+    def share(self, key: Any, total: Any) -> float | None:
+        """Σ ⟨part, total⟩ / Σ total²; None where nothing was added, or the total is 0."""
+        if key not in self.products or not self.squares[total]:
+            return None
+        return self.products[key] / self.squares[total]
 
     def mean_square(self, key: Any) -> float:
         """The mean of the squares added."""

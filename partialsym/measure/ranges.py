@@ -107,7 +107,7 @@ def preserved_ranges(predictions: Tensor, angles: Sequence[float]) -> Tensor:
         raise ValueError(f"angles are {list(angles)}: must be a whole circle in equal steps from 0.")
     if len(predictions) != steps:
         raise ValueError(f"{len(predictions)} rows of predictions but {steps} angles: must be one an angle.")
-    same = (predictions == predictions[0]).long()
+    same = (predictions == predictions[0]).long().cpu()  # where there is float64
     ahead = same.cumprod(0).sum(0)  # steps from 0 on, itself included
     behind = same[1:].flip(0).cumprod(0).sum(0)
     whole = ahead == steps

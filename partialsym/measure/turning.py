@@ -55,9 +55,10 @@ def rotate(images: Tensor, degrees: float, padding: Padding = "zeros") -> Tensor
 
 
 def _centres(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """x (to the right) and y (up) of the pixels' centres, from the image's, in pixels: [height, width] float64 each."""
-    x = torch.arange(width, dtype=torch.float64, device=device) - (width - 1) / 2
-    y = (height - 1) / 2 - torch.arange(height, dtype=torch.float64, device=device)
+    """x (to the right) and y (up) of the pixels' centres, from the image's, [height, width] each: in half pixels, which
+    are whole numbers and need no float64."""
+    x = 2 * torch.arange(width, device=device) - (width - 1)
+    y = (height - 1) - 2 * torch.arange(height, device=device)
     grid = torch.meshgrid(x, y, indexing="xy")
     return grid[0], grid[1]
 
@@ -66,12 +67,12 @@ def inscribed(images: Tensor) -> Tensor:
     """1 for the pixels of images [..., H, W] whose centres lie in the disc of diameter min(H, W), else 0: [H, W]."""
     height, width = images.shape[-2:]
     x, y = _centres(height, width, images.device)
-    return (x.square() + y.square() <= min(height, width) ** 2 / 4).to(images.dtype)
+    return (x.square() + y.square() <= min(height, width) ** 2).to(images.dtype)
 
 
 def control_image(height: int, width: int) -> Tensor:
     """A fixed band-limited image: eight plane waves in eight directions, of 64 to 8 pixels. [1, 1, H, W] float64."""
-    x, y = _centres(height, width)
+    x, y = (half.double() / 2 for half in _centres(height, width))
     waves = []
     for k in range(1, 9):
         frequency, direction = 2 * math.pi * HIGHEST * k / 8, k * math.pi * (3 - math.sqrt(5))

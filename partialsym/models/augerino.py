@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
@@ -19,8 +20,9 @@ class Augerino(nn.Module):
 
     h_j from a learned density on the group, the same as in the layers: θ learns through the positions that a copy is
     sampled at, a component's logit through its weight. Copies are bilinear, and what lies outside the image is its
-    border. In eval mode h_j is deterministic, and copies of weight 0 are not made. In train mode the model sees them
-    too, since their logits learn from what it answers, so its BatchNorms count them: `recalibrate` before evaluating.
+    border. In eval mode h_j is deterministic, and copies of weight 0 are not made, except in a compiled graph, which
+    has as many for any weights. In train mode the model sees them too, since their logits learn from what it answers,
+    so its BatchNorms count them: `recalibrate` before evaluating.
 
     With the cross-entropy alone θ has a reason to shrink and none to grow: add `penalty.width`.
 
@@ -83,7 +85,8 @@ class Augerino(nn.Module):
             raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
         elements = self.density.sample()
         weights = elements.weights
-        if not (weights is None or self.density.training or weights.is_meta or batched(weights)):
+        known = not (torch.compiler.is_compiling() or weights is None or weights.is_meta or batched(weights))
+        if weights is not None and known and not self.density.training:
             elements = Elements(elements.group, elements.matrices[weights > 0])  # 0 or 1
         answers = self.model(self.transformed(images, elements).flatten(0, 1)).unflatten(0, (len(elements), -1))
         mean = elements.mean_weights()

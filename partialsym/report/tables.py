@@ -11,7 +11,7 @@ from partialsym.report.turning import curves, layers, named, strongest, together
 from partialsym.results import sampled_accuracy
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # what a spreadsheet would begin to compute at
-PARTS = ("total", "interpolation", "elements", "control")
+PARTS = ("total", "interpolation", "elements", "interpolation_share", "elements_share", "control")
 Rows = Iterator[Sequence[Any]]
 
 
@@ -111,7 +111,7 @@ def _errors(judged: Judged) -> Rows:
             for layer, kinds in layers(seed.behaviour or {}).items():
                 for mirrored, rows in kinds.items():
                     for row in rows:
-                        parts = [row[part] for part in PARTS]
+                        parts = [row.get(part) for part in PARTS]  # files of earlier versions hold no shares
                         yield [method.title, seed.number, layer, int(mirrored), row["angle"], *parts]
 
 

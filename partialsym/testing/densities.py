@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from partialsym.densities import Density
+from partialsym.precision import double
+from partialsym.seeding import devices_of, seeded
 from partialsym.signal import Elements
 from partialsym.testing.laws import generator_of, member_coordinates, require, same
 
@@ -25,8 +27,7 @@ def assert_density(density: Density, *, draws: int = 2000, seed: int = 0) -> Non
     Raises:
         AssertionError: a law does not hold.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, devices_of(density)):
         with torch.no_grad():
             drawn = [density.draw() for _ in range(draws)]
         for elements in (*drawn[:8], density.deterministic()):
@@ -46,7 +47,7 @@ def _tolerance(density: Density) -> float:
 
 def _angles(density: Density, elements: Elements) -> Tensor:
     """From the centre on: [components, elements a component] in float64, for a group with an algebra."""
-    a = density.group.coordinates(elements.matrices.detach().double())[0].reshape(len(density.components), -1)
+    a = density.group.coordinates(double(elements.matrices.detach()))[0].reshape(len(density.components), -1)
     centre = density.algebra.centre()
     return a if centre is None else (a - centre.detach() * math.pi + math.pi).remainder(2 * math.pi) - math.pi
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from partialsym.conv import GroupConv
 from partialsym.groups import Dihedral, Group
+from partialsym.precision import full_float32
 from partialsym.signal import Elements, Signal
 
 Field = TypeVar("Field", Tensor, Signal)
@@ -43,7 +44,7 @@ def transform(f: Field, g: Tensor) -> Field:
     """
     if isinstance(f, Signal):
         return Signal(transform(f.values, g), _transport(f.elements, g))
-    distance, index = (grid_symmetries() - g.detach().double().cpu()).abs().amax((1, 2)).min(0)
+    distance, index = (grid_symmetries() - g.detach().cpu().double()).abs().amax((1, 2)).min(0)
     if distance > 1e-9:
         raise ValueError(f"g is {g.tolist()}: must be a symmetry of the pixel grid, one of grid_symmetries().")
     mirroring, quarters = divmod(int(index), 4)
@@ -57,7 +58,7 @@ def equivariance_error(module: nn.Module, x: Field, g: Tensor, *, transport: boo
     """
     moved = transform(x, g)
     _check_not_vacuous(x, moved, g)
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         with _recorded(module) as drawn:
             before = module(x)
         with _replayed(module, [_transport(elements, g) for elements in drawn] if transport else []):
@@ -100,7 +101,7 @@ def assert_equivariant(
 
 
 def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
-    if torch.equal(g.double(), torch.eye(2, dtype=torch.float64)):
+    if torch.equal(g.cpu().double(), torch.eye(2, dtype=torch.float64)):
         return
     a, b = (f.values if isinstance(f, Signal) else f for f in (x, moved))
     if a.shape == b.shape and torch.equal(a, b):
@@ -111,7 +112,7 @@ def _transport(elements: Elements, g: Tensor) -> Elements:
     """{g·h_i}; on T(2), which g acts on through positions alone, e."""
     if elements.group.name == "T2":
         return elements
-    if not elements.group.contains(g.double()):
+    if not elements.group.contains(g.cpu().double()):
         raise ValueError(f"g is {g.tolist()}: must be in the signal's group {elements.group}.")
     return elements.transport(g)
 
