@@ -204,20 +204,34 @@ def test_debug_shows_where_an_error_came_from():
 
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
-    args = [sys.executable, "-m", "partialsym.cli", "fit", "--config", str(config), "--out", str(tmp_path)]
-    args += ["--training.epochs", "30", "--training.schedule", "constant"]
-    process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True)
-    folder = tmp_path / "tiny" / "seed0"
-    deadline = time.monotonic() + 120
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
+    """A real process, which waits in its second epoch for the signal."""
+    args = ["fit", "--config", str(config), "--out", str(tmp_path)]
+    code = f"""
+import signal, sys
+from partialsym.cli import main
+from partialsym.fitting import Fit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background
+def wait(fit):
+    if fit.current_epoch == 1:
+        sys.stdout.write("waiting\\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+Fit.on_train_epoch_start = wait
+sys.exit(main({args!r}))
+"""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=600)  # which closes its standard input, too
+    finally:
+        process.kill()
     assert process.returncode == STOPPED, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert checkpoint.exists()
+    folder = tmp_path / "tiny" / "seed0"
+    assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "result.json").exists()
-    assert main([*args[3:], "--resume"]) == 0
-    assert json.loads((folder / "result.json").read_text())["epochs"] == 30
+    assert main([*args, "--resume"]) == 0
+    assert json.loads((folder / "result.json").read_text())["epochs"] == 2
