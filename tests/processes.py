@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
@@ -21,8 +23,18 @@ from partialsym.train import train
 def context():
     """Processes forked from one that has imported everything: each trains from its first millisecond on."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["partialsym.train", "partialsym.data.digits", "sklearn.datasets"])
+    found.set_forkserver_preload(["partialsym.asking", "partialsym.data.digits", "sklearn.datasets"])
     return found
+
+
+def pools_are(kind, monkeypatch):
+    """Let `ask` start its processes so: forked ones are there at once, spawned ones import everything anew."""
+    if kind == "forkserver":
+        contexts = SimpleNamespace(get_context=lambda spawn: context())
+        monkeypatch.setattr("partialsym.asking.running.multiprocessing", contexts)
+
+
+POOLS = ["forkserver", pytest.param("spawn", marks=pytest.mark.long)]
 
 
 def start(config, out, change=None, **options):

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from made_folder import flat
+from processes import POOLS, pools_are
 
 from partialsym import asking
 from partialsym.asking import METHODS, ask, planning
@@ -172,15 +173,17 @@ def test_other_times_are_refused(text):
         parse_time(text)
 
 
-@pytest.fixture
-def small(monkeypatch):
+@pytest.fixture(params=POOLS)
+def small(request, monkeypatch):
     """Six steps a network, of the least width."""
+    pools_are(request.param, monkeypatch)
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.asking.WIDTHS", (2,))
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("processes")
 def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, capsys):
     images = flat(tmp_path / "parts", **{"<b>good": 12, "=bad": 12})
     command = ["ask", "--data", "folder", "--data.root", str(images), "--data.size", "12", "--group", "Mirror"]
