@@ -14,7 +14,7 @@ from partialsym.train import train
 
 SMALL = Experiment(  # 6 steps an epoch; crops and elements are drawn, so that the generators matter
     "small",
-    data=DataConfig("digits-6-180", augment=("crop",)),
+    data=DataConfig("digits-6-M", augment=("crop",)),
     model=ModelConfig("E2", samples=2, width=2, hidden=2, kernel_size=3, pools=("lifting", "block1", "block2")),
     training=TrainingConfig(epochs=2, batch_size=40, density_lr=1e-2, recalibration_images=40),
 )

@@ -13,6 +13,8 @@ from partialsym.signal import Elements
 
 SAMPLES = {"T2": 1, "Mirror": 2, "SE2": 4, "E2": 8, "C4": 4, "C8": 8, "D4": 8, "D6": 12}
 
+KINDS = [("T2", False), ("Mirror", True), ("SE2", True), ("E2", False), ("E2", True), ("D4", True)]  # one of each
+
 
 def few(values, *fast):
     """Parameters, of which `make test` takes those in `fast`, and `make test-slow` the others."""

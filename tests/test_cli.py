@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 TINY = {
     "name": "tiny",
-    "data": {"name": "digits-6-180"},
+    "data": {"name": "digits-6-M"},
     "model": {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "kernel": "SIREN"},
     "training": {"epochs": 2, "batch_size": 64},
 }
@@ -97,7 +97,7 @@ def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
     from partialsym.measure import logits
     from partialsym.run import Run
 
-    images = load("digits-6-180").test.images[:3]
+    images = load("digits-6-M").test.images[:3]
     files = []
     for i, image in enumerate(images):
         file = tmp_path / f"{i}.png"

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from faults import APART, SMALL, SYNC_FOLDER, Faults
+from helpers import few
 from made_folder import flat
 from training import run, same, weights
 
@@ -61,11 +62,12 @@ def stopped(tmp_path, monkeypatch, number=signal.SIGTERM, hook="training_step", 
 @pytest.mark.parametrize(
     ("number", "hook", "step", "saved"),
     [
-        (signal.SIGTERM, "training_step", 0, 1),  # a step is finished, then all is saved
-        (signal.SIGUSR1, "training_step", 8, 9),
-        (signal.SIGTERM, "training_step", 5, 6),  # the last of the epoch
-        (signal.SIGUSR1, "validation_step", 6, 6),
-        (signal.SIGTERM, "on_save_checkpoint", 6, 6),
+        (signal.SIGUSR1, "training_step", 8, 9),  # a step is finished, then all is saved
+        (signal.SIGTERM, "validation_step", 6, 6),
+        pytest.param(signal.SIGTERM, "training_step", 0, 1, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, "training_step", 5, 6, marks=pytest.mark.long),  # the last of the epoch
+        pytest.param(signal.SIGUSR1, "validation_step", 6, 6, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, "on_save_checkpoint", 6, 6, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_saves_the_step_it_comes_in(tmp_path, monkeypatch, whole, number, hook, step, saved):
@@ -117,7 +119,11 @@ def forget_metrics(patch):
 
 @pytest.mark.parametrize(
     ("forget", "alike"),
-    [(forget_generators, None), (forget_position, None), (forget_moments, None), (forget_metrics, "weights")],
+    few(
+        [(forget_generators, None), (forget_position, None), (forget_moments, None), (forget_metrics, "weights")],
+        (forget_generators, None),
+        (forget_metrics, "weights"),
+    ),
 )
 def test_a_resume_that_forgets_something_is_noticed(tmp_path, monkeypatch, whole, halted, forget, alike):
     forget(monkeypatch)

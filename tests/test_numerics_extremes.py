@@ -17,8 +17,9 @@ from partialsym.kernels import KERNELS
 
 NETWORKS = {"ResNet": GResNet, "CNN13": GCNN13}
 SIZE = 14
+FAST = [("ResNet", "SIREN"), ("ResNet", "MAGNet"), ("CNN13", "Gabor")]
 CASES = [
-    pytest.param(kind, kernel, marks=[pytest.mark.long] * (kind == "CNN13" and kernel not in ("SIREN", "Gabor")))
+    pytest.param(kind, kernel, marks=[pytest.mark.long] * ((kind, kernel) not in FAST))
     for kind in NETWORKS
     for kernel in KERNELS
 ]

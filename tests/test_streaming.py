@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 import yaml
 from faults import APART, SMALL
+from helpers import few
 from made_folder import SPLITS, flat, png, refused, three, write
 from test_nothing_lost import send
 from training import run, same, weights
@@ -57,8 +59,10 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "workers"),
+    few(list(product(LAYOUTS, (0, 2))), *((layout, 0) for layout in LAYOUTS), ("mixed", 2)),
+)
 def test_a_folder_in_its_files_is_the_data_set_in_memory(tmp_path, layout, workers):
     make, options = LAYOUTS[layout]
     expected = folder(make(tmp_path), **options)
@@ -169,7 +173,7 @@ def assert_equal(found, expected):
     assert {**found.result(), **apart} == {**expected.result(), **apart}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", few([0, 2], 2))
 def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config, memory, workers):
     found = run(tmp_path, streamed(config, workers))
     assert_equal(found, memory)
