@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -65,3 +66,20 @@ def train_until(at, config, out):
     """Train in this process, which is killed in the step numbered `at`."""
     Faults(pytest.MonkeyPatch(), at, kill)
     train(config, out, resume=True, progress=False)
+
+
+def train_until_call(at, config, out, counted):
+    """Train in this process, which is killed in the call of a function numbered `at`; their number is written down."""
+    calls = 0
+
+    def count(frame, event, arg):
+        nonlocal calls
+        if event == "call":
+            if calls == at:
+                kill()
+            calls += 1
+
+    sys.setprofile(count)
+    train(config, out, resume=True, progress=False)
+    sys.setprofile(None)
+    counted.write_text(str(calls))

@@ -18,6 +18,7 @@ KINDS = [("T2", False), ("Mirror", True), ("SE2", True), ("E2", False), ("E2", T
 
 def few(values, *fast):
     """Parameters, of which `make test` takes those in `fast`, and `make test-slow` the others."""
+    values = list(values)
     parameters = [value if isinstance(value, tuple) else (value,) for value in values]
     return [
         pytest.param(*parameter, marks=() if value in fast else pytest.mark.long)

@@ -3,8 +3,10 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -12,7 +14,9 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+from waiting import HANG
 
+from partialsym.cli import main
 from partialsym.data import Resident
 from partialsym.densities import Density, Uniform
 from partialsym.fitting import Fit
@@ -51,10 +55,10 @@ def start(config, out, change=None, **options):
     return processes
 
 
-def ended(processes, seconds=300):
-    """Their exit codes."""
+def ended(processes):
+    """Their exit codes; None of one that hangs."""
     for process in processes:
-        process.join(seconds)
+        process.join(HANG)
     return [process.exitcode for process in processes]
 
 
@@ -63,6 +67,14 @@ def together(config, out, change=None, **options):
     processes = start(config, out, change, **options)
     assert ended(processes) == [0] * len(processes)
     return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(len(processes))]
+
+
+def limited(arguments, size, said):
+    """The command, whose files may not grow beyond so many bytes, as on a full disk; its last words are in a file."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    with open(said, "w") as sys.stderr:
+        sys.exit(main(arguments))
 
 
 def forget_statistics():

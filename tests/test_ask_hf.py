@@ -73,7 +73,7 @@ def brief(request, monkeypatch):
 
 def command(name, out):
     asked = ["ask", "--data", "hf", "--data.name", str(name), "--data.label", "kind", "--group", "Mirror"]
-    return [*asked, "--seeds", "1", "--workers", "2", "--out", str(out)]
+    return [*asked, "--seeds", "1", "--workers", "2", "--budget", "99h", "--out", str(out)]
 
 
 @pytest.mark.slow

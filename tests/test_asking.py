@@ -187,7 +187,7 @@ def small(request, monkeypatch):
 def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, capsys):
     images = flat(tmp_path / "parts", **{"<b>good": 12, "=bad": 12})
     command = ["ask", "--data", "folder", "--data.root", str(images), "--data.size", "12", "--group", "Mirror"]
-    command += ["--out", str(tmp_path / "ask"), "--workers", "2"]
+    command += ["--out", str(tmp_path / "ask"), "--workers", "2", "--budget", "99h"]
     assert main([*command, "--seeds", "1"]) == 0
     said = capsys.readouterr().out
     assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in said

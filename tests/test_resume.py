@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ FEW = replace(  # a part of the images, several times an epoch, cropped at rando
     ("like", "step"), few([(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)], (TINY, 3), (FEW, 4))
 )
 def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, like, step):
-    whole = run(tmp_path, replace(like, name="whole"))
+    whole, begun = run(tmp_path, replace(like, name="whole")), time.monotonic()
     kill_at(monkeypatch, step)
     config = replace(like, name="died")
     with pytest.raises(Killed):
@@ -57,7 +58,8 @@ def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, mo
     assert same(weights(whole), weights(resumed))
     assert whole.history() == resumed.history()
     checkpoint = torch.load(resumed.checkpoint, weights_only=True)["partialsym"]
-    assert resumed.result()["seconds"] == pytest.approx(checkpoint["seconds"], abs=1)
+    rounded = 0.05
+    assert checkpoint["seconds"] - rounded <= resumed.result()["seconds"] <= time.monotonic() - begun + rounded
     assert 0 < checkpoint["waited"] < checkpoint["waited"] + checkpoint["stepped"] < checkpoint["seconds"]
     before = (resumed.folder / "result.json").read_text()
     assert (run(tmp_path, config, resume=True).folder / "result.json").read_text() == before
