@@ -7,8 +7,8 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import contextmanager
-from types import SimpleNamespace
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -31,14 +31,24 @@ def context():
     return found
 
 
+class Here(Executor):
+    """Everything is done in this process, at once."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
 def pools_are(kind, monkeypatch):
-    """Let `ask` start its processes so: forked ones are there at once, spawned ones import everything anew."""
-    if kind == "forkserver":
-        contexts = SimpleNamespace(get_context=lambda spawn: context())
-        monkeypatch.setattr("partialsym.asking.running.multiprocessing", contexts)
+    """Let `ask` train in processes as it does, or here, where its networks are then measured at few angles."""
+    if kind == "here":
+        monkeypatch.setattr("partialsym.asking.pool", lambda workers: nullcontext(Here()))
+        monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
+        monkeypatch.setattr("partialsym.behaviour.TURNS", (0.0, 90.0, 180.0))
 
 
-POOLS = ["forkserver", pytest.param("spawn", marks=pytest.mark.long)]
+POOLS = ["here", pytest.param("processes", marks=pytest.mark.long)]
 
 
 def start(config, out, change=None, **options):

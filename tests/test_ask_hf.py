@@ -77,7 +77,6 @@ def command(name, out):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("processes")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, brief, tmp_path, monkeypatch, capsys):
     saved = save()
