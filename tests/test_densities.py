@@ -49,7 +49,7 @@ def angles(density, elements):
     return density.group.coordinates(elements.matrices)[0].reshape(len(density.components), -1)
 
 
-@pytest.mark.parametrize("h", few(every_group(), *map(group, ("T2", "Mirror", "SE2", "E2", "D4"))), ids=repr)
+@pytest.mark.parametrize("h", few(every_group(), *map(group, ("T2", "Mirror", "E2", "D4"))), ids=repr)
 @pytest.mark.parametrize("algebra", ALGEBRAS)
 def test_every_density_keeps_its_laws(h, algebra):
     for component in COMPONENTS if len(h.components) > 1 else set(COMPONENTS) - {"bernoulli"}:
@@ -57,7 +57,7 @@ def test_every_density_keeps_its_laws(h, algebra):
             assert_density(build(h, algebra=algebra, component=component, sampling=sampling), draws=500)
 
 
-@pytest.mark.parametrize("theta", few([1e-3, 0.3, 0.8, 1.0], 1e-3, 0.8))
+@pytest.mark.parametrize("theta", few([1e-3, 0.3, 0.8, 1.0], 0.8))
 @both_samplings
 def test_learned_angles_keep_their_laws(theta, sampling):
     assert_density(rotations(theta, 6, sampling, E2()), draws=500)

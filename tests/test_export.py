@@ -50,6 +50,9 @@ def plain_onnx(path):
     shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
     assert shapes == {"images": ["batch", 2, 18, 22]}
     assert [v.name for v in model.graph.output] == ["logits"]
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    assert {key: json.loads(props[key]) for key in ABOUT} == {key: list(value) for key, value in ABOUT.items()}
+    assert_names_nothing_of_this_machine(path)
     return found["Conv"], found["BatchNormalization"]
 
 
@@ -86,25 +89,30 @@ def test_a_file_holds_plain_operations_and_gives_the_same_answers_at_any_batch(
         torch.testing.assert_close(answer(path, images), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path):
-    net = network(GResNet, "SE2", in_channels=2)
+@pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".pt2"))
+def test_a_file_says_what_it_is_and_nothing_of_this_machine(suffix, tmp_path):
+    net, path = network(GResNet, "SE2", in_channels=2), tmp_path / f"model{suffix}"
     expected = {
         "partialsym": partialsym.__version__,
         "input": "float32 [batch, channels, height, width] in [0, 1]",
         **{key: list(value) for key, value in ABOUT.items()},
     }
-    export(net, tmp_path / "model.onnx", **ABOUT)
-    props = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
-    export(net, tmp_path / "model.pt2", **ABOUT)
-    files = {"partialsym.json": ""}
-    program = torch.export.load(tmp_path / "model.pt2", extra_files=files)
-    assert json.loads(files["partialsym.json"]) == expected
-    assert program.example_inputs is None
-    for path in tmp_path.iterdir():
-        data = path.read_bytes()
-        assert str(tmp_path).encode() not in data
-        assert b"gresnet.py" not in data
+    export(net, path, **ABOUT)
+    if suffix == ".onnx":
+        props = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
+    else:
+        files = {"partialsym.json": ""}
+        program = torch.export.load(path, extra_files=files)
+        assert json.loads(files["partialsym.json"]) == expected
+        assert program.example_inputs is None
+    assert_names_nothing_of_this_machine(path)
+
+
+def assert_names_nothing_of_this_machine(path):
+    data = path.read_bytes()
+    assert str(path.parent).encode() not in data
+    assert b"gresnet.py" not in data
 
 
 @pytest.mark.parametrize(
