@@ -37,7 +37,7 @@ class Interruption:
     signals: tuple[int, ...] = (signal.SIGINT,)
 
     def __init__(self) -> None:
-        self.caught = 0
+        self.caught, self.raised = 0, False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: not of Python's making
-        if self.caught and not isinstance(error, Stopped):
+        if self.raised and not isinstance(error, Stopped):
             raise self.error() from error
 
     def error(self) -> KeyboardInterrupt:
@@ -66,7 +66,7 @@ class Interruption:
         return KeyboardInterrupt()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self.caught = number
+        self.caught, self.raised = number, True
         self._before[number](number, frame)
 
 
@@ -114,6 +114,7 @@ class Preemption(Interruption):
         else:
             self.caught = number
             if not self._deferred:
+                self.raised = True
                 raise self.error()
 
 

@@ -1,28 +1,23 @@
 """Asking: what a budget pays for, and a question from images to its page."""
 
 import json
-import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 import torch
 from made_folder import flat
-from processes import POOLS, context, pools_are
+from processes import POOLS, pools_are
 
 from partialsym import asking
 from partialsym.asking import METHODS, ask, planning
 from partialsym.asking.methods import Shape, methods
 from partialsym.asking.question import Question
-from partialsym.asking.running import pool, run_one
-from partialsym.checking import examine
 from partialsym.cli import main
 from partialsym.commands.asking import parse_time
-from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig, TrainingConfig
+from partialsym.config import ConfigError, DataConfig
 from partialsym.data import Dataset, Split
-from partialsym.train import run_folder
 from partialsym.verdict.arms import FREE
 
 SHAPE = Shape((28, 28), 1, 2)
@@ -211,22 +206,6 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     assert {file: file.stat().st_mtime_ns for file in results} == before
     assert len(list((tmp_path / "ask" / "runs").glob("*/seed1/behaviour.json"))) == 3
     assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2
-
-
-@pytest.mark.xdist_group("processes")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_runs_are_trained_in_processes_as_long_as_there_is_time(tmp_path, monkeypatch):
-    """Forked ones, which need not import everything anew."""
-    forked = SimpleNamespace(get_context=lambda spawn: context())
-    monkeypatch.setattr("partialsym.asking.running.multiprocessing", forked)
-    model = ModelConfig("T2", width=2, hidden=4, kernel_size=3, pools=())
-    config = Experiment("x", model=model, training=TrainingConfig(1, batch_size=4))
-    run = run_folder(config, tmp_path)
-    with pool(2) as executor:  # of one thread each
-        late, done = (executor.submit(run_one, config, tmp_path, images_of(), end, 60.0) for end in (0.0, math.inf))
-        assert (late.result(), done.result()) == (False, True)
-    assert (run.folder / "behaviour.json").is_file()
-    assert examine(run).faults == []
 
 
 @pytest.mark.parametrize(

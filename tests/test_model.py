@@ -217,8 +217,8 @@ def test_bfloat16_autocast_agrees_layer_by_layer(name):
             assert float((out.float() - exact).norm() / exact.norm()) <= 2e-2, type(layer).__name__
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("training", few([False, True], True))
+@pytest.mark.long
+@pytest.mark.parametrize("training", [False, True])
 def test_gradcheck_of_a_whole_network(training, float64):
     """Towards every parameter, θ included, at one draw of the elements."""
     net = perturbed(resnet(width=1, hidden=2, samples=2, classes=2, pools=("lifting",))).train(training)

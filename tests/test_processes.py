@@ -26,7 +26,7 @@ from training import TINY, same, weights
 from waiting import HANG
 
 from partialsym.callbacks import Keeper
-from partialsym.config import ConfigError, Experiment, TrainerConfig, TrainingConfig
+from partialsym.config import ConfigError, DataConfig, Experiment, TrainerConfig, TrainingConfig
 from partialsym.densities import Uniform
 from partialsym.run import Run
 from partialsym.stopping import Preemption
@@ -38,7 +38,10 @@ pytestmark = [
 ]
 
 
-def on(processes, config=TINY, **training):
+PAIRS = replace(TINY, data=DataConfig("digits-6-180"))  # whose losses have one sum, however they are grouped
+
+
+def on(processes, config=PAIRS, **training):
     training = {"precision": "32", **training}
     return replace(config, training=replace(config.training, **training), trainer=TrainerConfig(processes))
 

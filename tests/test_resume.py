@@ -42,9 +42,7 @@ FEW = replace(  # a part of the images, several times an epoch, cropped at rando
 )
 
 
-@pytest.mark.parametrize(
-    ("like", "step"), few([(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)], (TINY, 3), (FEW, 4))
-)
+@pytest.mark.parametrize(("like", "step"), few([(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)], (FEW, 4)))
 def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, like, step):
     whole, begun = run(tmp_path, replace(like, name="whole")), time.monotonic()
     kill_at(monkeypatch, step)

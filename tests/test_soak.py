@@ -143,7 +143,7 @@ def leaking(function, size):
     return leak
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predictions_that_leak_are_noticed_and_others_are_not(run, tmp_path, monkeypatch):
     files = soak.pictures(tmp_path / "images")
     assert len(files) > soak.TOGETHER
