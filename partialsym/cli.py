@@ -13,24 +13,28 @@ from typing import TYPE_CHECKING, Literal
 from partialsym import __version__
 from partialsym.config import ConfigError, DataConfig, Experiment, check_keys, keys_of, read_yaml, unknown_key
 from partialsym.config.short import in_full
+from partialsym.stopping import STOPPED, Interruption
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
-
-STOPPED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error of the user's, 130 where it was stopped by Ctrl-C, or 75
     where training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`) goes on."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with Interruption():
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "stopped.", getattr(stop, "status", STOPPED))
+
+
+def _run(args: list[str]) -> int:
     debug = "--debug" in args
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
     try:
         return _dispatch([arg for arg in args if arg != "--debug"])
-    except KeyboardInterrupt as stop:
-        return _complain(str(stop) or "stopped.", getattr(stop, "status", STOPPED))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -124,9 +128,7 @@ def _fit(parser: ArgumentParser) -> None:
 
 
 def _progress(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--progress", type=bool | None, default=None, help="show a progress bar; default: on a terminal"
-    )
+    parser.add_argument("--progress", type=bool | None, default=None, help="show a progress bar; default on a terminal")
 
 
 def _ask(parser: ArgumentParser) -> None:

@@ -1,9 +1,11 @@
 """Tables, the paper's and our own: a YAML file each under experiments/, and our results beside printed figures."""
 
+import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ class Table:
             if fnmatchcase(row, pattern):
                 for part, values in own.items():
                     tree[part] = {**tree.get(part, {}), **values}
-        return Experiment.from_dict(tree)
+        return _experiment(tree)
 
     def place(self, row: str, budget: str) -> str:
         """The folder of a row's runs and results, inside that of the table."""
@@ -119,7 +121,7 @@ class Table:
     def _seed(self, file: Path, result: dict[str, Any], ours: dict[str, Any]) -> int:
         """The seed of a result; raises ValueError where its settings are not `ours`, those of the row."""
         try:
-            held = Experiment.from_dict(result["config"])
+            held = _experiment(result["config"])
         except ConfigError as error:
             raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
         ours = ours | {"seed": held.seed}
@@ -130,6 +132,16 @@ class Table:
         if f"seed{held.seed}" not in (file.stem, file.parent.name):
             raise ValueError(f"{file} is of seed {held.seed}: it must be called so.")
         return held.seed
+
+
+def _experiment(tree: dict[str, Any]) -> Experiment:
+    """The experiment of a tree with a seed. Seeds of one experiment are parsed together, which takes long."""
+    return replace(_seedless(json.dumps(tree | {"seed": 0})), seed=tree["seed"])
+
+
+@cache
+def _seedless(text: str) -> Experiment:
+    return Experiment.from_dict(json.loads(text))
 
 
 def tables() -> list[str]:

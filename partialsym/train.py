@@ -36,7 +36,7 @@ from partialsym.precision import full_float32
 from partialsym.provenance import provenance
 from partialsym.results import FORMAT
 from partialsym.run import Run
-from partialsym.stopping import GO_ON, Preemption, Stopped
+from partialsym.stopping import GO_ON, Preemption
 from partialsym.store import save_model
 from partialsym.trainer import precision
 from partialsym.trainer import trainer as trainer_of
@@ -84,9 +84,10 @@ def train(
     """
     prepare(config.training.deterministic)
     run = run_folder(config, out)
-    build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
-    preemption, guard = Preemption(run.folder), Guard(config.training.diverged == "skip")
-    trainer = trainer_of(config, run, preemption, [guard], progress)
+    with Preemption(run.folder) as preemption:
+        build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
+        guard = Guard(config.training.diverged == "skip")
+        trainer = trainer_of(config, run, preemption, [guard], progress)
     leads = trainer.is_global_zero
     if run.finished if not leads else _finished(run, config, resume, alter):
         return run
@@ -215,9 +216,7 @@ def _fit(
                 last = run.checkpoint if run.checkpoint.exists() else None
                 trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal
-            if preemption.caught:
-                raise preemption.error() from None
-            raise Stopped(f"{run.folder} is stopped; {GO_ON} after its last epoch.") from None
+            raise preemption.error() from None
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
                 what = "a process that reads images has died, for want of memory perhaps"

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from partialsym.train import train
 
 SMALL = Experiment(  # 6 steps an epoch; crops and elements are drawn, so that the generators matter
     "small",
-    data=DataConfig("digits-6-180", augment=("crop",)),
+    data=DataConfig("digits-6-M", augment=("crop",)),
     model=ModelConfig("E2", samples=2, width=2, hidden=2, kernel_size=3, pools=("lifting", "block1", "block2")),
     training=TrainingConfig(epochs=2, batch_size=40, density_lr=1e-2, recalibration_images=40),
 )
@@ -65,3 +66,20 @@ def train_until(at, config, out):
     """Train in this process, which is killed in the step numbered `at`."""
     Faults(pytest.MonkeyPatch(), at, kill)
     train(config, out, resume=True, progress=False)
+
+
+def train_until_call(at, config, out, counted):
+    """Train in this process, which is killed in the call of a function numbered `at`; their number is written down."""
+    calls = 0
+
+    def count(frame, event, arg):
+        nonlocal calls
+        if event == "call":
+            if calls == at:
+                kill()
+            calls += 1
+
+    sys.setprofile(count)
+    train(config, out, resume=True, progress=False)
+    sys.setprofile(None)
+    counted.write_text(str(calls))

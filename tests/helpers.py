@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,6 +12,18 @@ from partialsym.kernels import SIREN
 from partialsym.signal import Elements
 
 SAMPLES = {"T2": 1, "Mirror": 2, "SE2": 4, "E2": 8, "C4": 4, "C8": 8, "D4": 8, "D6": 12}
+
+KINDS = [("T2", False), ("Mirror", True), ("SE2", True), ("E2", False), ("E2", True), ("D4", True)]  # one of each
+
+
+def few(values, *fast):
+    """Parameters, of which `make test` takes those in `fast`, and `make test-slow` the others."""
+    values = list(values)
+    parameters = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*parameter, marks=() if value in fast else pytest.mark.long)
+        for value, parameter in zip(values, parameters, strict=True)
+    ]
 
 
 def density(name, kind="haar", *, theta=0.4, samples=None):

@@ -3,14 +3,20 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
-from contextlib import contextmanager
+import sys
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
 
+import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+from waiting import HANG
 
+from partialsym.cli import main
 from partialsym.data import Resident
 from partialsym.densities import Density, Uniform
 from partialsym.fitting import Fit
@@ -21,8 +27,28 @@ from partialsym.train import train
 def context():
     """Processes forked from one that has imported everything: each trains from its first millisecond on."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["partialsym.train", "partialsym.data.digits", "sklearn.datasets"])
+    found.set_forkserver_preload(["partialsym.asking", "partialsym.data.digits", "sklearn.datasets"])
     return found
+
+
+class Here(Executor):
+    """Everything is done in this process, at once."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def pools_are(kind, monkeypatch):
+    """Let `ask` train in processes as it does, or here, where its networks are then measured at few angles."""
+    if kind == "here":
+        monkeypatch.setattr("partialsym.asking.pool", lambda workers: nullcontext(Here()))
+        monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
+        monkeypatch.setattr("partialsym.behaviour.TURNS", (0.0, 90.0, 180.0))
+
+
+POOLS = ["here", pytest.param("processes", marks=pytest.mark.long)]
 
 
 def start(config, out, change=None, **options):
@@ -39,10 +65,10 @@ def start(config, out, change=None, **options):
     return processes
 
 
-def ended(processes, seconds=300):
-    """Their exit codes."""
+def ended(processes):
+    """Their exit codes; None of one that hangs."""
     for process in processes:
-        process.join(seconds)
+        process.join(HANG)
     return [process.exitcode for process in processes]
 
 
@@ -51,6 +77,14 @@ def together(config, out, change=None, **options):
     processes = start(config, out, change, **options)
     assert ended(processes) == [0] * len(processes)
     return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(len(processes))]
+
+
+def limited(arguments, size, said):
+    """The command, whose files may not grow beyond so many bytes, as on a full disk; its last words are in a file."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    with open(said, "w") as sys.stderr:
+        sys.exit(main(arguments))
 
 
 def forget_statistics():

@@ -5,6 +5,7 @@ import io
 import pytest
 from made_folder import png
 from PIL import Image
+from processes import POOLS, pools_are
 
 from partialsym.asking import METHODS, planning
 from partialsym.asking.question import Question
@@ -61,9 +62,10 @@ def test_without_a_name_it_is_said_where_one_is_given(options, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def brief(monkeypatch):
+@pytest.fixture(params=POOLS)
+def brief(request, monkeypatch):
     """Six steps a network, of the least width."""
+    pools_are(request.param, monkeypatch)
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.asking.WIDTHS", (2,))
@@ -71,7 +73,7 @@ def brief(monkeypatch):
 
 def command(name, out):
     asked = ["ask", "--data", "hf", "--data.name", str(name), "--data.label", "kind", "--group", "Mirror"]
-    return [*asked, "--seeds", "1", "--workers", "2", "--out", str(out)]
+    return [*asked, "--seeds", "1", "--workers", "2", "--budget", "99h", "--out", str(out)]
 
 
 @pytest.mark.slow

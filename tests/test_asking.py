@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from made_folder import flat
+from processes import POOLS, pools_are
 
 from partialsym import asking
 from partialsym.asking import METHODS, ask, planning
@@ -172,9 +173,10 @@ def test_other_times_are_refused(text):
         parse_time(text)
 
 
-@pytest.fixture
-def small(monkeypatch):
+@pytest.fixture(params=POOLS)
+def small(request, monkeypatch):
     """Six steps a network, of the least width."""
+    pools_are(request.param, monkeypatch)
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.asking.WIDTHS", (2,))
@@ -184,7 +186,7 @@ def small(monkeypatch):
 def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, capsys):
     images = flat(tmp_path / "parts", **{"<b>good": 12, "=bad": 12})
     command = ["ask", "--data", "folder", "--data.root", str(images), "--data.size", "12", "--group", "Mirror"]
-    command += ["--out", str(tmp_path / "ask"), "--workers", "2"]
+    command += ["--out", str(tmp_path / "ask"), "--workers", "2", "--budget", "99h"]
     assert main([*command, "--seeds", "1"]) == 0
     said = capsys.readouterr().out
     assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in said

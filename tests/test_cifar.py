@@ -120,7 +120,7 @@ def test_bad_arguments_and_a_missing_extra(tmp_path, made, monkeypatch):
         load("CIFAR-10", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_real_one(name):
     beside = Path(__file__).parents[2] / "shared" / "data"

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 import torch
+from networks import Own
+from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.exc import TritonMissing
@@ -21,6 +23,7 @@ NETWORKS = {
     "E2": lambda: GResNet("E2", width=2, samples=4, kernel_size=3, sampling="iid"),
     "C4": lambda: GResNet("C4", width=2, kernel_size=3, kernel="MAGNet", partial=False),
     "CNN13": lambda: GCNN13("E2", width=2, samples=4),
+    "own": lambda: nn.Sequential(Own("E2"), nn.Dropout(0.1), nn.Linear(3, 10)),
 }
 
 
@@ -49,9 +52,11 @@ def gradients(model, step, tensors, bf16):
 @pytest.mark.parametrize(
     ("name", "bf16"),
     [
-        ("SE2", False),
-        ("E2", False),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in (("C4", False), ("CNN13", False), ("SE2", True))),
+        ("own", False),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("SE2", False), ("E2", False), ("C4", False), ("CNN13", False), ("SE2", True))
+        ),
     ],
 )
 def test_the_whole_step_is_one_graph_for_every_batch_size(name, bf16):

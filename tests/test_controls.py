@@ -51,7 +51,7 @@ def fixed(monkeypatch):
 
 def answers(data, group, out, seeds=3):
     """question → answer."""
-    _, runs = asking.ask(data, group, budget=3600, out=out, seeds=seeds, workers=2)
+    _, runs = asking.ask(data, group, budget=1e6, out=out, seeds=seeds, workers=2)
     found = judge(gather(runs, data.root)).verdict
     return {finding.question: finding.answer for finding in found.findings}
 

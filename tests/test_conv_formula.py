@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from helpers import few
 from torch.nn import functional as F
 
 from partialsym.conv import GroupConv, disc
@@ -85,7 +86,7 @@ def test_lifting_follows_the_formula(h, options):
     assert_follows_the_formula(conv(T2(), codomain(h), **options), signal(T2(), batch=2))
 
 
-@every_group_
+@pytest.mark.parametrize("h", few(every_group(), *map(group, ("T2", "Mirror", "SE2", "E2", "C4", "D4"))), ids=repr)
 @pytest.mark.parametrize("options", [{}, {"padding": "valid", "bias": False}, {"k": 1}], ids=["same", "valid", "1×1"])
 @pytest.mark.parametrize("weights", [None, dropped], ids=["all", "dropped"])
 def test_a_group_convolution_follows_the_formula(h, options, weights):

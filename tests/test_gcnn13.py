@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import SAMPLES, perturbed
+from helpers import KINDS, SAMPLES, few, perturbed
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +16,7 @@ from partialsym.measure import learned_subsets
 from partialsym.testing import assert_equivariant, equivariance_error, grid_symmetries
 from partialsym.train import build_model, train
 
-NETS = [(name, partial) for name in SAMPLES for partial in (False, True)]
+NETS = few([(name, partial) for name in SAMPLES for partial in (False, True)], *KINDS)
 LAYERS = ["lifting", *(f"convs.{i}" for i in range(1, 9))]
 
 
@@ -82,8 +82,7 @@ def test_on_the_plane_it_is_a_plain_cnn():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("partial", [False, True])
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(("name", "partial"), NETS)
 def test_it_is_invariant_at_theta_one(name, partial):
     net = ready(name, partial=partial)
     assert_equivariant(net, images(), group(name), transport=False)

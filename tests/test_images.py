@@ -6,7 +6,6 @@ import resource
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,12 +186,12 @@ def test_what_is_whole_is_read():
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (12_000, 9_000), (8_001, 8_000)])
-def test_bombs_are_refused_by_their_header(size):
+def test_bombs_are_refused_by_their_header(size, monkeypatch):
     """Beyond Pillow's own error, its warning, and neither."""
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("its pixels are read"))
     with refused("x", f"has {size[0] * size[1]:,} pixels: at most 64,000,000 are read"):
         decode(io.BytesIO(png(*size, 8, 2, b"\0")), "x")
-    assert time.monotonic() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB; the pixels are 190 MB and more
 
 

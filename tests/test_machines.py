@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
+import waiting
 import yaml
 from training import TINY
 
@@ -39,7 +39,8 @@ def torchrun(rank, number):
     return ["torch.distributed.run", "--nproc-per-node", "1", *place, "-m"], {}
 
 
-def begin(launcher, out, config, *options, ranks=(0, 1)):
+def begin(launcher, out, config, *options, ranks=(0, 1), wait=None):
+    """`wait`: in the epoch of that number."""
     path = out / "tiny.yaml"
     path.write_text(yaml.safe_dump(config.to_dict()))
     number, processes = port(), []
@@ -47,6 +48,9 @@ def begin(launcher, out, config, *options, ranks=(0, 1)):
         module, variables = launcher(rank, number)
         arguments = [sys.executable, "-m", *module, *COMMAND, "--config", str(path), "--out", str(out), *options]
         environment = {**os.environ, **variables}
+        if wait is not None:
+            waits, environment = waiting.command(out, wait, *COMMAND[1:], *arguments[len(COMMAND) + 2 :])
+            arguments, environment = waits, environment | variables
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(arguments, env=environment, **pipes))
     return processes
@@ -54,7 +58,7 @@ def begin(launcher, out, config, *options, ranks=(0, 1)):
 
 def ended(processes):
     """The exit code, output and errors of each."""
-    said = [process.communicate(timeout=300) for process in processes]
+    said = [process.communicate(timeout=waiting.HANG) for process in processes]
     return [(process.returncode, *one) for process, one in zip(processes, said, strict=True)]
 
 
@@ -86,21 +90,20 @@ def test_two_machines_learn_what_one_does_and_the_first_speaks(launcher, tmp_pat
 @pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_signal_to_a_machine_of_slurms_stops_all_and_they_go_on(sent, tmp_path):
-    config = on(2, epochs=200)
-    processes = begin(slurm, tmp_path, config)
+    config = on(2, epochs=4)
+    processes = begin(slurm, tmp_path, config, wait=1)
     run = run_folder(config, tmp_path)
-    until = time.monotonic() + 120
-    while not run.checkpoint.exists() and time.monotonic() < until:
-        time.sleep(0.1)
+    waiting.arrived(tmp_path, processes)
     processes[1].send_signal(sent)
+    waiting.let_go(tmp_path)
     stopped = ended(processes)
     assert [code for code, *_ in stopped] == [75, 75], stopped
     assert not run.finished
-    epochs = len(run.history())
-    again = begin(slurm, tmp_path, config, "--resume")
-    until = time.monotonic() + 120
-    while len(run.history()) <= epochs and time.monotonic() < until:
-        time.sleep(0.1)
+    assert len(run.history()) == 1
+    (tmp_path / "go").unlink()
+    again = begin(slurm, tmp_path, config, "--resume", wait=2)
+    waiting.arrived(tmp_path, again)
     again[0].send_signal(sent)
+    waiting.let_go(tmp_path)
     assert [code for code, *_ in ended(again)] == [75, 75]
-    assert len(run.history()) > epochs
+    assert len(run.history()) == 2

@@ -1,18 +1,18 @@
 """The ResNet: shapes, randomness, sizes, errors, precision and gradients, for every group."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 import torch
-from helpers import SAMPLES, perturbed
+from helpers import KINDS, SAMPLES, few, perturbed
 from torch import nn
 
 from partialsym import BatchNorm, GlobalPool, GResNet, GroupConv, InstanceNorm, Signal, SpatialPool
 from partialsym.kernels import KERNELS
 from partialsym.models.gresnet import PLACES
 
-NETS = [(name, partial) for name in SAMPLES for partial in (False, True)]
-DRAWING = {(name, partial) for name, partial in NETS if name in ("SE2", "E2") or (partial and name != "T2")}
+NETS = few([(name, partial) for name in SAMPLES for partial in (False, True)], *KINDS)
+DRAWING = {net for net in product(SAMPLES, (False, True)) if net[0] in ("SE2", "E2") or (net[1] and net[0] != "T2")}
 
 
 def resnet(name="SE2", **options):
@@ -217,7 +217,7 @@ def test_bfloat16_autocast_agrees_layer_by_layer(name):
             assert float((out.float() - exact).norm() / exact.norm()) <= 2e-2, type(layer).__name__
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("training", [False, True])
 def test_gradcheck_of_a_whole_network(training, float64):
     """Towards every parameter, θ included, at one draw of the elements."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from faults import APART, SMALL, SYNC_FOLDER, Faults
+from helpers import few
 from made_folder import flat
 from training import run, same, weights
 
@@ -62,10 +63,10 @@ def stopped(tmp_path, monkeypatch, number=signal.SIGTERM, hook="training_step", 
     ("number", "hook", "step", "saved"),
     [
         (signal.SIGTERM, "training_step", 0, 1),  # a step is finished, then all is saved
-        (signal.SIGUSR1, "training_step", 8, 9),
-        (signal.SIGTERM, "training_step", 5, 6),  # the last of the epoch
+        pytest.param(signal.SIGUSR1, "training_step", 8, 9, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, "training_step", 5, 6, marks=pytest.mark.long),  # the last of the epoch
         (signal.SIGUSR1, "validation_step", 6, 6),
-        (signal.SIGTERM, "on_save_checkpoint", 6, 6),
+        pytest.param(signal.SIGTERM, "on_save_checkpoint", 6, 6, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_saves_the_step_it_comes_in(tmp_path, monkeypatch, whole, number, hook, step, saved):
@@ -116,13 +117,13 @@ def forget_metrics(patch):
 
 
 @pytest.mark.parametrize(
-    ("forget", "alike"),
-    [(forget_generators, None), (forget_position, None), (forget_moments, None), (forget_metrics, "weights")],
+    "forget",
+    few([forget_generators, forget_position, forget_moments, forget_metrics], forget_generators, forget_metrics),
 )
-def test_a_resume_that_forgets_something_is_noticed(tmp_path, monkeypatch, whole, halted, forget, alike):
+def test_a_resume_that_forgets_something_is_noticed(tmp_path, monkeypatch, whole, halted, forget):
     forget(monkeypatch)
     resumed = run(tmp_path, SMALL, resume=True)
-    assert same(weights(whole), weights(resumed)) == (alike == "weights")
+    assert same(weights(whole), weights(resumed)) == (forget is forget_metrics)
     assert whole.history() != resumed.history()
 
 
@@ -191,8 +192,7 @@ def test_data_that_vanished_are_named_and_the_checkpoint_is_kept(tmp_path, monke
     data = DataConfig(source="folder", root=str(root), size=28, channels=1, validation=0.2)
     config = replace(SMALL, data=data, training=TrainingConfig(1, batch_size=8))
     stopped(tmp_path, monkeypatch, step=0, config=config)
-    checkpoint = run_folder(SMALL, tmp_path).checkpoint
-    before = checkpoint.read_bytes()
+    before = (checkpoint := run_folder(SMALL, tmp_path).checkpoint).read_bytes()
     root.rename(tmp_path / "elsewhere")
     args = ["fit", *as_options(tmp_path, config)]
     assert main(args) == 1

@@ -1,26 +1,25 @@
 """Real processes, killed at random moments and at every step of every file they write; real disks that refuse."""
 
 import ctypes
-import math
 import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+import waiting
 import yaml
-from faults import APART, RENAME, SMALL, SYNC_FOLDER, Faults, train_until
+from faults import APART, RENAME, SMALL, SYNC_FOLDER, Faults, train_until, train_until_call
 from training import run, same, weights
 
 from partialsym.checking import examine
 from partialsym.stopping import GO_ON
-from partialsym.train import run_folder, train
+from partialsym.train import run_folder
 
 pytestmark = [
     pytest.mark.long,
@@ -40,23 +39,21 @@ def processes():
     return context
 
 
-def start(processes, config, out):
-    process = processes.Process(target=train, args=(config, out), kwargs={"resume": True, "progress": False})
+def start(processes, out, call=None):
+    """A process that trains, and kills itself at its call of so many functions."""
+    process = processes.Process(target=train_until_call, args=(call, CONFIG, out, out.with_suffix(".calls")))
     process.start()
     return process
 
 
 @pytest.fixture(scope="module")
 def whole(processes, tmp_path_factory):
-    """A run that nothing happened to, in a process of its own, and how many seconds it takes at the least."""
-    out, seconds = tmp_path_factory.mktemp("whole"), math.inf
-    for i in range(4):  # the first one also starts the server, any may meet other work on the machine
-        process = start(processes, CONFIG, out / str(i))
-        begun = time.monotonic()
-        process.join()
-        seconds = min(seconds, time.monotonic() - begun)
-        assert process.exitcode == 0
-    return run_folder(CONFIG, out / "0"), seconds
+    """A run that nothing happened to, in a process of its own, and how many functions it calls."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    process = start(processes, out)
+    process.join()
+    assert process.exitcode == 0
+    return run_folder(CONFIG, out), int(out.with_suffix(".calls").read_text())
 
 
 def assert_equal(found, whole):
@@ -78,38 +75,34 @@ def state(held):
 
 
 def test_a_process_killed_at_random_moments_ends_with_the_same_weights(tmp_path, processes, whole, capsys):
-    expected, seconds = whole
+    expected, calls = whole
     moments = random.Random(20)
     states = Counter()
     for i in range(MOMENTS):
-        out, moment = tmp_path / str(i), moments.uniform(0, seconds)
-        process = start(processes, CONFIG, out)
-        time.sleep(moment)
-        process.kill()
+        out, moment = tmp_path / str(i), moments.randrange(calls)
+        process = start(processes, out, moment)
         process.join()
         held = run_folder(CONFIG, out)
         states[state(held)] += 1
-        resumed = start(processes, CONFIG, out)
+        resumed = start(processes, out)
         resumed.join()
-        assert resumed.exitcode == 0, f"killed after {moment:.3f} s: {state(held)}"
+        assert resumed.exitcode == 0, f"killed in call {moment}: {state(held)}"
         assert_equal(held, expected)
     with capsys.disabled():
-        print(f"\n{MOMENTS} kills in {seconds:.2f} s: {dict(states)}")  # noqa: T201
+        print(f"\n{MOMENTS} kills in {calls} calls: {dict(states)}")  # noqa: T201
     assert len(states) >= 4
     assert states["finished"] < MOMENTS / 4
 
 
 def test_one_run_killed_again_and_again_ends_with_the_same_weights(tmp_path, processes, whole):
-    expected, seconds = whole
+    expected, calls = whole
     moments, kills = random.Random(3), 0
-    held = run_folder(CONFIG, tmp_path)
+    held = run_folder(CONFIG, tmp_path / "run")
     while not held.finished:
-        process = start(processes, CONFIG, tmp_path)
-        if kills < MOMENTS:
-            process.join(moments.uniform(0.3, 0.6) * seconds)
-            process.kill()
-            kills += 1
+        moment = moments.randrange(calls // 3, 2 * calls // 3)
+        process = start(processes, tmp_path / "run", moment if kills < MOMENTS else None)
         process.join()
+        kills += process.exitcode != 0
     assert kills > 2
     assert_equal(held, expected)
 
@@ -163,6 +156,14 @@ def command(tmp_path, config=CONFIG):
     return [*args, "--out", str(tmp_path), "--resume"]
 
 
+def waits(tmp_path):
+    """A process that trains, and waits in its second epoch."""
+    code, environment = waiting.command(tmp_path, 1, *command(tmp_path)[3:])
+    process = subprocess.Popen(code, stderr=subprocess.PIPE, text=True, env=environment)
+    waiting.arrived(tmp_path, [process])
+    return process
+
+
 def lines(error):
     assert "Traceback" not in error
     return error.splitlines()
@@ -170,30 +171,24 @@ def lines(error):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_a_real_process_exits_with_75(tmp_path, number):
-    config = replace(CONFIG, training=replace(CONFIG.training, epochs=12))
-    process = subprocess.Popen(command(tmp_path, config), stderr=subprocess.PIPE, text=True)
-    held = run_folder(config, tmp_path)
-    while not held.checkpoint.exists() and process.poll() is None:
-        time.sleep(0.05)
+    process = waits(tmp_path)
+    held = run_folder(CONFIG, tmp_path)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    waiting.let_go(tmp_path)
+    _, error = process.communicate(timeout=waiting.HANG)
     assert process.returncode == 75, error
     assert lines(error)[-1].endswith(f"is stopped by {number.name}; {GO_ON} where it was.")
     assert not held.finished
-    done = subprocess.run(command(tmp_path, config), capture_output=True, text=True)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_equal(held, run(tmp_path / "whole", config))
+    assert_equal(held, run(tmp_path / "whole", CONFIG))
 
 
 def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
-    config = replace(CONFIG, training=replace(CONFIG.training, epochs=30))
-    first = subprocess.Popen(command(tmp_path, config), stderr=subprocess.PIPE)
-    held = run_folder(config, tmp_path)
+    first = waits(tmp_path)
     try:
-        while not held.checkpoint.exists() and first.poll() is None:
-            time.sleep(0.05)
         os.kill(first.pid, signal.SIGSTOP)
-        second = subprocess.run(command(tmp_path, config), capture_output=True, text=True)
+        second = subprocess.run(command(tmp_path), capture_output=True, text=True)
         assert second.returncode == 1
         assert f"is in use by process {first.pid} on " in lines(second.stderr)[-1]
     finally:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +23,10 @@ from processes import (
     together,
 )
 from training import TINY, same, weights
+from waiting import HANG
 
 from partialsym.callbacks import Keeper
-from partialsym.config import ConfigError, Experiment, TrainerConfig, TrainingConfig
+from partialsym.config import ConfigError, DataConfig, Experiment, TrainerConfig, TrainingConfig
 from partialsym.densities import Uniform
 from partialsym.run import Run
 from partialsym.stopping import Preemption
@@ -38,7 +38,10 @@ pytestmark = [
 ]
 
 
-def on(processes, config=TINY, **training):
+PAIRS = replace(TINY, data=DataConfig("digits-6-180"))  # whose losses have one sum, however they are grouped
+
+
+def on(processes, config=PAIRS, **training):
     training = {"precision": "32", **training}
     return replace(config, training=replace(config.training, **training), trainer=TrainerConfig(processes))
 
@@ -132,7 +135,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_bit_for_bi
 
 @pytest.mark.long
 def test_a_signal_to_one_process_before_the_first_step_stops_all(pair, tmp_path):
-    assert ended(start(on(2), tmp_path, signal_the_second_before_the_first_step), 60) == [1, 1]
+    assert ended(start(on(2), tmp_path, signal_the_second_before_the_first_step)) == [1, 1]
     assert not run_folder(TINY, tmp_path).checkpoint.exists()
     together(on(2), tmp_path, resume=True)
     assert same(weights(run_folder(TINY, tmp_path)), weights(run_folder(TINY, pair[1])))
@@ -141,9 +144,7 @@ def test_a_signal_to_one_process_before_the_first_step_stops_all(pair, tmp_path)
 @pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_a_killed_process_ends_all_and_any_number_goes_on(processes, alone, tmp_path):
-    begun = time.monotonic()
     assert ended(start(on(2), tmp_path, kill_the_second)) == [1, -9]
-    assert time.monotonic() - begun < 120
     rest = together(on(processes), tmp_path, resume=True)
     assert [row["epoch"] for row in rest[0]["epochs"]] == [2, 3]
     for ours, theirs in zip(rest[0]["epochs"], alone["epochs"][1:], strict=True):
@@ -167,7 +168,7 @@ def command(tmp_path, processes):
 @pytest.mark.parametrize("launcher", [[], ["torch.distributed.run", "--nproc-per-node", "2", "-m"]])
 def test_lightning_and_torchrun_start_the_processes(launcher, pair, tmp_path):
     arguments = [sys.executable, "-m", *launcher, "partialsym.cli", *command(tmp_path, 2)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1
     assert run_folder(TINY, tmp_path).history() == run_folder(TINY, pair[1]).history()
@@ -177,7 +178,7 @@ def test_lightning_and_torchrun_start_the_processes(launcher, pair, tmp_path):
 def test_a_launcher_of_another_number_of_processes_is_refused_in_a_line(tmp_path):
     torchrun = ["torch.distributed.run", "--nproc-per-node", "4", "-m"]
     arguments = [sys.executable, "-m", *torchrun, "partialsym.cli", *command(tmp_path, 2)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANG)
     assert done.returncode != 0
     assert "partialsym: trainer" in done.stderr
 
@@ -192,7 +193,7 @@ def test_a_process_killed_under_lightnings_launcher_ends_the_command_in_a_line(t
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     arguments = [sys.executable, str(script), *command(tmp_path, 2)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANG, env=environment)
     assert done.returncode in (1, -9)
     assert "Traceback" not in done.stderr
     assert "another process of the training is gone" in done.stderr

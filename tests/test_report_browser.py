@@ -27,7 +27,7 @@ CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 def browser():
     with sync_api.sync_playwright() as playwright:
         args = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args, timeout=600_000)
         yield browser
         browser.close()
 
@@ -51,6 +51,7 @@ def show(browser):
     def open_page(path, **options):
         contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options))
         page = contexts[-1].new_page()
+        page.set_default_timeout(600_000)  # ms, which end a hang
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: said.append(dialog.message) or dialog.dismiss())

@@ -21,7 +21,7 @@ SMALL = Table(
     "Small, test accuracy in %",
     rows={FIRST: 99.5, SECOND: None},
     settings={
-        "*": {"data": {"name": "digits-6-180"}, "model": {"width": 2, "hidden": 4, "kernel_size": 3}},
+        "*": {"data": {"name": "digits-6-M"}, "model": {"width": 2, "hidden": 4, "kernel_size": 3}},
         "SE2/*": {"model": {"group": "SE2", "samples": 4}},
         "T2/*": {"model": {"group": "T2"}},
     },
@@ -121,9 +121,9 @@ def test_what_would_stop_the_queue_later_is_said_before_it_begins(tmp_path, step
     (tmp_path / "all").unlink()
     folder = tmp_path / "runs" / "small" / SECOND / "seed0"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"name: small/{SECOND}\ndata: {{name: digits-6-M}}\n")
+    (folder / "config.yaml").write_text(f"name: small/{SECOND}\ndata: {{name: digits-6-180}}\n")
     assert reproduce(tmp_path) == 1
-    assert "config.yaml has data.name = 'digits-6-M', but this run has 'digits-6-180'" in capsys.readouterr().err
+    assert "config.yaml has data.name = 'digits-6-180', but this run has 'digits-6-M'" in capsys.readouterr().err
     assert not steps
 
 
@@ -133,7 +133,7 @@ def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
     steps.clear()
     assert reproduce(tmp_path, "--seeds", "0,1") == 1
-    assert f"{SECOND} was run on others, and here is digits-6-180" in capsys.readouterr().err
+    assert f"{SECOND} was run on others, and here is digits-6-M" in capsys.readouterr().err
     assert not steps
 
 

@@ -2,15 +2,18 @@
 
 import errno
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import few
 from training import TINY, run, same, weights
 
 from partialsym.config import ConfigError
 from partialsym.fitting import Fit
+from partialsym.train import run_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -39,9 +42,9 @@ FEW = replace(  # a part of the images, several times an epoch, cropped at rando
 )
 
 
-@pytest.mark.parametrize(("like", "step"), [(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)])
+@pytest.mark.parametrize(("like", "step"), few([(TINY, 2), (TINY, 3), (TINY, 5), (TINY, 8), (FEW, 4)], (FEW, 4)))
 def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, like, step):
-    whole = run(tmp_path, replace(like, name="whole"))
+    whole, begun = run(tmp_path, replace(like, name="whole")), time.monotonic()
     kill_at(monkeypatch, step)
     config = replace(like, name="died")
     with pytest.raises(Killed):
@@ -53,14 +56,15 @@ def test_a_run_that_died_and_was_resumed_ends_with_the_same_weights(tmp_path, mo
     assert same(weights(whole), weights(resumed))
     assert whole.history() == resumed.history()
     checkpoint = torch.load(resumed.checkpoint, weights_only=True)["partialsym"]
-    assert resumed.result()["seconds"] == pytest.approx(checkpoint["seconds"], abs=1)
+    rounded = 0.05
+    assert checkpoint["seconds"] - rounded <= resumed.result()["seconds"] <= time.monotonic() - begun + rounded
     assert 0 < checkpoint["waited"] < checkpoint["waited"] + checkpoint["stepped"] < checkpoint["seconds"]
     before = (resumed.folder / "result.json").read_text()
     assert (run(tmp_path, config, resume=True).folder / "result.json").read_text() == before
 
 
 def test_another_config_cannot_resume(tmp_path):
-    run(tmp_path)
+    run_folder(TINY, tmp_path).begin(TINY)
     changed = replace(TINY, training=replace(TINY.training, lr=2e-3))
     with pytest.raises(ConfigError, match=r"training.lr = 0.001, but this run has 0.002: cannot resume"):
         run(tmp_path, changed, resume=True)
@@ -87,6 +91,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     assert run(tmp_path, resume=True).finished
 
 
+@pytest.mark.long
 def test_best_survives_a_resume(tmp_path, monkeypatch):
     """The best epoch lies before the kill, and later ones are worse: the resumed run still knows it."""
     config = replace(TINY, training=replace(TINY.training, select="best", epochs=4))

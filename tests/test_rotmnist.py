@@ -43,6 +43,7 @@ def archive(folder, change=None, name="mnist_rotation_new.zip"):
     return hashlib.md5((folder / name).read_bytes()).hexdigest(), pool, test
 
 
+@pytest.mark.long
 def test_the_real_one_has_its_digest_and_sizes():
     root = Path(os.environ.get("PARTIALSYM_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not (root / "mnist.npz").exists():

@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+from itertools import product
 
 import pytest
 import torch
+from helpers import few
 
 from partialsym import files, freeze
 from partialsym.models import GCNN13, Augerino, GResNet
@@ -19,8 +21,9 @@ def small(group="E2", **settings):
     return GResNet(group, samples=samples, width=2, hidden=4, kernel_size=3, classes=3, **settings)
 
 
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("kernel", ["SIREN", "MAGNet"])
+@pytest.mark.parametrize(
+    ("group", "kernel"), few(product(GROUPS, ["SIREN", "MAGNet"]), ("T2", "SIREN"), ("E2", "MAGNet"), ("D4", "SIREN"))
+)
 def test_save_load_gives_identical_outputs_in_train_and_eval(tmp_path, group, kernel):
     model = small(group, kernel=kernel)
     x = torch.randn(4, 1, 12, 12)

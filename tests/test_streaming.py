@@ -5,13 +5,15 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
+import waiting
 import yaml
 from faults import APART, SMALL
+from helpers import few
 from made_folder import SPLITS, flat, png, refused, three, write
 from test_nothing_lost import send
 from training import run, same, weights
@@ -57,8 +59,10 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "workers"),
+    few(list(product(LAYOUTS, (0, 2))), *((layout, 0) for layout in LAYOUTS), ("mixed", 2)),
+)
 def test_a_folder_in_its_files_is_the_data_set_in_memory(tmp_path, layout, workers):
     make, options = LAYOUTS[layout]
     expected = folder(make(tmp_path), **options)
@@ -169,13 +173,14 @@ def assert_equal(found, expected):
     assert {**found.result(), **apart} == {**expected.result(), **apart}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config, memory, workers):
+@pytest.mark.parametrize("workers", few([0, 2], 2))
+def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config, memory, workers, monkeypatch):
     found = run(tmp_path, streamed(config, workers))
     assert_equal(found, memory)
     trained = found.model(), memory.model()
     root, options = config.data.root, {"size": (28, 28), "validation": 0.2}
     tests = folder(root, **options, stream=True, workers=workers).test, folder(root, **options).test
+    monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
     assert measured(trained[0], tests[0]) == measured(trained[1], tests[1])
 
 
@@ -200,24 +205,23 @@ def test_a_stopped_run_goes_on_with_other_workers_bit_for_bit(tmp_path, config, 
 
 
 def command(tmp_path, config, deaf=True):
+    """Of a process that waits in its second epoch, and its environment."""
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     arguments = ["fit", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path), "--progress", "false"]
     change = "" if deaf else "from partialsym.data import workers; workers.SIGNALS = (); "
-    code = f"import sys; {change}from partialsym.cli import main; sys.exit(main({[*arguments, '--resume']!r}))"
-    return [sys.executable, "-c", code]
+    code = f"import sys, waiting; {change}from partialsym.cli import main; waiting.wait_at({str(tmp_path)!r}, 1)"
+    return [sys.executable, "-c", f"{code}; sys.exit(main({arguments!r}))"], waiting.environment()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("deaf", [True, False])
 def test_a_signal_to_all_processes_of_a_run_saves_its_step_if_workers_leave_it_to_their_parent(tmp_path, config, deaf):
-    config = streamed(config)
-    config = replace(config, training=replace(config.training, epochs=300))
-    process = subprocess.Popen(command(tmp_path, config, deaf), stderr=subprocess.PIPE, start_new_session=True)
-    checkpoint = run_folder(config, tmp_path).checkpoint
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.05)
+    code, environment = command(tmp_path, streamed(config), deaf)
+    process = subprocess.Popen(code, stderr=subprocess.PIPE, start_new_session=True, env=environment)
+    waiting.arrived(tmp_path, [process])
     os.killpg(process.pid, signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
+    waiting.let_go(tmp_path)
+    _, error = process.communicate(timeout=waiting.HANG)
     assert (process.returncode == 75) == deaf, error
     with pytest.raises(ProcessLookupError):  # no worker is left
         os.killpg(process.pid, 0)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers import few
 from made_folder import refused
 from made_streams import flat, known, others, passes, rows, saved
 
@@ -42,7 +43,7 @@ def hub(library, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-@pytest.mark.parametrize("count", [64, 61])
+@pytest.mark.parametrize("count", few([64, 61], 61))
 def test_each_process_has_shards_of_its_own_and_no_image_comes_twice(library, tmp_path, count, processes):
     data = hf(saved(library, tmp_path / "x", rows(library, count)), stream=True)
     seen = passes(data, 8, processes)

@@ -22,8 +22,19 @@ from partialsym.trainer import precision
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def test_a_run_folder_holds_what_it_should(tmp_path):
-    done = run(tmp_path)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where `done` lies."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def done(runs):
+    """A finished run."""
+    return run(runs)
+
+
+def test_a_run_folder_holds_what_it_should(runs, done):
     assert {f.name for f in done.folder.iterdir()} == {
         ".lock",
         "checkpoints",
@@ -34,7 +45,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
         "result.json",
         "tensorboard",
     }
-    assert done.folder == tmp_path / "tiny" / "seed0"
+    assert done.folder == runs / "tiny" / "seed0"
     assert done.config() == TINY
     result, history = done.result(), done.history()
     assert [row["epoch"] for row in history] == [1, 2, 3]
@@ -49,7 +60,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
     ]
     assert history[-1]["last.theta_deg"] == result["subsets"][-1]["theta_deg"]
     trained = done.model()
-    data = load("digits-6-180")
+    data = load(TINY.data.name)
     assert result["accuracy"]["test"] == accuracy(
         logits(trained.model, data.test.images, trained.preprocess), data.test.labels
     )
@@ -61,14 +72,13 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
     assert 0 <= result["loader_share"] < 1
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path, done):
     numbers = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        done = run(tmp_path, replace(TINY, name=name, seed=seed))
-        result = done.result()
+    for one in (done, *(run(tmp_path, replace(TINY, name=name, seed=seed)) for name, seed in (("b", 0), ("c", 1)))):
+        result = one.result()
         for key in ("seconds", "loader_share", "finished", "config"):
             result.pop(key)
-        numbers.append((result, weights(done)))
+        numbers.append((result, weights(one)))
     assert numbers[0][0] == numbers[1][0]
     assert same(numbers[0][1], numbers[1][1])
     assert numbers[0][0] != numbers[2][0]
@@ -138,13 +148,13 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_temperature_follows_its_schedule_and_is_kept(tmp_path):
-    done = run(tmp_path)
+def test_the_temperature_follows_its_schedule_and_is_kept(done):
     found = [m.temperature for m in done.model().model.modules() if isinstance(m, Bernoulli)]
     assert len(found) == 5
     torch.testing.assert_close(torch.stack(found), torch.full((5,), 0.1))
 
 
+@pytest.mark.long
 def test_eval_and_train_accuracy_agree_after_recalibration(tmp_path):
     """The statistics saved are those of the deterministic elements: accuracy in the result is that of training."""
     settings = replace(TINY.training, epochs=10, batch_size=32, recalibration_images=244)

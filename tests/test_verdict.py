@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from helpers import few
 from made_up import behaviour, result
 
 from partialsym.verdict import Bootstrap, arm, verdict
@@ -72,14 +73,15 @@ def test_seeds_that_disagree_are_no_evidence():
     assert rotation(answers(0.75, seed=5), answers(0.95)).answer == "helps"
 
 
-def test_guessing_gets_no_verdict():
+@pytest.mark.parametrize("trials", few([20, 100], 20))
+def test_guessing_gets_no_verdict(trials):
     """Labels that no image tells: what a network answers is the same in every seed, and right by chance."""
     answered = 0
-    for trial in range(100):
+    for trial in range(trials):
         random = np.random.default_rng(trial)
         guess = [np.broadcast_to(random.random(80) < 0.5, (3, 80)) ^ (random.random((3, 80)) < 0.1) for _ in range(2)]
         answered += rotation(*guess).answer != "not enough evidence"
-    assert answered <= 5
+    assert answered <= trials / 20
 
 
 def coverage(estimate, *, spread, trials=150):
@@ -93,7 +95,7 @@ def coverage(estimate, *, spread, trials=150):
     return hits / trials
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.03, 0.1])
+@pytest.mark.parametrize("spread", few([0.0, 0.03, 0.1], 0.1))
 def test_intervals_hold_the_truth(spread):
     def ours(right, trial):
         return Bootstrap({"a": right}, labels_of(200), trial, draws=400).accuracy("a")[1:]
@@ -152,7 +154,10 @@ def with_(arm, **changes):
     return changed
 
 
-@pytest.mark.parametrize(("plain", "full", "said"), [(0.9, 0.6, "useful cue"), (0.6, 0.9, "build this symmetry in")])
+@pytest.mark.parametrize(
+    ("plain", "full", "said"),
+    few([(0.9, 0.6, "useful cue"), (0.6, 0.9, "build this symmetry in")], (0.9, 0.6, "useful cue")),
+)
 def test_a_loser_that_learned_less_is_said_to(plain, full, said):
     def text(*trained):
         arms = arm_of("T2", answers(plain)), arm_of("SE2", answers(full, seed=1))

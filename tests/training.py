@@ -7,7 +7,7 @@ from partialsym.train import train
 
 TINY = Experiment(
     "tiny",
-    data=DataConfig("digits-6-180"),
+    data=DataConfig("digits-6-M"),
     model=ModelConfig("E2", samples=4, width=2, hidden=4, kernel_size=3, pools=("lifting", "block1", "block2")),
     training=TrainingConfig(epochs=3, batch_size=64, density_lr=1e-2, recalibration_images=64),
 )

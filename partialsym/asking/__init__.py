@@ -19,7 +19,8 @@ from partialsym.data import Dataset
 from partialsym.evaluation import images_evaluated
 from partialsym.measure import ANGLES
 from partialsym.run import Run
-from partialsym.train import Stopped, build_model, inexact, load_data, run_folder
+from partialsym.stopping import Stopped
+from partialsym.train import build_model, inexact, load_data, run_folder
 
 __all__ = ["METHODS", "Question", "ask", "caveats"]
 log = logging.getLogger(__name__)
