@@ -12,7 +12,7 @@ from partialsym.inference import evaluating, monte_carlo, recalibrate, seeds
 from partialsym.models import named_densities
 
 DRAWN_BOTH_WAYS = 0.02  # a component with P in (this, 1 − this) was both in and out in training
-MATTERS = 0.0025  # a quarter of a point of accuracy
+MATTERS = 0.005  # half a point of accuracy
 SUBSETS = 16  # drawn ones that are tried where no single change helps
 
 
@@ -58,7 +58,7 @@ def choose_components(
     Where a P is neither near 0 nor near 1, training knows the layer with and without that component, and eval mode has
     to take one of them. To take all of P > ½ may be a network that training hardly saw: with P = .8 in eight layers
     all keep the component in 0.8⁸ = 17 % of the draws. So the deterministic answers are compared with those under
-    drawn elements, the mean over `draws`. Where the drawn ones are right more often, by more than a quarter of a point
+    drawn elements, the mean over `draws`. Where the drawn ones are right more often, by more than half a point
     and two standard errors, one component of one layer after another is kept or dropped instead: each time the one
     whose change leaves the lowest cross-entropy, until the accuracies agree. Where no change lowers it, some subsets
     that P draws are tried. BatchNorm is recalibrated in every trial. Where the accuracies agree from the start the

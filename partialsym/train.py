@@ -177,8 +177,7 @@ def check_size(model: nn.Module, data: Dataset) -> None:
 
 
 def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str:
-    """What a full network on images of that size is not exactly invariant to although its group has it, and why;
-    empty where there is nothing, and for networks that learn their part."""
+    """What a full network is not exactly invariant to although its group has it, and why; empty if there is nothing."""
     wanted = symmetries_of(group_named(config.group))
     exact, square = exact_symmetries(model, size), exact_symmetries(model, (size[0], size[0]))
     if config.partial or exact == wanted:

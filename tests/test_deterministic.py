@@ -130,10 +130,10 @@ def test_it_draws_nothing_from_the_global_generator():
 
 @pytest.mark.parametrize(
     ("lost", "won", "worse"),
-    [(6, 0, True), (4, 0, False), (30, 0, True), (40, 30, False), (60, 30, True), (0, 30, False), (0, 0, False)],
+    [(6, 0, True), (5, 0, False), (30, 0, True), (40, 30, False), (60, 30, True), (0, 30, False), (0, 0, False)],
 )
-def test_a_difference_counts_beyond_two_standard_errors_and_a_quarter_of_a_point(lost, won, worse):
-    """Of 1,000 images, in pairs: 2√(lost + won), and 2.5 images."""
+def test_a_difference_counts_beyond_two_standard_errors_and_half_a_point(lost, won, worse):
+    """Of 1,000 images, in pairs: 2√(lost + won), and 5 images."""
     ours = torch.arange(1000) >= lost
     theirs = torch.arange(1000) < 1000 - won
     assert _Answers((), ours, 0.0).worse_than(_Answers((), theirs, 0.0)) == worse
