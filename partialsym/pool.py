@@ -48,7 +48,8 @@ class SpatialPool(nn.Module):
 
 def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
     """A plain image batch [batch, channels, h, w] pooled as `SpatialPool` does: [batch, channels, ⌈h / size⌉, …]."""
-    windows, margins = zip(*(symmetric_windows(side, size) for side in x.shape[-2:]), strict=True)
+    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
+    windows, margins = zip(*(symmetric_windows(side, size) for side in sides), strict=True)
     if mode == "max":
         return F.max_pool2d(x, windows, size, margins)
     return F.avg_pool2d(x, windows, size, margins, count_include_pad=False)

@@ -161,6 +161,8 @@ def emulated(*own):
         }
         for name, function in there.items():
             stack.enter_context(patch.object(torch.cuda, name, function))
+        generator = torch.Generator
+        stack.enter_context(patch.object(torch, "Generator", lambda device="cpu": generator("cpu")))
         stack.enter_context(patch.object(optimizer, "_foreach_supported_types", [Tensor, torch.nn.Parameter, OnCuda]))
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda") is made here, and copied
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)

@@ -80,7 +80,7 @@ def test_signals_go_in_and_come_out(float64):
     torch.testing.assert_close(given.values, whole.values[:, :, :4])
     torch.testing.assert_close(given.elements.matrices, whole.elements.matrices[:4])
     net, x = shaken(Own(last=False)), torch.randn(1, 1, 9, 9)
-    assert freeze(net, x)(x).values.shape == (1, 3, 4, 4, 4)
+    assert freeze(net, x)(x).values.shape == (1, 3, 4, 5, 5)
 
 
 def test_weights_that_differ_are_kept(float64):

@@ -30,7 +30,7 @@ def test_it_runs_on_every_group(name, partial):
     x = images(15, 18, batch=3, channels=2)
     assert net(x).shape == (3, 5)
     f = net.features(x)
-    assert f.values.shape == (3, 6, SAMPLES[name], 1, 2)
+    assert f.values.shape == (3, 6, SAMPLES[name], 2, 3)
     assert f.group.name == name
     first, second = net(x), net(x)
     assert torch.equal(first, second) == ((name, partial) not in DRAWING)

@@ -140,7 +140,8 @@ def test_a_gradient_wrong_by_a_thousandth_would_be_seen(plant, monkeypatch):
     model, x = network("E2", True, "plane"), images()
     plant(monkeypatch)
     grads = gradients(model, x)
-    assert max(error_along(model, x, plain(model, "plane"), grads, seed) for seed in (0, 100, 200)) > 1e-5
+    seeds = range(0, 600, 100)  # in one direction the errors of four angles may cancel: their moves are of one length
+    assert max(error_along(model, x, plain(model, "plane"), grads, seed) for seed in seeds) > 1e-5
 
 
 @pytest.mark.parametrize("sign", [1, -1])
