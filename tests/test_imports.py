@@ -55,7 +55,7 @@ def test_nothing_imports_upwards():
         ("import partialsym", ["torch", "lightning", "jsonargparse"]),
         ("import partialsym.cli", ["torch", "lightning", "numpy"]),
         (
-            "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
+            "import partialsym as ps, partialsym.images; [getattr(ps, name) for name in dir(ps)]",
             [
                 "lightning",
                 "onnx",
