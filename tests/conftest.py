@@ -5,12 +5,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: threads of torch w
 
 import gc
 
+import hypothesis
 import pytest
 import torch
+
+# No example fails for being slow: that is a matter of the machine.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_finish():
     """What is imported stays: every later collection, each run's own among them, need not walk it."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_a_file_has_imported_stays():
+    yield
+    gc.collect()
     gc.freeze()
 
 

@@ -26,6 +26,12 @@ def few(values, *fast):
     ]
 
 
+def few_angles(monkeypatch):
+    """How networks behave is measured at few angles, which takes less time and makes the same kinds of numbers."""
+    monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
+    monkeypatch.setattr("partialsym.behaviour.TURNS", (0.0, 90.0, 180.0))
+
+
 def density(name, kind="haar", *, theta=0.4, samples=None):
     """`haar`, or `learned` with θ = `theta` and every second logit below 0."""
     h = group(name)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from helpers import few_angles
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from waiting import HANG
@@ -44,8 +45,7 @@ def pools_are(kind, monkeypatch):
     """Let `ask` train in processes as it does, or here, where its networks are then measured at few angles."""
     if kind == "here":
         monkeypatch.setattr("partialsym.asking.pool", lambda workers: nullcontext(Here()))
-        monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
-        monkeypatch.setattr("partialsym.behaviour.TURNS", (0.0, 90.0, 180.0))
+        few_angles(monkeypatch)
 
 
 POOLS = ["here", pytest.param("processes", marks=pytest.mark.long)]

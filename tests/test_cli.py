@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import waiting
 import yaml
+from helpers import few_angles
 from PIL import Image
 from processes import context, ended, limited
 
@@ -146,7 +147,8 @@ def test_version(capsys):
     assert re.fullmatch(r"partialsym \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_report(run, tmp_path, capsys):
+def test_report(run, tmp_path, capsys, monkeypatch):
+    few_angles(monkeypatch)
     assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
     assert (tmp_path / "page" / "index.html").is_file()
     assert "index.html" in capsys.readouterr().out

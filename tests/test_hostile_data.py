@@ -175,7 +175,7 @@ PICKLES = {
     "a key that takes for ever to hash": nested(100).replace(b"\x80\x02", b"\x80\x02}") + b"Ns.",
     "a value that takes for ever to show": nested(100).replace(b"\x80\x02", b"\x80\x02}U\x04data") + b"s.",
     "a deep key": b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"Ns.",
-    "many steps": b"\x80\x02" + b"(" * 2**21 + b".",
+    "many steps": b"\x80\x02" + b"(" * (2**20 + 1) + b".",
     "an extension": b"\x80\x02\x82\x01.",
     "an instance": b"(cos\nsystem\no.",
     "no end": b"\x80\x02}",

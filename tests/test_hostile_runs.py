@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers import few_angles
 from training import TINY, run
 
 from partialsym.behaviour import behaviour, read_behaviour
@@ -14,7 +15,9 @@ from partialsym.store import StoreError
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     done = run(tmp_path_factory.mktemp("runs"), TINY)
-    behaviour(done)
+    with pytest.MonkeyPatch.context() as patch:
+        few_angles(patch)
+        behaviour(done)
     return done
 
 

@@ -242,6 +242,7 @@ def test_other_channels_are_refused():
             decode(io.BytesIO(WHOLE), "x", channels)
 
 
+@pytest.mark.long
 def test_pillow_is_loaded_with_the_first_image_only():
     code = "import sys, partialsym.images; sys.exit('PIL' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True)

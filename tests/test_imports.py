@@ -72,7 +72,7 @@ def test_nothing_imports_upwards():
             ["partialsym.cost", "lightning", "onnx"],
         ),
         (
-            "import partialsym as ps; [getattr(ps, name) for name in dir(ps)]",
+            "import partialsym as ps, partialsym.images; [getattr(ps, name) for name in dir(ps)]",
             [
                 "lightning",
                 "onnx",

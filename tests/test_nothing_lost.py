@@ -217,8 +217,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys,
 
 def test_the_best_epoch_is_known_in_a_folder_that_was_moved(tmp_path, monkeypatch):
     """The best epoch lies before the stop; later ones are worse, and may not replace it."""
-    config = replace(SMALL, training=replace(SMALL.training, select="best", epochs=3))
-    forced = {1: 0.9, 2: 0.7, 3: 0.6}
+    config = replace(SMALL, training=replace(SMALL.training, select="best"))
+    forced = {1: 0.9, 2: 0.7}
     inner = Fit.log
     monkeypatch.setattr(
         Fit,
@@ -227,7 +227,7 @@ def test_the_best_epoch_is_known_in_a_folder_that_was_moved(tmp_path, monkeypatc
             self, name, forced[self.current_epoch + 1] if name == "validation_accuracy" else value, **options
         ),
     )
-    stopped(tmp_path / "a", monkeypatch, step=9, config=config)
+    stopped(tmp_path / "a", monkeypatch, step=7, config=config)
     (tmp_path / "a").rename(tmp_path / "b")
     resumed = run(tmp_path / "b", config, resume=True)
     saved = torch.load(resumed.folder / "checkpoints" / "best.ckpt", weights_only=True)

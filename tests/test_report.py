@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import few_angles
 from made_up import LAYERS, result
 from reports import behaved, read, write_run
 from training import TINY, run
@@ -173,7 +174,8 @@ def test_numbers_in_words():
 
 
 @pytest.mark.slow
-def test_report_of_a_real_run_from_the_command_line(tmp_path, out, capsys):
+def test_report_of_a_real_run_from_the_command_line(tmp_path, out, capsys, monkeypatch):
+    few_angles(monkeypatch)
     trained = run(tmp_path / "runs", TINY)
     assert main(["report", str(trained.folder), "--data.root", str(tmp_path), "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"report: {out}\n"

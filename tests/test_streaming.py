@@ -13,7 +13,7 @@ import torch
 import waiting
 import yaml
 from faults import APART, SMALL
-from helpers import few
+from helpers import few, few_angles
 from made_folder import SPLITS, flat, png, refused, three, write
 from test_nothing_lost import send
 from training import run, same, weights
@@ -180,7 +180,7 @@ def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config,
     trained = found.model(), memory.model()
     root, options = config.data.root, {"size": (28, 28), "validation": 0.2}
     tests = folder(root, **options, stream=True, workers=workers).test, folder(root, **options).test
-    monkeypatch.setattr("partialsym.behaviour.ANGLES", (0, 90, 180, 270))
+    few_angles(monkeypatch)
     assert measured(trained[0], tests[0]) == measured(trained[1], tests[1])
 
 
@@ -189,7 +189,7 @@ def test_another_order_would_be_noticed(tmp_path, config, memory, monkeypatch):
         "partialsym.loading.Rest.__iter__", lambda self: iter(list(super(type(self), self).__iter__())[::-1])
     )
     with pytest.raises(AssertionError):
-        assert_equal(run(tmp_path, streamed(config)), memory)
+        assert_equal(run(tmp_path, streamed(config, workers=0)), memory)
 
 
 def test_a_stopped_run_goes_on_with_other_workers_bit_for_bit(tmp_path, config, memory, monkeypatch):

@@ -72,6 +72,7 @@ def test_a_run_folder_holds_what_it_should(runs, done):
     assert 0 <= result["loader_share"] < 1
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path, done):
     numbers = []
     for one in (done, *(run(tmp_path, replace(TINY, name=name, seed=seed)) for name, seed in (("b", 0), ("c", 1)))):
