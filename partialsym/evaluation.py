@@ -76,7 +76,8 @@ def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any
     What that returns, as a dict; statistics are those of the run's recalibration images.
     """
     preprocess, device = Preprocessing(data.mean, data.std), next(model.parameters()).device
-    some = data.validation[:CHOOSING]
+    order = torch.randperm(len(data.validation), generator=torch.Generator().manual_seed(config.seed))
+    some = data.validation[order[:CHOOSING].sort().values]  # folders are in the order of their classes
     validation = zip(some.images.split(BATCH), some.labels.split(BATCH), strict=True)
     choice = choose_components(
         model,

@@ -75,6 +75,8 @@ class Bernoulli(ComponentDensity):
 
         `partialsym.choose_components` does so by validation images. Training goes on as it was.
         """
+        if not 1 <= component < self.kept:
+            raise ValueError(f"component is {component}: must be one other than e, 1 to {self.kept - 1}.")
         self.chosen[component - 1] = 0 if kept is None else 1 if kept else -1
 
     def decide(self) -> Tensor:
@@ -92,7 +94,8 @@ class Bernoulli(ComponentDensity):
         return self._with_identity(self.logits.sigmoid()).detach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(f"{prefix}chosen", torch.zeros_like(self.chosen))  # files from before there was a choice
+        if f"{prefix}logits" in state_dict:  # of files from before there was a choice
+            state_dict.setdefault(f"{prefix}chosen", torch.zeros_like(self.chosen))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @staticmethod
