@@ -68,7 +68,8 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
         f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
         f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
-        f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the accuracies; these chose nothing.{inexact}"
+        f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
+        f"accuracies, which chose nothing.{inexact}"
     )
 
 
