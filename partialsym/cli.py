@@ -74,7 +74,8 @@ def _dispatch(args: list[str]) -> int:
     commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
     for name, (add_options, text) in COMMANDS.items():
         sub = ArgumentParser(description=text, exit_on_error=False)
-        add_options(sub)
+        if args[:1] == [name]:  # those of the others would take as long again
+            add_options(sub)
         commands.add_subcommand(name, sub, help=text)
     if args == ["--version"]:
         sys.stdout.write(f"partialsym {__version__}\n")

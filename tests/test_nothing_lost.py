@@ -4,9 +4,9 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
+from subprocess import PIPE, Popen
 
 import pytest
 import torch
@@ -169,10 +169,10 @@ def test_what_a_killed_process_left_is_no_obstacle_and_is_cleared_away(tmp_path,
 
 def test_a_second_process_on_a_folder_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    code = "import sys, pathlib, time\nfrom partialsym.locking import locked\nwith locked(pathlib.Path(sys.argv[1])):"
-    code += "\n    print('held', flush=True)\n    time.sleep(600)"
+    code = "import sys, pathlib\nfrom partialsym.locking import locked\nwith locked(pathlib.Path(sys.argv[1])):"
+    code += "\n    print('held', flush=True)\n    sys.stdin.read()"
     folder = run_folder(SMALL, tmp_path).folder
-    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    holder = Popen([sys.executable, "-c", code, str(folder)], stdin=PIPE, stdout=PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(ConfigError, match=f"seed0 is in use by process {holder.pid} on .*: wait for it"):

@@ -12,6 +12,12 @@ from partialsym.verdict import Bootstrap, arm, verdict
 CLASSES = 2
 
 
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch):
+    """A quarter of what users get."""
+    monkeypatch.setattr(Bootstrap.__init__, "__defaults__", (0, 1000))
+
+
 def labels_of(images, classes=CLASSES):
     return np.arange(images) % classes
 
