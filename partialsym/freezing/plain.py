@@ -57,7 +57,9 @@ class FrozenConv(nn.Module):
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
-        raise NotImplementedError("torch.jit.script does not know a Signal: trace the frozen model, torch.jit.trace.")
+        raise NotImplementedError(
+            "torch.jit.script does not know a Signal: trace the frozen model at the size of its images."
+        )
 
     def extra_repr(self) -> str:
         return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"

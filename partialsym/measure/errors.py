@@ -35,16 +35,16 @@ def equivariance_errors(
 
     `interpolation` is bilinear turning, the square frame, and kernels read at turned taps; on multiples of 90° of
     square images it is 0. Elsewhere both parts can be larger than `total` and cancel, where kernels vary from tap to
-    tap: gE reads them where the network never did. What adds up is the share of each in the direction of the whole,
-    ⟨part, total⟩ / ‖total‖²: `interpolation_share` + `elements_share` = 1, and `partiality_share` +
-    `monte_carlo_share` = `elements_share`; one is negative where its part makes up for others. They mean nothing where
-    `total` is rounding. `elements` is what it
-    matters that a layer has E and not gE: because g moves elements out of what the layer keeps (partiality, what it
-    has learned; a plain network keeps e alone), and because E is finite (Monte Carlo). With `refine` = k > 1 it is
-    split further: E′ has k times as many rotations in every layer, `partiality` is the norm of
-    g⁻¹[f̄(g·x; E′) − f̄(g·x; gE′)] and `monte_carlo` that of the difference to it. In a finite group E′ = E, and all is
-    partiality. In a network that keeps its whole group there is no partiality, and the larger k is, the less is taken
-    for it.
+    tap: gE reads them where the network never did. `elements` is what it matters that a layer has E and not gE: because
+    g moves elements out of what the layer keeps (partiality, what it has learned; a plain network keeps e alone), and
+    because E is finite (Monte Carlo). With `refine` = k > 1 it is split further: E′ has k times as many rotations in
+    every layer, `partiality` is the norm of g⁻¹[f̄(g·x; E′) − f̄(g·x; gE′)] and `monte_carlo` that of the difference to
+    it. In a finite group E′ = E, and all is partiality. In a network that keeps its whole group there is no partiality,
+    and the larger k is, the less is taken for it.
+
+    The norms of parts do not add up. Their shares do, ⟨part, total⟩ / ‖total‖²: `interpolation_share` +
+    `elements_share` = 1, and `partiality_share` + `monte_carlo_share` = `elements_share`. A share is negative where its
+    part points against the total. Where `total` is only rounding the shares mean nothing.
 
     Norms are over the images, channels and pixels in the inscribed disc, divided by ‖f̄(x; E)‖; by the triangle
     inequality `total` is between |interpolation − elements| and their sum. Images are moved by `rotate`, on black

@@ -25,10 +25,7 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     Raises:
         NotImplementedError: a forward-mode or second derivative is asked for, or an export to ONNX.
     """
-    if torch.onnx.is_in_onnx_export():
-        raise NotImplementedError(
-            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
-        )
+    _refuse_onnx()
     refuse_forward("convolution")
     return _run(f, *k, offset, padding, path)
 
