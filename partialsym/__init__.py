@@ -36,7 +36,7 @@ _EXPORTS = {
     "SpatialPool": "pool",
     "T2": "groups",
     "Uniform": "densities",
-    "choose_components": "deterministic",
+    "choose_components": "component_choice",
     "class_responses": "measure",
     "dirac": "densities",
     "equivariance_errors": "measure",

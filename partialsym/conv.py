@@ -134,7 +134,10 @@ class GroupConv(nn.Module):
         """`values` in the precision to convolve in: autocast's, or that of the layer."""
         device, own = autocasting(values), self.taps.dtype
         if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
-            return values.to(torch.get_autocast_dtype(device))
+            low = torch.get_autocast_dtype(device)
+            if own not in (torch.float32, low):
+                raise ValueError(f"this layer is {own}, under autocast to {low}: convert it to that, or to float32.")
+            return values.to(low)
         if values.dtype != own:
             raise ValueError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
         return values

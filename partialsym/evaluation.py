@@ -1,15 +1,16 @@
 """How well a trained network does, on validation and test images, and what it has learned."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_calibration_error
 
+from partialsym.component_choice import choose_components
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset, Split
 from partialsym.data.folder import imbalance
-from partialsym.deterministic import choose_components
 from partialsym.freezing import kept
 from partialsym.inference import on_elements
 from partialsym.measure import (
@@ -76,15 +77,17 @@ def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any
     What that returns, as a dict; statistics are those of the run's recalibration images.
     """
     preprocess, device = Preprocessing(data.mean, data.std), next(model.parameters()).device
-    order = torch.randperm(len(data.validation), generator=torch.Generator().manual_seed(config.seed))
-    some = data.validation[order[:CHOOSING].sort().values]  # folders are in the order of their classes
-    validation = zip(some.images.split(BATCH), some.labels.split(BATCH), strict=True)
-    choice = choose_components(
-        model,
-        [batch.to(device) for batch in calibration(config, data, preprocess)],
-        [(preprocess(images.to(device)), labels) for images, labels in validation],
-        seed=config.seed,
-    )
+
+    def batches() -> Iterator[Tensor]:
+        yield from (batch.to(device) for batch in calibration(config, data, preprocess))
+
+    def validation() -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(data.validation), generator=torch.Generator().manual_seed(config.seed))
+        some = data.validation[order[:CHOOSING].sort().values]  # folders are in the order of their classes
+        for images, labels in zip(some.images.split(BATCH), some.labels.split(BATCH), strict=True):
+            yield preprocess(images.to(device)), labels
+
+    choice = choose_components(model, batches(), validation(), seed=config.seed)
     return None if choice is None else choice._asdict()
 
 

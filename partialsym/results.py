@@ -78,6 +78,17 @@ def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
     return dict((result.get("components") or {}).get("changed", {}))
 
 
+def describe_choice(result: Mapping[str, Any]) -> str:
+    """`drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`; empty
+    where validation chose nothing."""
+    changed, found = chosen_components(result), result.get("components")
+    if not changed or found is None:
+        return ""
+    what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in changed.items())
+    before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
+    return f"{what}. On validation images {before} right with all of P > ½, {drawn} drawn, {now} as chosen."
+
+
 def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:
     _check(path, within + key, result.get(key), isinstance(result.get(key), Mapping), "a mapping")
     return result[key]

@@ -71,6 +71,13 @@ def test_under_autocast_it_takes_images_of_any_dtype_up_to_its_own(name, low):
         assert off(model.features(x.double()).values, net(name).double().features(x.double()).values) < 1e-12
 
 
+@pytest.mark.parametrize(("own", "low"), [DTYPES[2:], DTYPES[:1:-1]])
+def test_a_layer_of_the_other_16_bits_than_autocast_is_refused(own, low):
+    assert {own, low} == {torch.float16, torch.bfloat16}
+    with torch.autocast("cpu", low), pytest.raises(ValueError, match=f"layer is {own}, under autocast to {low}"):
+        net("E2").to(own)(images().to(own))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("make", [partial(net, cls=GCNN13), augerino], ids=["GCNN13", "Augerino"])
 def test_the_other_networks_do_as_well(make):

@@ -31,7 +31,7 @@ LAYERS = [
     {"conv", "norm", "pool"},
     {"comparing", "freezing", "inference", "models", "penalty", "sharing"},
     {"store", "data", "images", "testing", "provenance", "results"},
-    {"compiling", "cost", "deterministic", "exporting", "measure"},
+    {"compiling", "component_choice", "cost", "exporting", "measure"},
     {"evaluation"},
     {"run", "figures"},
     {"callbacks", "divergence", "fitting", "loading", "parallel", "trainer", "verdict"},

@@ -6,7 +6,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from partialsym.config import Experiment, keys_of
-from partialsym.results import chosen_components
+from partialsym.results import describe_choice
 
 
 def say(text: str) -> None:
@@ -28,12 +28,9 @@ def say_subsets(result: dict[str, Any]) -> None:
 
 
 def say_chosen(result: dict[str, Any]) -> None:
-    """Where eval mode keeps components by validation and not by P > ½: which, and why."""
-    if changed := chosen_components(result):
-        found = result["components"]
-        before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
-        what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in changed.items())
-        say(f"  eval mode {what}, chosen on validation images: {before} right by P > ½, {drawn} drawn, {now} so")
+    """Which components eval mode keeps or drops because validation images chose so, where they did."""
+    if text := describe_choice(result):
+        say(f"  eval mode {text}")
 
 
 def describe(subset: dict[str, Any]) -> str:

@@ -43,10 +43,10 @@ def cost(options: Namespace) -> None:
     check_size(model, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = Preprocessing(data.mean, data.std)(data.train.images[:size].to(device))
-    used = precision(config.training.precision)
+    used = "32" if precision(config.training.precision) == "32" else "bf16-mixed"  # also for 16-mixed: alike in cost
     labels = data.train.labels[:size].to(device)
     with nullcontext() if config.training.tf32 else full_float32():
-        ours, twin = costs(model.to(device), images, labels, bf16=used != "32", pairs=options.pairs)
+        ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
     for line in beside(ours, twin):
         say(line)
     steps = len(data.trained_on) // len(images)

@@ -8,7 +8,7 @@ from typing import Any
 from partialsym.figures.dials import share
 from partialsym.report.judging import Judged
 from partialsym.report.markup import Row, count, details, name_of, paragraph, section, shared, spread, table
-from partialsym.results import chosen_components, sampled_accuracy
+from partialsym.results import describe_choice, sampled_accuracy
 from partialsym.verdict import Finding, Interval
 
 UNDECIDED = (0.3, 0.7)
@@ -142,10 +142,10 @@ def undecided(result: Mapping[str, Any]) -> list[str]:
 def undecided_layers(judged: Judged) -> str:
     """The notes on elements that validation chose, and on layers that keep an element half of the time."""
     chosen = [
-        f"<li>{name_of(method.title)}, seed {seed.number}: {escape(_chosen(seed.result))}</li>"
+        f"<li>{name_of(method.title)}, seed {seed.number}: {escape(text)}</li>"
         for method in judged.methods
         for seed in method.seeds
-        if chosen_components(seed.result)
+        if (text := describe_choice(seed.result))
     ]
     items = [
         f"<li>{name_of(method.title)}, seed {seed.number}: {escape(', '.join(layers))}. Deterministic "
@@ -162,11 +162,3 @@ def undecided_layers(judged: Judged) -> str:
         )
         if listed
     )
-
-
-def _chosen(result: Mapping[str, Any]) -> str:
-    """`drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`"""
-    found = result["components"]
-    what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in chosen_components(result).items())
-    before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
-    return f"{what}. On validation images {before} right with all of P > ½, {drawn} drawn, {now} as chosen."

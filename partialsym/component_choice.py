@@ -1,4 +1,4 @@
-"""The subset of the group that eval mode keeps, chosen by validation where P > ½ is not what was trained."""
+"""Which components eval mode keeps: those of P > ½, or where these answer worse than draws what validation chooses."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from partialsym.models import named_densities
 
 DRAWN_BOTH_WAYS = 0.02  # a component with P in (this, 1 − this) was both in and out in training
 MATTERS = 0.005  # half a point of accuracy
+ROUNDS = 8  # changes, at most
 SUBSETS = 16  # drawn ones that are tried where no single change helps
 
 
@@ -53,20 +54,21 @@ def choose_components(
     draws: int = 32,
     seed: int = 0,
 ) -> Choice | None:
-    """Choose which components of the group the layers keep in eval mode, where P > ½ in all is not what was trained.
+    """Choose which components of the group the layers keep in eval mode, where those of P > ½ answer worse than draws.
 
     Where a P is neither near 0 nor near 1, training knows the layer with and without that component, and eval mode has
-    to take one of them. To take all of P > ½ may be a network that training hardly saw: with P = .8 in eight layers
-    all keep the component in 0.8⁸ = 17 % of the draws. So the deterministic answers are compared with those under
-    drawn elements, the mean over `draws`. Where the drawn ones are right more often, by more than half a point
-    and two standard errors, one component of one layer after another is kept or dropped instead: each time the one
-    whose change leaves the lowest cross-entropy, until the accuracies agree. Where no change lowers it, some subsets
-    that P draws are tried. BatchNorm is recalibrated in every trial. Where the accuracies agree from the start the
-    model is left as it was. The choice is part of the state dict.
+    to take one of them. To take all of P > ½ may be a network that training hardly saw: with P = .8 in eight layers all
+    keep the component in 0.8⁸ = 17 % of the draws. So the deterministic answers are compared with those under drawn
+    elements, the mean over `draws`. Where the drawn ones are right more often, by more than half a point and two
+    standard errors, one component of one layer after another is kept or dropped instead: each time the one whose change
+    leaves the lowest cross-entropy, until the accuracies agree, in at most eight changes. Where no change lowers it,
+    some subsets that P draws are tried. BatchNorm is recalibrated in every trial. Where the accuracies agree from the
+    start the model is left as it was. With few images only a large difference shows: with 100 none below five points,
+    with 1,000 none below 0.6. The choice is part of the state dict.
 
     Args:
         model: images → logits [N, classes].
-        batches: training images, to `recalibrate` on.
+        batches: training images, to `recalibrate` on; read only where there is something to choose, as the next.
         validation: images that it was not trained on, and their labels [N], in batches.
         draws: of the drawn answers, at least 2.
         seed: of the draws.
@@ -96,7 +98,9 @@ def choose_components(
             component.density.chosen.zero_()
         return Choice(start.accuracy, drawn.accuracy, start.accuracy, {})
     others = trials.subsets(SUBSETS, seed)
-    while found.worse_than(drawn):
+    for _ in range(ROUNDS):
+        if not found.worse_than(drawn):
+            break
         best = min(map(trials.deterministic, trials.neighbours(subset)), key=_loss)
         if best.loss >= found.loss and others:
             best, others = min(map(trials.deterministic, others), key=_loss), []

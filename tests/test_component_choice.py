@@ -18,16 +18,8 @@ from partialsym import (
     recalibrate,
     save_model,
 )
-from partialsym.cli import main
-from partialsym.data import load
-from partialsym.deterministic import _Answers
+from partialsym.component_choice import _Answers
 from partialsym.inference import seeds
-from partialsym.measure import accuracy as right
-from partialsym.measure import logits
-from partialsym.report.gathering import Method, Seed
-from partialsym.report.judging import Judged
-from partialsym.report.opening import undecided_layers
-from partialsym.run import Run
 
 LAYERS = 5
 
@@ -208,26 +200,21 @@ def test_the_mean_of_the_draws_is_what_it_is_compared_with():
     assert choice.drawn == float(drawn.double().mean())
 
 
-def test_a_network_that_solved_mirrored_sixes_answers_so(tmp_path, capsys):
-    """Trained briefly, every P(m) is above ½: with all of them the network is blind to mirroring, and guesses."""
-    settings = {"model.group": "Mirror", "model.width": 4, "model.kernel_size": 5, "model.hidden": 8}
-    settings |= {"training.epochs": 2, "training.repeats": 10, "training.batch_size": 32, "training.lr": 5e-3}
-    settings |= {"training.density_lr": 1e-2, "training.precision": 32, "data.name": "digits-6-M", "name": "sixes"}
-    options = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
-    assert main(["fit", *options, "--out", str(tmp_path)]) == 0
-    run = Run(tmp_path / "sixes" / "seed0")
-    result, trained = run.result(), run.model()
-    p = [value for subset in result["subsets"] for key, value in subset.items() if key == "P(m)"]
-    assert min(p) > 0.5
-    assert result["components"]["by_probability"] == 0.5
-    assert result["accuracy"]["test"] > 0.95
-    ((name, kept),) = result["components"]["changed"].items()
-    assert not kept
-    assert f"eval mode drops {name}, chosen on validation images: 50.0 % right by P > ½" in capsys.readouterr().out
+def test_nothing_is_read_where_there_is_nothing_to_choose():
+    def batches():
+        raise AssertionError("read")
+        yield
 
-    data = load("digits-6-M")
-    answers = logits(trained.model, data.test.images, trained.preprocess)
-    assert right(answers, data.test.labels) == result["accuracy"]["test"]  # as `predict` and frozen files have it
-    note = undecided_layers(Judged([Method("sixes", "sixes", [Seed(result)])], None, {}))
-    assert "Elements chosen by validation" in note
-    assert f"drops {name}. On validation images 50.0 % right with all of P &gt; ½" in note
+    net = GResNet("SE2", width=2, hidden=2, kernel_size=3)
+    assert choose_components(net, batches(), batches()) is None
+    assert choose_components(Gates(0.995, lambda kept: True), batches(), batches()) is None
+
+
+def test_a_choice_survives_what_loads_nothing_of_it_and_refuses_components_that_are_none():
+    component = learned(group("E2"), 4).component
+    component.choose(1, False)
+    component.load_state_dict({}, strict=False)
+    assert component.decide().tolist() == [1, 0]
+    for wrong in (0, 2, -1):
+        with pytest.raises(ValueError, match=f"component is {wrong}: must be one other than e, 1 to 1"):
+            component.choose(wrong, True)
