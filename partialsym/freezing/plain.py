@@ -58,7 +58,7 @@ class FrozenConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise NotImplementedError(
-            "torch.jit.script does not know a Signal: trace the frozen model at the size of its images."
+            "torch.jit.script does not know a Signal: torch.jit.trace the frozen model at the size of its images."
         )
 
     def extra_repr(self) -> str:
