@@ -61,7 +61,7 @@ reproduce-cpu: setup
 	$(REPRODUCE) table2 --rows SE2-8/partial/rotMNIST,E2-8/partial/rotMNIST --seeds 0 $(NEXT)
 	$(REPRODUCE) data_efficiency --rows '*/CIFAR-10/4500' --seeds 0 $(NEXT)
 	$(REPRODUCE) table5 --rows '*/width-16,*/width-32' --seeds 0 $(NEXT)
-	$(BIN)/python -m benchmarks.departures --out $(RUNS) --publish $(PUBLISH)/departures $(NEXT)
+	$(BIN)/python -m studies.departures --out $(RUNS) --publish $(PUBLISH)/departures $(NEXT)
 	$(REPRODUCE) sectors --rows 'T2/*,SE2-8/full/*,*+free/*' $(NEXT)
 	$(REPRODUCE) kernels $(NEXT)
 	$(REPRODUCE) monotonic $(NEXT)
@@ -81,8 +81,8 @@ tables: setup
 		name=$$(basename $$folder); \
 		test $$name = departures || test $$name = identifiability || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
 	done
-	$(BIN)/python -m benchmarks.reproduction
-	$(BIN)/python -m benchmarks.identifiability
+	$(BIN)/python -m studies.reproduction
+	$(BIN)/python -m studies.identifiability
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

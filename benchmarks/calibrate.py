@@ -11,8 +11,8 @@ import sys
 
 import torch
 
-from partialsym.cost import interleaved
 from partialsym.ops import Calibration, FactoredKernel, Shape, convolve, relative_time
+from partialsym.profiling import interleaved
 
 PAIRS = 5
 STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 
 from partialsym import monte_carlo, recalibrate
-from partialsym.asking.planning import Plan
+from partialsym.ask.planning import Plan
 from partialsym.config import DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Split, load
 from partialsym.densities import Bernoulli
-from partialsym.evaluation import calibration
 from partialsym.measure import BATCH, accuracy, logits
-from partialsym.results import chosen_components
-from partialsym.run import Run
-from partialsym.table import load_table
-from partialsym.train import train
+from partialsym.reproduction.table import load_table
+from partialsym.runs.run import Run
+from partialsym.runs.schema import chosen_components
+from partialsym.training.evaluation import calibration
+from partialsym.training.fit import train
 
 SEEDS, DRAWS = 10, 32
 STEPS = Plan(width=8, epochs=3, repeats=5, images=None, batch=64, seconds={})  # 210 steps on 900 images

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.rows import Book, Row, median_interval
 from partialsym import GResNet, freeze
-from partialsym.cost import interleaved
-from partialsym.exporting import export
+from partialsym.export.onnx import export
+from partialsym.profiling import interleaved
 
 PAIRS = 3
 

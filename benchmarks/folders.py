@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partialsym._utils.atomic import replace_file
 from partialsym.data import Split, load
-from partialsym.data.rotmnist import turned
-from partialsym.files import replace_file
-from partialsym.images.writing import png
+from partialsym.data.reading.png import png
+from partialsym.data.sources.rotmnist import turned
 
 CIFAR = ("airplane", "automobile", "bird", "cat")
 SEED = 0

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from benchmarks.rows import Book, quotient
 from partialsym import GResNet, freeze, set_proportional
 from partialsym.densities import Uniform
-from partialsym.models.twin import TwinResNet, dense_twin
+from partialsym.models.dense_twin import TwinResNet, dense_twin
 
 BATCH = 8
 

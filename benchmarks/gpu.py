@@ -10,9 +10,9 @@ from torch import nn
 from benchmarks.rows import PAIRS, Book, Row, median_interval
 from benchmarks.training import batch
 from partialsym import GCNN13, GResNet
-from partialsym.compiling import Compiled
-from partialsym.cost import Step, operations
-from partialsym.models.twin import dense_twin
+from partialsym.models.dense_twin import dense_twin
+from partialsym.profiling import Step, operations
+from partialsym.training.compile import Compiled
 
 BATCHES = {"ResNet": 1024, "13-layer": 128}
 WARM_UP = 3

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from benchmarks.rows import Book, quotient
 from benchmarks.training import batch
 from partialsym import GResNet
-from partialsym.cost import Step
+from partialsym.profiling import Step
 
 BATCH, PAIRS = 16, 3
 

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from benchmarks.rows import Book, Row, median_interval
 from partialsym.config import DataConfig, Experiment, ModelConfig, TrainerConfig, TrainingConfig
-from partialsym.train import run_folder
+from partialsym.training.fit import run_folder
 
 RESULTS = Path(__file__).parent / "processes.json"
 SIZES = (("SE2", 8, 64),)  # group, width, batch size
@@ -39,7 +39,7 @@ def seconds(config: Experiment) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(config.to_dict()), encoding="utf-8")
-        command = [sys.executable, "-m", "partialsym.cli", "fit", "--config", str(file), "--out", folder]
+        command = [sys.executable, "-m", "partialsym.cli.main", "fit", "--config", str(file), "--out", folder]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--progress", "false"], check=True, capture_output=True, env=environment)
         log = EventAccumulator(str(run_folder(config, folder).folder / "tensorboard"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from partialsym.cost import interleaved
-from partialsym.files import replace_text
-from partialsym.provenance import provenance
+from partialsym._utils.atomic import replace_text
+from partialsym.profiling import interleaved
+from partialsym.runs.provenance import provenance
 
 PAIRS = 20
 

@@ -3,8 +3,8 @@
 from benchmarks.rows import Book, Row, quotient
 from benchmarks.training import batch
 from partialsym import GResNet
-from partialsym.cost import Step, peak_memory
-from partialsym.models.twin import dense_twin
+from partialsym.models.dense_twin import dense_twin
+from partialsym.profiling import Step, peak_memory
 
 WIDTH, BATCH, SIDE, ELEMENTS = 8, 16, 28, 8
 AXES = {"batch": (16, 32, 64, 128), "image side": (28, 40, 56), "elements": (4, 8, 16, 32)}

@@ -26,14 +26,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from partialsym._utils.atomic import replace_text
 from partialsym.config import DataConfig, Experiment, ModelConfig, TrainingConfig
+from partialsym.data.reading import png, read_images
 from partialsym.figures.canvas import BLUE, GREY, ORANGE, PALE, blank, save, write
-from partialsym.files import replace_text
-from partialsym.images import png, read_images
 from partialsym.measure import logits
-from partialsym.provenance import provenance
-from partialsym.run import Run
-from partialsym.train import load_data, train
+from partialsym.runs.provenance import provenance
+from partialsym.runs.run import Run
+from partialsym.training.fit import load_data, train
 
 FORMAT = 1
 CONFIG = Experiment(

@@ -6,11 +6,11 @@ import sys
 from functools import partial
 
 from benchmarks.rows import Book, Row, median_interval
-from partialsym.cost import interleaved
+from partialsym.profiling import interleaved
 
 PYTHON = sys.executable
 COMMANDS = (
-    [PYTHON, "-m", "partialsym.cli", "--help"],
+    [PYTHON, "-m", "partialsym.cli.main", "--help"],
     [PYTHON, "-c", "import torch"],
     [PYTHON, "-c", "import torch, partialsym as ps; [getattr(ps, name) for name in dir(ps)]"],
 )

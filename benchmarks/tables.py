@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from partialsym.files import replace_text
+from partialsym._utils.atomic import replace_text
 
 ROOT = Path(__file__).parent
 

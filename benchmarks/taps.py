@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from partialsym.conv import GroupConv
 from partialsym.groups import SE2, T2
 from partialsym.kernels import MLP, SIREN, Fourier, Gabor, Kernel, MAGNet
+from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements
 
 SIZES = (3, 5, 7, 9, 15)

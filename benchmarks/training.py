@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from benchmarks.rows import Book, Row, quotient
 from partialsym import GCNN13, SE2, SIREN, T2, Elements, GResNet, GroupConv, Signal, dirac, haar
-from partialsym.cost import Step, peak_memory, seconds
-from partialsym.models.twin import dense_twin
+from partialsym.models.dense_twin import dense_twin
+from partialsym.profiling import Step, peak_memory, seconds
 
 CNN13_BATCH, LAYER_BATCH = 1, 4  # what ten minutes leave time for, twenty pairs and three
 PRECISIONS = ("float32", "bf16")

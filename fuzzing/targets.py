@@ -17,14 +17,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from partialsym import store
 from partialsym.config import Experiment, read_yaml
-from partialsym.data.cifar_files import LAYOUTS, _batch, _read_official
-from partialsym.data.idx import header, read_idx
-from partialsym.data.npz import read_npz
-from partialsym.data.rotmnist import read_amat
-from partialsym.images import as_float, fitted, reading
-from partialsym.models import GResNet
+from partialsym.data.reading import as_float, files, fitted
+from partialsym.data.reading.idx import header, read_idx
+from partialsym.data.reading.npz import read_npz
+from partialsym.data.sources.cifar_files import LAYOUTS, _batch, _read_official
+from partialsym.data.sources.rotmnist import read_amat
+from partialsym.models import GResNet, saving
 
 CLASSES = tuple("abcdefghij")
 FORMS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS", "JPEG2000")
@@ -69,8 +68,8 @@ def _configs() -> list[bytes]:
 
 def _read_image(data: bytes) -> object:
     """Of small ones: what is within the limit of pixels costs time alone; to a size, in [0, 1]."""
-    with patch.object(reading, "MOST_PIXELS", 2**16):
-        image = as_float(fitted(reading.decode(io.BytesIO(data), "fuzzed"), (4, 7), "crop"), (3, 4095))
+    with patch.object(files, "MOST_PIXELS", 2**16):
+        image = as_float(fitted(files.decode(io.BytesIO(data), "fuzzed"), (4, 7), "crop"), (3, 4095))
     assert float(image.min()) >= 0
     assert float(image.max()) <= 1
     return image
@@ -132,7 +131,7 @@ def _network() -> GResNet:
 @cache
 def _model() -> Path:
     folder = _folder() / "model"
-    store.save_model(_network(), folder)
+    saving.save_model(_network(), folder)
     return folder
 
 
@@ -146,7 +145,7 @@ def _read_record(data: bytes) -> object:
     folder.mkdir(exist_ok=True)
     (folder / _weights().name).write_bytes(_weights().read_bytes())
     (folder / "model.json").write_bytes(data)
-    return store.load_model(folder)
+    return saving.load_model(folder)
 
 
 def _read_weights(data: bytes) -> object:
@@ -157,8 +156,8 @@ def _read_weights(data: bytes) -> object:
     }
     _file(data, "weights/w")
     _file(json.dumps(record).encode(), "weights/model.json")
-    with patch.object(store, "rebuild", return_value=_network()):
-        return store.load_model(_folder() / "weights")
+    with patch.object(saving, "rebuild", return_value=_network()):
+        return saving.load_model(_folder() / "weights")
 
 
 TARGETS = {

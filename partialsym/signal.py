@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 
+from partialsym._utils.torch_func import unwrapped
 from partialsym.groups import T2, Group
-from partialsym.transforms import unwrapped
 
 LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)

@@ -12,35 +12,20 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {
-        "bounded",
-        "checks",
-        "config",
-        "determinism",
-        "files",
-        "groups",
-        "locking",
-        "precision",
-        "seeding",
-        "stopping",
-        "transforms",
-        "warp",
-    },
-    {"signal"},
+    {"_utils", "config", "groups", "warp"},
+    {"data", "signal"},
     {"densities", "kernels", "ops"},
-    {"conv", "norm", "pool"},
-    {"comparing", "freezing", "inference", "models", "penalty", "sharing"},
-    {"store", "data", "images", "testing", "provenance", "results"},
-    {"compiling", "component_choice", "cost", "exporting", "measure"},
-    {"evaluation"},
-    {"run", "figures"},
-    {"callbacks", "divergence", "fitting", "loading", "parallel", "trainer", "verdict"},
-    {"checking", "train", "table"},
-    {"behaviour"},
-    {"asking", "report"},
-    {"demo"},
-    {"commands"},
-    {"cli"},
+    {"nn"},
+    {"inference"},
+    {"models"},
+    {"component_choice", "export", "regularization", "testing"},
+    {"measure", "profiling"},
+    {"figures", "runs"},
+    {"training"},
+    {"ask"},
+    {"report"},
+    {"reproduction"},
+    {"cli", "__main__"},
 ]
 
 
@@ -66,13 +51,13 @@ def test_nothing_imports_upwards():
     ("code", "absent"),
     [
         ("import partialsym", ["torch", "lightning", "jsonargparse"]),
-        ("import partialsym.cli", ["torch", "lightning", "numpy"]),
+        ("import partialsym.cli.main", ["torch", "lightning", "numpy"]),
         (
             "import torch, partialsym as ps; ps.GResNet('SE2', width=2, kernel_size=3)(torch.zeros(1, 1, 12, 12))",
-            ["partialsym.cost", "lightning", "onnx"],
+            ["partialsym.profiling", "lightning", "onnx"],
         ),
         (
-            "import partialsym as ps, partialsym.images; [getattr(ps, name) for name in dir(ps)]",
+            "import partialsym as ps, partialsym.data.reading; [getattr(ps, name) for name in dir(ps)]",
             [
                 "lightning",
                 "onnx",
@@ -98,7 +83,7 @@ def test_the_command_line_without_its_extra_says_what_to_install():
     code = """
 import sys
 sys.modules |= dict.fromkeys(("yaml", "jsonargparse", "lightning"))
-from partialsym.cli import main
+from partialsym.cli.main import main
 sys.exit(main(["fit", "--help"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

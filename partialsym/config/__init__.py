@@ -1,6 +1,6 @@
 """What an experiment is: one typed, validated tree. Imports neither torch nor lightning."""
 
-from partialsym.checks import ConfigError
+from partialsym._utils.validation import ConfigError
 from partialsym.config.data import AUGMENTATIONS, DATASETS, DataConfig
 from partialsym.config.experiment import Experiment, check_keys, keys_of, unknown_key
 from partialsym.config.model import GROUPS, HEADS, KERNELS, NETWORKS, PLACES, ModelConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from partialsym.checks import check, one_of
+from partialsym._utils.validation import check, one_of
 
 DATASETS = (
     "digits-6-180",

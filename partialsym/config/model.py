@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from partialsym.checks import check, one_of
+from partialsym._utils.validation import check, one_of
 
 GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
 KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")

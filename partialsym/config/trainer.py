@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from partialsym.checks import check
+from partialsym._utils.validation import check
 
 
 @dataclass(frozen=True)

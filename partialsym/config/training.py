@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from partialsym.checks import ConfigError, check
+from partialsym._utils.validation import ConfigError, check
 
 
 @dataclass(frozen=True)

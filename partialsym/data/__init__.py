@@ -5,22 +5,25 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import partial
 
-from partialsym.data.augmentation import augmentation
-from partialsym.data.base import Dataset, Split, as_float, normalise
-from partialsym.data.batches import Order, Resident, Streamed, batched
-from partialsym.data.cifar import cifar
-from partialsym.data.digits import digits
-from partialsym.data.mnist import mnist, mnist6
-from partialsym.data.pairs import pairs
-from partialsym.data.pcam import pcam
-from partialsym.data.rotmnist import rotmnist
-from partialsym.data.sectors import sectors
-from partialsym.data.splitting import check_validation, split_by_original
+from partialsym.data.base import Dataset, Split, check_validation
+from partialsym.data.batches.batching import Order, Resident, Streamed, batched
+from partialsym.data.batches.streaming import trained_on
+from partialsym.data.reading.levels import as_float
+from partialsym.data.sources.cifar import cifar
+from partialsym.data.sources.digits import digits
+from partialsym.data.sources.mnist import mnist, mnist6
+from partialsym.data.sources.pairs import pairs
+from partialsym.data.sources.pcam import pcam
+from partialsym.data.sources.rotmnist import rotmnist
+from partialsym.data.sources.sectors import sectors
+from partialsym.data.splitting import split_by_original
+from partialsym.data.transforms import Preprocessing, augmentation, normalise
 
 __all__ = [
     "SOURCES",
     "Dataset",
     "Order",
+    "Preprocessing",
     "Resident",
     "Split",
     "Streamed",
@@ -31,6 +34,7 @@ __all__ = [
     "normalise",
     "pairs",
     "split_by_original",
+    "trained_on",
 ]
 
 SOURCES: dict[str, Callable[..., Dataset]] = {

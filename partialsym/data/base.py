@@ -3,15 +3,12 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from partialsym.images.levels import Range, as_float, counted, moments
-
-if TYPE_CHECKING:
-    from partialsym.data.streams import Stream
+from partialsym.data.reading.levels import Range, counted, moments
 
 
 class Images(Protocol):
@@ -121,11 +118,6 @@ class Dataset:
         return replace(self, train=self.train[index])
 
     @property
-    def trained_on(self) -> "Split | Stream":
-        """The images that training takes."""
-        return self.train
-
-    @property
     def channels(self) -> int:
         """Colour channels of an image."""
         return self.train.images.shape[1]
@@ -134,24 +126,6 @@ class Dataset:
     def size(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
-
-
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(images - mean) / std for each channel: images [..., C, H, W], mean and std C numbers, std > 0.
-
-    8-bit images count as pixels in [0, 1] and become float32: see `as_float`. Raises ValueError where the
-    statistics do not fit the channels, or on another dtype.
-    """
-    if images.ndim < 3:
-        raise ValueError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
-    check_statistics(images.shape[-3], mean, std)
-    images = as_float(images)
-    return (images - _filled(images, mean)) / _filled(images, std)
-
-
-def _filled(images: Tensor, values: Sequence[float]) -> Tensor:
-    """`values` [C, 1, 1] where the images are: filled there, since a copy to a GPU would wait for it."""
-    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -168,3 +142,11 @@ def check_statistics(channels: int, mean: Sequence[float], std: Sequence[float])
         raise ValueError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise ValueError(f"mean {mean!r} and std {std!r} must be finite, and std > 0")
+
+
+def check_validation(validation: float, split_seed: int) -> None:
+    """Raise ValueError unless `validation` is in (0, 0.5] and `split_seed` an int >= 0."""
+    if not isinstance(validation, int | float) or not 0 < validation <= 0.5:
+        raise ValueError(f"validation is {validation!r}: it must be a fraction of the training set in (0, 0.5]")
+    if not isinstance(split_seed, int) or isinstance(split_seed, bool) or not 0 <= split_seed < 2**63:
+        raise ValueError(f"split_seed is {split_seed!r}: it must be an int >= 0")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym.data.base import Dataset, Split, statistics
+from partialsym.data.base import Dataset, Split, check_validation, statistics
 
 
 class Labelled(NamedTuple):
@@ -18,14 +18,6 @@ class Labelled(NamedTuple):
     def split(self, index: Tensor | slice = slice(None)) -> Split:
         """The images at `index` as a Split."""
         return Split(self.images[index], self.labels[index], self.originals[index])
-
-
-def check_validation(validation: float, split_seed: int) -> None:
-    """Raise ValueError unless `validation` is in (0, 0.5] and `split_seed` an int >= 0."""
-    if not isinstance(validation, int | float) or not 0 < validation <= 0.5:
-        raise ValueError(f"validation is {validation!r}: it must be a fraction of the training set in (0, 0.5]")
-    if not isinstance(split_seed, int) or isinstance(split_seed, bool) or not 0 <= split_seed < 2**63:
-        raise ValueError(f"split_seed is {split_seed!r}: it must be an int >= 0")
 
 
 def split_by_original(originals: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

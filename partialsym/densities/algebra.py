@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.torch_func import first_only, refuse_forward
 from partialsym.densities.base import AlgebraDensity
-from partialsym.transforms import first_only, refuse_forward
 
 SMALLEST_THETA = 1e-3
 

@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.torch_func import batched
 from partialsym.groups import Group
 from partialsym.signal import Elements, autocasting, check_group, constant
-from partialsym.transforms import batched
 
 Sampling = Literal["systematic", "iid"]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from partialsym.files import replace_file
+from partialsym._utils.atomic import replace_file
 
 T = TypeVar("T")
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds

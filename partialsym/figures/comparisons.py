@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from partialsym.config import ModelConfig
+from partialsym.figures.axes import fit, frame, spread
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.circles import responses, subsets
 from partialsym.figures.depths import depths
-from partialsym.figures.methods import Point, points_of
-from partialsym.figures.placing import fit, frame, spread
+from partialsym.figures.points import Point, points_of
 
 LOOKS = {  # of kinds of methods: colours that everyone tells apart, marks that are told apart in grey
     "CNN": (INK, "s"),

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from partialsym.figures.axes import fit, frame
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.dials import Cell, gather
-from partialsym.figures.placing import fit, frame
 
 THETA, TURNED, MIRRORED = "theta", "P of turns", "P of mirrorings"
 LOOKS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from partialsym.transforms import batched
+from partialsym._utils.torch_func import batched
 
 
 class Kernel(nn.Module, ABC):

@@ -1,26 +1,24 @@
 """What a model has learned and how it behaves: numbers, no pictures. Evaluation is in float32, in eval mode."""
 
-from partialsym.measure.basics import (
+from partialsym.measure.equivariance_error import TURNS, equivariance_errors
+from partialsym.measure.lie_derivative import lie_derivative
+from partialsym.measure.predictions import (
     BATCH,
-    Preprocessing,
     accuracies_of_draws,
     accuracy,
     copy_gap,
     logits,
     sampled_accuracies,
 )
-from partialsym.measure.errors import TURNS, equivariance_errors
-from partialsym.measure.local import lie_derivative
 from partialsym.measure.ranges import measured_range, preserved_ranges, range_of
 from partialsym.measure.responses import ANGLES, class_responses, predictions_unchanged, response, turned_logits
 from partialsym.measure.subsets import learned_subsets, subset_spread
-from partialsym.measure.turning import control_error, control_image, rotate
+from partialsym.measure.transforms import control_error, control_image, rotate
 
 __all__ = [
     "ANGLES",
     "BATCH",
     "TURNS",
-    "Preprocessing",
     "accuracies_of_draws",
     "accuracy",
     "class_responses",

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from partialsym.conv import GroupConv
-from partialsym.data import as_float
+from partialsym._utils.precision import double
+from partialsym.data import Preprocessing, as_float
 from partialsym.data.base import Images
 from partialsym.densities import Density
 from partialsym.inference import evaluating
-from partialsym.measure.basics import Preprocessing, place
-from partialsym.measure.turning import Motion, inscribed
+from partialsym.measure.predictions import place
+from partialsym.measure.transforms import Motion, inscribed
 from partialsym.models import Augerino
-from partialsym.precision import double
+from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements, Signal
 
 OUTPUT = "output"

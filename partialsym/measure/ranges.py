@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from partialsym.data import Split
-from partialsym.measure.basics import Preprocessing, accuracy
+from partialsym.data import Preprocessing, Split
+from partialsym.measure.predictions import accuracy
 from partialsym.measure.responses import turned_logits
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym.data import Split, as_float
+from partialsym.data import Preprocessing, Split, as_float
 from partialsym.data.base import Images
-from partialsym.measure.basics import BATCH, Preprocessing, logits
-from partialsym.measure.turning import Motion
+from partialsym.measure.predictions import BATCH, logits
+from partialsym.measure.transforms import Motion
 
 ANGLES = tuple(range(0, 360, 15))
 

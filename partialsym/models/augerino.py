@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from partialsym.conv import GroupConv
+from partialsym._utils.torch_func import batched
 from partialsym.densities import Density, Sampling, learned
 from partialsym.groups import group as group_named
+from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements
-from partialsym.transforms import batched
 from partialsym.warp import warp
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.densities import Sampling
-from partialsym.models.building import Layers, check_arguments
-from partialsym.norm import BatchNorm
-from partialsym.pool import GlobalPool, SpatialPool
+from partialsym.models.layers import Layers, check_arguments
+from partialsym.nn.norm import BatchNorm
+from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
 POOLED, DROPPED = (2, 5), (2, 5, 8)  # after which group convolutions, counted from 1

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.conv import GroupConv
 from partialsym.densities import Sampling, dirac
 from partialsym.groups import T2
-from partialsym.models.building import Layers, check_arguments
-from partialsym.norm import BatchNorm, InstanceNorm
-from partialsym.pool import GlobalPool, LinearPool, SpatialPool
+from partialsym.models.layers import Layers, check_arguments
+from partialsym.nn.conv import GroupConv
+from partialsym.nn.norm import BatchNorm, InstanceNorm
+from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
 from partialsym.signal import Signal
 
 PLACES = ("lifting", "block1", "block2")

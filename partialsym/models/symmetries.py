@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from partialsym.densities import Density
 from partialsym.groups import Dihedral, Group
-from partialsym.pool import LinearPool
+from partialsym.nn.pool import LinearPool
 from partialsym.signal import Elements
 
 

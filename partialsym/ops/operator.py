@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
-from partialsym.transforms import refuse_forward, refuse_second, transformed
 
 
 def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, path: str = "auto") -> Tensor:

@@ -1,7 +1,7 @@
 """Runs → one page that shows what they found."""
 
-from partialsym.report.gathering import gather
-from partialsym.report.judging import judge
-from partialsym.report.writing import report, write
+from partialsym.report.collect import gather
+from partialsym.report.output import report, write
+from partialsym.report.verdicts import judge
 
 __all__ = ["gather", "judge", "report", "write"]

@@ -5,14 +5,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from partialsym.report.behaving import behaving
-from partialsym.report.gathering import Method
-from partialsym.report.judging import Judged
-from partialsym.report.keeping import old_responses, subsets, training
+from partialsym.report.collect import Method
 from partialsym.report.markup import count, fill, paragraph, resource, section
-from partialsym.report.opening import accuracies, verdict
-from partialsym.report.origins import costs, provenance
 from partialsym.report.payload import payload, safe_json
+from partialsym.report.provenance import costs, provenance
+from partialsym.report.responses import behaving
+from partialsym.report.subsets import old_responses, subsets, training
+from partialsym.report.summary import accuracies, verdict
+from partialsym.report.verdicts import Judged
 
 SCRIPTS = ("chart.js", "views.js", "page.js")
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from partialsym.report.gathering import Method
-from partialsym.report.turning import circle, curves, layers, named, strongest, together
+from partialsym.report.collect import Method
+from partialsym.report.curves import circle, curves, layers, named, strongest, together
 
 ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # U+2028 and the like are ASCII already
 

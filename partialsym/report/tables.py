@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from partialsym.report.judging import Judged
-from partialsym.report.turning import curves, layers, named, strongest, together
-from partialsym.results import sampled_accuracy
+from partialsym.report.curves import curves, layers, named, strongest, together
+from partialsym.report.verdicts import Judged
+from partialsym.runs.schema import sampled_accuracy
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # what a spreadsheet would begin to compute at
 PARTS = ("total", "interpolation", "elements", "interpolation_share", "elements_share", "control")

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from partialsym._utils.precision import double
+from partialsym._utils.seeding import devices_of, seeded
 from partialsym.densities import Density
-from partialsym.precision import double
-from partialsym.seeding import devices_of, seeded
 from partialsym.signal import Elements
 from partialsym.testing.laws import generator_of, member_coordinates, require, same
 

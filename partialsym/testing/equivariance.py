@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from partialsym.conv import GroupConv
+from partialsym._utils.precision import full_float32
 from partialsym.groups import Dihedral, Group
-from partialsym.precision import full_float32
+from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements, Signal
 
 Field = TypeVar("Field", Tensor, Signal)

@@ -1,0 +1,7 @@
+"""`python -m partialsym`: the command line."""
+
+import sys
+
+from partialsym.cli.main import main
+
+sys.exit(main())

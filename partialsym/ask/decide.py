@@ -1,0 +1,230 @@
+"""The verdict itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from partialsym.ask.bootstrap import Bootstrap, Interval
+from partialsym.ask.method_results import NAMES, Arm
+from partialsym.ask.text import (
+    COSTS,
+    FIRST,
+    HELPS,
+    KEPT,
+    MIRRORED,
+    NEITHER,
+    ONE_GUESSES,
+    OPEN,
+    PART,
+    PARTS,
+    SEEDS_MISSING,
+    SYMMETRIES,
+    UNKNOWN,
+    UNLESS,
+    headline,
+    listed,
+    over,
+    points,
+    signed,
+    upper,
+)
+
+SEEDS = 3  # fewer say nothing of their spread
+MARGIN = 0.01  # a difference below a point makes none
+QUESTIONS = {  # question → what a network that is equivariant is blind to, and the groups that make it so
+    "Rotation": ("how an image is turned", ("SE2", "C")),
+    "Mirroring": ("which way round an image is", ("Mirror",)),
+    "Rotation and mirroring together": ("how an image is turned and which way round it is", ("E2", "D")),
+}
+BOTH = QUESTIONS["Rotation and mirroring together"][1]
+
+
+class Standing(NamedTuple):
+    """How well a method generalises: balanced accuracy on `images` test images over `seeds` seeds.
+
+    `name` is what the reader sees, `method` what its config calls it.
+    """
+
+    name: str
+    accuracy: Interval
+    seeds: int
+    images: int
+    method: str
+
+
+class Finding(NamedTuple):
+    """The answer to one question, in words; `difference` is what it rests on, in balanced accuracy."""
+
+    question: str
+    answer: str
+    text: str
+    difference: Interval | None
+
+
+class Verdict(NamedTuple):
+    """What was found, the shortest first; `best` says which method generalises best."""
+
+    headline: str
+    findings: tuple[Finding, ...]
+    standings: tuple[Standing, ...]
+    best: str
+
+
+def verdict(arms: Sequence[Arm]) -> Verdict:
+    """Which symmetries the data have, as far as these runs can tell.
+
+    A question is asked of two methods on equal terms: a G-CNN, which answers images of one orbit alike, and a plain
+    CNN of the same width; d is the difference of their balanced accuracies on the seeds they share, with its 95 %
+    interval (see `Bootstrap`).
+
+        helps                 d > 0: the interval lies above 0
+        costs                 d < 0: it lies below 0
+        makes no difference   it lies within ±1 point
+        not enough evidence   all else; fewer than 3 seeds; or neither method is better than guessing, which it is
+                              where the 95 % interval of its balanced accuracy lies above 1/classes
+
+    "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions
+    are asked of the same runs, each at its own level: nothing is corrected for their number.
+
+    Args:
+        arms: methods on equal terms, one at most of each kind and group that a question needs.
+    Raises:
+        ValueError: no methods; other test images, classes or settings.
+    """
+    if not arms:
+        raise ValueError("there are no methods to compare.")
+    _check(arms)
+    judge = _Judge(arms)
+    findings = (*judge.symmetries(), *judge.parts())
+    said = headline([(f.question, f.answer) for f in findings])
+    return Verdict(said, findings, tuple(judge.standings), judge.best())
+
+
+class _Judge:
+    def __init__(self, arms: Sequence[Arm]) -> None:
+        self.arms, self.labels, self.titles = arms, arms[0].labels, _titles(arms)
+        alone = {arm: Bootstrap({"": arm.right}, self.labels).accuracy("") for arm in arms}
+        self.standings = sorted(
+            (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in arms),
+            key=lambda standing: -standing.accuracy.mean,
+        )
+        chance = 1 / len(np.unique(self.labels))
+        self.guessing = {arm for arm in arms if alone[arm].low <= chance}
+        self.differences = {pair: self._difference(*pair) for pair in combinations(arms, 2)}
+
+    def _difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+        """On the seeds that both have, and how many these are."""
+        shared = sorted({*one.seeds} & {*other.seeds})
+        if not shared:
+            return None, 0
+        both = Bootstrap({"one": one.on(shared), "other": other.on(shared)}, self.labels)
+        return both.difference("one", "other"), len(shared)
+
+    def difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+        """Balanced accuracy of `one` less that of `other`, and the number of seeds they share."""
+        if (one, other) in self.differences:
+            return self.differences[one, other]
+        d, seeds = self.differences[other, one]
+        return (None if d is None else Interval(-d.mean, -d.high, -d.low)), seeds
+
+    def symmetries(self) -> Iterator[Finding]:
+        """Plain against full, for every group."""
+        plain = _only(self.arms, "plain", ("T2",))
+        for question, (blind, groups) in QUESTIONS.items():
+            full = _only(self.arms, "full", groups)
+            if plain is None or full is None:
+                continue
+            answer, why, d = self.compare(full, plain)
+            words = {"blind": blind, "why": why, "unless": _unless(full, plain, answer), **_numbers(d)}
+            text = f"{SYMMETRIES[answer].format(**words)} {self.kept(question, groups)}".strip()
+            yield Finding(question, answer, text, d)
+
+    def parts(self) -> Iterator[Finding]:
+        """Partial against full of the same group and number of elements."""
+        for partial in (arm for arm in self.arms if arm.kind == "partial"):
+            same = [a for a in self.arms if (a.group, a.samples) == (partial.group, partial.samples)]
+            full = _only(same, "full", (partial.group,))
+            if full is None or _only(same, "partial", (partial.group,)) is None:
+                continue
+            answer, why, d = self.compare(partial, full)
+            group = NAMES.get(partial.group, partial.group)
+            text = PARTS[answer].format(group=group, why=why, **_numbers(d))
+            yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
+
+    def compare(self, one: Arm, other: Arm) -> tuple[str, str, Interval | None]:
+        """Answer, the reason where there is none, and the difference `one` − `other`."""
+        d, seeds = self.difference(one, other)
+        if d is None or seeds < SEEDS:
+            return UNKNOWN, SEEDS_MISSING.format(seeds=seeds, least=SEEDS), d
+        if self.guessing >= {one, other}:
+            return UNKNOWN, ONE_GUESSES.format(self.titles[one], self.titles[other]), d
+        if d.low > 0:
+            return HELPS, "", d
+        if d.high < 0:
+            return COSTS, "", d
+        if max(-d.low, d.high) <= MARGIN:
+            return NEITHER, "", d
+        return UNKNOWN, OPEN.format(self.titles[one], self.titles[other], signed=signed(d)), d
+
+    def kept(self, question: str, groups: Sequence[str]) -> str:
+        """How far the predictions of the partial network that can keep this symmetry stay, as measured."""
+        partial = _only(self.arms, "partial", (*groups, *BOTH))
+        if partial is None or question not in ("Rotation", "Mirroring"):
+            return ""
+        words = {"name": self.titles[partial], "images": partial.turned}
+        if question == "Mirroring":
+            return MIRRORED.format(share=over(100 * np.array(partial.mirrored), " %"), **words)
+        ranges = np.array(partial.preserved)
+        return "" if np.isnan(ranges).any() else KEPT.format(range=over(ranges, "°"), **words)
+
+    def best(self) -> str:
+        """Which method is best, by 95 % intervals of the differences."""
+        by_name = {arm.name: arm for arm in self.arms}
+        top, *others = [by_name[standing.method] for standing in self.standings]
+        if not others:
+            return f"{upper(self.titles[top])} is the only method."
+        if self.guessing == {*self.arms}:
+            return "No method is surely better than guessing."
+        found = {other: self.difference(top, other) for other in others}
+        near = [self.titles[o] for o, (d, seeds) in found.items() if d is None or d.low <= 0 or seeds < SEEDS]
+        if near:
+            return f"{upper(self.titles[top])} comes first, but is not told apart from {listed(near)}."
+        d, _ = found[others[0]]
+        assert d is not None
+        return FIRST.format(upper(self.titles[top]), points(d), self.titles[others[0]])
+
+
+def _numbers(d: Interval | None) -> Mapping[str, str]:
+    return {} if d is None else {"points": points(d), "signed": signed(d)}
+
+
+def _unless(full: Arm, plain: Arm, answer: str) -> str:
+    """A caution where the loser learned its training images less well; nothing where that is unknown."""
+    shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
+    behind = {COSTS: shares[0] < shares[1] - 1, HELPS: shares[1] < shares[0] - 1}
+    return UNLESS.format(*shares) if behind.get(answer, False) else ""
+
+
+def _check(arms: Sequence[Arm]) -> None:
+    first, held = arms[0], dict[str, tuple[Any, str]]()
+    for arm in arms:
+        if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
+            raise ValueError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
+        for key, value in arm.terms.items():
+            before, name = held.setdefault(key, (value, arm.name))
+            if before != value:
+                raise ValueError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
+
+
+def _titles(arms: Sequence[Arm]) -> dict[Arm, str]:
+    """Titles, with the name where two methods have the same."""
+    all_ = [arm.title for arm in arms]
+    return {arm: arm.title if all_.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in arms}
+
+
+def _only(arms: Sequence[Arm], kind: str, groups: Sequence[str]) -> Arm | None:
+    """The one arm of a kind and group; None where there is none, or more than one to choose from."""
+    found = [arm for arm in arms if arm.kind == kind and (arm.group in groups or arm.group[:1] in groups)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,125 @@
+"""What the verdict reads of a method: on which terms it was trained, and its answers to the test images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from partialsym.ask.bootstrap import Right
+from partialsym.config import DataConfig, ModelConfig, TrainingConfig
+from partialsym.runs.run import flatten
+
+FREE = ("group", "partial", "samples", "augerino", "copies", "learn", "proportional")  # what methods may differ in
+LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings of learned densities alone
+NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A method: runs that differ in their seed alone.
+
+    Attributes:
+        name: as its config has it.
+        title: what it is, in a reader's words.
+        group: the base group, T2 for a plain network.
+        kind: plain, full, partial or augerino.
+        samples: elements of every layer, None for the network's own choice.
+        seeds: numbers of the runs, ascending.
+        terms: dotted key → value of the settings that must be the same in all methods which have them.
+        classes: names.
+        labels: of the test images, [images].
+        right: of each seed and image, [seeds, images].
+        trained: training accuracy of each seed, in its last epoch; nan where it is not known.
+        preserved: median preserved range of each seed, degrees; nan where no turned image was right.
+        mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
+        turned: how many images were turned and mirrored.
+    """
+
+    name: str
+    title: str
+    group: str
+    kind: str
+    samples: int | None
+    seeds: tuple[int, ...]
+    terms: dict[str, Any]
+    classes: tuple[str, ...]
+    labels: "np.ndarray[Any, np.dtype[np.int64]]"
+    right: Right
+    trained: tuple[float, ...]
+    preserved: tuple[float, ...]
+    mirrored: tuple[float, ...]
+    turned: int
+
+    def on(self, seeds: Sequence[int]) -> Right:
+        """`right` of those seeds."""
+        return self.right[[self.seeds.index(seed) for seed in seeds]]
+
+
+def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Mapping[str, Any]]) -> Arm:
+    """The arm of a method, from `Run.result()` and `behaviour` of each of its runs, in the same order.
+
+    Raises:
+        ValueError: no runs, or their test images differ.
+    """
+    if not results or len(results) != len(behaviours):
+        raise ValueError(f"{name!r} has {len(results)} results and {len(behaviours)} behaviours: must be as many.")
+    by_seed = sorted(zip(results, behaviours, strict=True), key=lambda pair: pair[0]["config"]["seed"])
+    config = by_seed[0][0]["config"]
+    answers = [behaved["answers"] for _, behaved in by_seed]
+    if any(one["labels"] != answers[0]["labels"] for one in answers):
+        raise ValueError(f"the runs of {name!r} have different test images.")
+    labels = np.array(answers[0]["labels"], dtype=np.int64)
+    model = asdict(ModelConfig()) | config["model"]
+    kind = _kind(model)
+    training = asdict(TrainingConfig()) | config["training"]
+    learns = kind in ("partial", "augerino")
+    terms = {
+        "data": asdict(DataConfig()) | config["data"] | {"root": None},
+        "model": {key: value for key, value in model.items() if key not in FREE},
+        "training": {key: value for key, value in training.items() if learns or key not in LEARNED},
+    }
+    return Arm(
+        name=name,
+        title=_title(kind, model),
+        group=model["group"],
+        kind=kind,
+        samples=model["samples"],
+        seeds=tuple(result["config"]["seed"] for result, _ in by_seed),
+        terms=flatten(terms),
+        classes=tuple(by_seed[0][1]["classes"]),
+        labels=labels,
+        right=np.array([one["predictions"] for one in answers]) == labels,
+        trained=tuple(_trained(result) for result, _ in by_seed),
+        preserved=tuple(_median(behaved["preserved"]["ranges"]) for _, behaved in by_seed),
+        mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
+        turned=by_seed[0][1]["images"]["turned"],
+    )
+
+
+def _kind(model: Mapping[str, Any]) -> str:
+    if model["augerino"]:
+        return "augerino"
+    if model["group"] == "T2":
+        return "plain"
+    return "partial" if model["partial"] else "full"
+
+
+def _title(kind: str, model: Mapping[str, Any]) -> str:
+    around = NAMES.get(model["augerino"], model["augerino"])
+    group = NAMES.get(model["group"], model["group"])
+    return {
+        "plain": "plain CNN",
+        "augerino": f"Augerino over {around}",
+        "full": f"full {group} G-CNN",
+        "partial": f"Partial {group} G-CNN",
+    }[kind]
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")
+
+
+def _trained(result: Mapping[str, Any]) -> float:
+    history = result.get("history")
+    return float(history[-1]["train_accuracy"]) if history else float("nan")

@@ -1,0 +1,50 @@
+"""The networks a question is put to: equal in everything but the group and whether they may keep a part of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from partialsym._utils.validation import one_of
+from partialsym.config import ModelConfig
+
+KERNEL = 5  # pixels: a third cheaper than the paper's 7, which buys steps
+ROTATIONS = 4  # elements of every layer, and as many mirrored ones
+_PLAIN: dict[str, Any] = {"group": "T2", "partial": False}
+_ROTATED: dict[str, Any] = {"group": "SE2", "partial": False, "samples": ROTATIONS}
+_MIRRORED: dict[str, Any] = {"group": "Mirror", "partial": False}
+_BOTH: dict[str, Any] = {"group": "E2", "partial": False, "samples": 2 * ROTATIONS}
+METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # group asked about → name → settings
+    "SE2": {"plain": _PLAIN, "SE2-full": _ROTATED, "SE2-partial": _ROTATED | {"partial": True}},
+    "Mirror": {"plain": _PLAIN, "Mirror-full": _MIRRORED, "Mirror-partial": _MIRRORED | {"partial": True}},
+    "E2": {
+        "plain": _PLAIN,
+        "SE2-full": _ROTATED,
+        "Mirror-full": _MIRRORED,
+        "E2-full": _BOTH,
+        "E2-partial": _BOTH | {"partial": True},
+    },
+}
+
+
+class Shape(NamedTuple):
+    """What the networks have to fit: height and width of the images, their channels, the number of classes."""
+
+    size: tuple[int, int]
+    channels: int
+    classes: int
+
+
+def methods(group: str, shape: Shape, width: int) -> dict[str, ModelConfig]:
+    """Name → network for every method that a question about `group` needs: residual networks of that width.
+
+    Small images get few pools, large ones a pool more.
+
+    Raises:
+        ConfigError: another group than SE2, Mirror or E2.
+    """
+    one_of("group", group, tuple(METHODS))
+    side = min(shape.size)
+    pools = [place for place, least in (("lifting", 12), ("block1", 24), ("block2", 48)) if side >= least]
+    return {
+        name: ModelConfig(width=width, kernel_size=KERNEL, pools=tuple(pools), **settings)
+        for name, settings in METHODS[group].items()
+    }

@@ -1,0 +1,89 @@
+"""The verdict's words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partialsym.ask.bootstrap import Interval
+
+HELPS, COSTS, NEITHER, UNKNOWN = "helps", "costs", "makes no difference", "not enough evidence"
+PART = "a part is better"
+SYMMETRIES = {
+    HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in{unless}.",
+    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it, or it is a useful "
+    "cue{unless}.",
+    NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses a point.",
+    UNKNOWN: "{why}",
+}
+PARTS = {
+    HELPS: "A network free to keep a part of {group} in each layer gains {points} over one that keeps all of it.",
+    COSTS: "A network free to keep a part of {group} in each layer loses {points} against one that keeps all of it.",
+    NEITHER: "A network free to keep a part of {group} in each layer differs by {signed} from one that keeps all.",
+    UNKNOWN: "{why}",
+}
+UNLESS = ", unless one lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
+KEPT = "In the median over {images} test images the {name} answers alike up to turns of ±{range}."
+MIRRORED = "Of {images} test images the {name} answers {share} alike when they are mirrored."
+SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of their spread."
+ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
+OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
+FIRST = "{} generalises best, {} before {}."
+HEADLINES = {
+    "Rotation": {
+        HELPS: "Rotation symmetry helps",
+        COSTS: "Orientation matters",
+        NEITHER: "Rotation makes no difference",
+        UNKNOWN: "Rotation: not enough evidence",
+    },
+    "Mirroring": {
+        HELPS: "Mirror symmetry helps",
+        COSTS: "Handedness matters",
+        NEITHER: "Mirroring makes no difference",
+        UNKNOWN: "Mirroring: not enough evidence",
+    },
+    "Rotation and mirroring together": {
+        HELPS: "Rotation and mirror symmetry together help",
+        COSTS: "Orientation or handedness matters",
+        NEITHER: "Rotation and mirroring together make no difference",
+        UNKNOWN: "Rotation and mirroring: not enough evidence",
+    },
+}
+NOTHING = "These runs answer no question on symmetry."
+
+
+def headline(answers: Sequence[tuple[str, str]]) -> str:
+    """A short sentence for each (question, answer) on rotation and mirroring, and on parts where they are better."""
+    asked = [one for one in answers if one[0] in HEADLINES]
+    single = [one for one in asked if one[0] in ("Rotation", "Mirroring")]
+    said = [HEADLINES[question][answer] for question, answer in single or asked]
+    if any(answer == PART for _, answer in answers):
+        said.append("A part of the symmetry is better than all of it")
+    return ". ".join(said) + "." if said else NOTHING
+
+
+def points(d: Interval) -> str:
+    """A difference without its sign: `3.1 points (1.0 to 5.2)`."""
+    low, high = sorted((abs(d.low), abs(d.high)))
+    return f"{100 * abs(d.mean):.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def signed(d: Interval) -> str:
+    """A difference with its sign: `+0.2 points (−1.0 to +1.4)`."""
+    return f"{100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})".replace("-", "−")
+
+
+def over(values: NDArray[np.float64], unit: str) -> str:
+    """A mean with the range over the seeds: `84° (80 to 91 over the seeds)`."""
+    low, mean, high = (f"{value:.0f}" for value in (values.min(), values.mean(), values.max()))
+    return f"{mean}{unit}" + (f" ({low} to {high} over the seeds)" if low != high else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def upper(text: str) -> str:
+    """With a capital at its start."""
+    return text[:1].upper() + text[1:]

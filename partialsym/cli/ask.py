@@ -1,0 +1,79 @@
+"""The main question: which symmetries do these images have?"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.ask import Question, ask, caveats
+from partialsym.ask.methods import Shape
+from partialsym.cli.output import say
+from partialsym.config import ConfigError
+from partialsym.report import gather, judge, write
+from partialsym.runs.run import Run
+
+WORDS = {
+    "SE2": "rotations, SE(2)",
+    "Mirror": "mirroring alone",
+    "E2": "rotations and mirrorings, E(2), and of each alone",
+}
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def run(options: Namespace) -> None:
+    if options.data.source != "folder" and options.data.name is None:
+        raise ConfigError(
+            "no images are named: give --data folder --data.root DIR, --data hf --data.name NAME (of a data set on the "
+            "Hub, or a folder written by save_to_disk), or --data.name MNIST6-180, say."
+        )
+    question, runs = ask(
+        options.data,
+        options.group,
+        budget=parse_time(options.budget),
+        out=options.out,
+        seeds=options.seeds,
+        workers=options.workers,
+    )
+    if not runs:
+        raise ConfigError(
+            f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
+        )
+    judged = judge(gather(runs, options.data.root))
+    page = write(judged, Path(options.out) / "report.html", asked(question, runs))
+    if judged.verdict is None:
+        say(judged.problem)
+    else:
+        say(judged.verdict.headline)
+        for finding in judged.verdict.findings:
+            say(f"  {finding.question}: {finding.answer}. {finding.text}")
+        say(f"  {judged.verdict.best}")
+    say(f"report: {page}")
+
+
+def asked(question: Question, runs: Sequence[Run]) -> str:
+    """What was asked, and on which terms it was answered."""
+    plan, images = question.plan, runs[0].result()["images"]
+    assert plan is not None
+    steps = plan.steps(images["train"])
+    trained = runs[0].model()
+    shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
+    inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape))
+    part = "" if plan.images is None else ", a part of those there are"
+    return (
+        f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
+        f"{WORDS[question.group]}.\n\n"
+        f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
+        f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
+        f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
+        f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
+        f"accuracies, which chose nothing.{inexact}"
+    )
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `10m`, `1.5h` → seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
+    return float(found[1]) * UNITS[found[2]]

@@ -1,0 +1,13 @@
+"""A minute's demonstration."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.cli.output import progress, say
+from partialsym.reproduction.demo import demo
+
+
+def run(options: Namespace) -> None:
+    for line in demo(Path(options.out), options.seed, progress(options)):
+        say(line)

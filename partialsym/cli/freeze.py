@@ -1,0 +1,46 @@
+"""Writing a network as plain convolutions."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym.cli.output import say
+from partialsym.config import Experiment
+from partialsym.densities import set_proportional
+from partialsym.export.conversion import kept
+from partialsym.export.onnx import check_target, export
+from partialsym.inference import recalibrate
+from partialsym.runs.run import Run, Trained
+from partialsym.training.evaluation import calibration
+from partialsym.training.fit import load_data
+
+
+def run(options: Namespace) -> None:
+    trained_run, path = Run(Path(options.run)), Path(options.out)
+    check_target(path)
+    trained = trained_run.model()
+    if options.proportional:
+        _make_proportional(trained, trained_run.config(), options.data.root)
+    difference = export(
+        trained.model,
+        path,
+        mean=trained.preprocess.mean,
+        std=trained.preprocess.std,
+        classes=trained.classes,
+        size=trained.size,
+        range=trained.range,
+    )
+    for layer, (taken, samples) in kept(trained.model).items():
+        say(f"  {layer:<14} {taken} of {samples} elements")
+    say(f"largest difference of a logit from the run's: {difference:.1e}")
+    say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _make_proportional(trained: Trained, config: Experiment, root: str | None) -> None:
+    """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
+    before = kept(trained.model)
+    set_proportional(trained.model, True)
+    if kept(trained.model) == before:
+        return
+    data = load_data(config.data, root, trained.range)
+    recalibrate(trained.model, calibration(config, data, trained.preprocess))

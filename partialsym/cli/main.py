@@ -1,0 +1,111 @@
+"""The command line. Imports neither torch nor lightning, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from partialsym import __version__
+from partialsym._utils.signals import STOPPED, Interruption
+from partialsym.cli.options import COMMANDS, OPTIONS
+from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
+from partialsym.config.short import in_full
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 for an error of the user's, 130 where it was stopped by Ctrl-C, or 75
+    where training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`) goes on."""
+    try:
+        with Interruption():
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "stopped.", getattr(stop, "status", STOPPED))
+
+
+def _run(args: list[str]) -> int:
+    debug = "--debug" in args
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
+    try:
+        return _dispatch([arg for arg in args if arg != "--debug"])
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        return _complain(_readable(error), 1)
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stderr.write(f"partialsym: {message}\n")
+    return status
+
+
+def _readable(error: Exception) -> str:
+    """One line, without errno; jsonargparse's `fit.name` is our `--name`."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, ConfigError):  # jsonargparse breaks lines; a list of files has a line for each
+        text = " ".join(text.split())
+    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: give --\1 or put it in the config", text)
+
+
+def _dispatch(args: list[str]) -> int:
+    try:
+        from jsonargparse import ArgumentError, ArgumentParser
+    except ImportError:
+        raise ImportError("the command line needs the extra `train`: pip install 'partialsym[train]'.") from None
+
+    parser = ArgumentParser(
+        prog="partialsym",
+        description="Convolutional networks that learn which symmetries to keep, layer by layer.",
+        epilog="Also: --version; and --debug, with any command, to see where an error came from.",
+        exit_on_error=False,
+    )
+    commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
+    for name, (add_options, text) in COMMANDS.items():
+        sub = ArgumentParser(description=text, exit_on_error=False)
+        if args[:1] == [name]:  # those of the others would take as long again
+            add_options(sub)
+        commands.add_subcommand(name, sub, help=text)
+    if args == ["--version"]:
+        sys.stdout.write(f"partialsym {__version__}\n")
+        return 0
+    if not args:
+        parser.print_help()
+        return 0
+    args = in_full(args)
+    if args[0] in OPTIONS:
+        _check_keys(args[1:], OPTIONS[args[0]])
+    try:
+        parsed = parser.parse_args(args)
+        options = parser.instantiate(parsed)[parsed.command]
+    except ArgumentError as error:
+        raise ConfigError(str(error)) from None
+
+    # It imports torch: not before the arguments are known to be good.
+    import_module(f"partialsym.cli.{parsed.command}").run(options)
+    return 0
+
+
+def _check_keys(args: list[str], options: Sequence[str]) -> None:
+    """Name the nearest valid key for a misspelt one, on the command line or in the file."""
+    for i, arg in enumerate(args):
+        option, _, value = arg.removeprefix("--").partition("=")
+        if arg.startswith("--") and option not in options:
+            raise ConfigError(unknown_key(option, options))
+        if option == "config" and arg.startswith("--"):
+            if not value and i + 1 == len(args):
+                raise ConfigError("--config needs a file.")
+            check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

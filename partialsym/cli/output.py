@@ -1,0 +1,41 @@
+"""What commands share: a line on standard output, and what all of them read from their options."""
+
+import sys
+from typing import Any
+
+from jsonargparse import Namespace
+
+from partialsym.config import Experiment, keys_of
+from partialsym.runs.schema import describe_choice
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def progress(options: Namespace) -> bool:
+    return sys.stderr.isatty() if options.progress is None else options.progress
+
+
+def experiment(options: Namespace) -> Experiment:
+    return Experiment(**{key: options[key] for key in dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))})
+
+
+def say_subsets(result: dict[str, Any]) -> None:
+    for subset in result["subsets"]:
+        say(f"  {subset['layer']:<14} {describe(subset)}")
+
+
+def say_chosen(result: dict[str, Any]) -> None:
+    """Which components eval mode keeps or drops because validation images chose so, where they did."""
+    if text := describe_choice(result):
+        say(f"  eval mode {text}")
+
+
+def describe(subset: dict[str, Any]) -> str:
+    """A learned subset in words: `±171°, P(m) 0.31`; off the identity `±45° about 90°`."""
+    about = f" about {subset['centre_deg']:.0f}°" if "centre_deg" in subset else ""
+    parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
+    parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]
+    return ", ".join(parts) or "translations"

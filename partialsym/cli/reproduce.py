@@ -1,0 +1,73 @@
+"""Running the rows of a table."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+
+from partialsym.cli.output import progress, say
+from partialsym.config import ConfigError, Experiment
+from partialsym.reproduction.table import load_table, render
+from partialsym.training.fit import load_data, run_folder, train
+
+log = logging.getLogger(__name__)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` → [0, 1, 2]."""
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds is {text!r}: must be distinct whole numbers ≥ 0, such as 0,1,2.")
+    return seeds
+
+
+def run(options: Namespace) -> None:
+    """Run rows of a table, one after the other, but for those whose results are there.
+
+    Raises:
+        ValueError: some runs failed; those after them were run all the same.
+    """
+    table = load_table(options.table)
+    rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
+    out = Path(options.out)
+    budget = table.budget(options.budget)
+    results = Path(options.publish or out) / table.name
+    there = {row: table.results(results, row, budget) for row in rows}
+    done = {(row, result["config"]["seed"]) for row in rows for result in there[row]}
+    queue = [(row, table.experiment(row, seed, budget)) for seed in seeds for row in rows if (row, seed) not in done]
+    _look_ahead(queue, there, options)
+    failed = []
+    for row, config in queue:
+        log.info("%s, seed %d, budget %s", row, config.seed, budget)
+        try:
+            trained = train(config, out, resume=True, progress=progress(options), root=options.data.root)
+            if options.publish:
+                trained.publish(results / table.place(row, budget) / f"seed{config.seed}.json")
+        except (ValueError, OSError, torch.OutOfMemoryError) as error:
+            log.error("%s, seed %d, failed: %s", row, config.seed, error)
+            failed.append(f"{row} (seed {config.seed})")
+    say(render(table, results, rows, [budget]))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
+
+
+def _look_ahead(
+    queue: list[tuple[str, Experiment]], there: dict[str, list[dict[str, Any]]], options: Namespace
+) -> None:
+    """Raise now what would fail hours later: folders of other runs, data that are missing or not those of the results
+    that are there, nowhere to publish."""
+    if options.publish:
+        Path(options.publish).mkdir(parents=True, exist_ok=True)
+    found: dict[str | None, str] = {}
+    for row, config in queue:
+        folder, name = run_folder(config, options.out), config.data.name
+        folder.check(config, resume=True)
+        if name not in found and not folder.finished:
+            found[name] = load_data(config.data, options.data.root).name
+        if name in found and (other := {r.get("data", found[name]) for r in there[row]} - {found[name]}):
+            raise ValueError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")

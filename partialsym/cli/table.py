@@ -1,0 +1,41 @@
+"""A table from results that are there."""
+
+import logging
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from partialsym._utils.atomic import replace_text
+from partialsym.cli.output import say
+from partialsym.figures import of_table, save
+from partialsym.reproduction.table import Table, load_table, render
+
+log = logging.getLogger(__name__)
+FIGURES = {
+    "subsets": "learned subsets per layer",
+    "depths": "learned subsets against depth",
+    "sizes": "accuracy against the size of the training set",
+    "responses": "responses to images turned through 360°",
+}
+
+
+def run(options: Namespace) -> None:
+    chosen = load_table(options.table)
+    results = Path(options.results)
+    if not results.exists():
+        raise FileNotFoundError(f"{results} does not exist: `reproduce --publish {results}` makes it.")
+    if not results.is_dir():
+        raise NotADirectoryError(f"{results} is no folder: give that of all results, such as `results`.")
+    folder = results / chosen.name
+    if not folder.is_dir():
+        log.warning("no row of %s has been run: %s is not there", chosen.name, folder)
+    text = render(chosen, folder)
+    say(text)
+    if options.out:
+        replace_text(Path(options.out) / "table.md", text + "\n")
+        _figures(chosen, folder, Path(options.out))
+
+
+def _figures(table: Table, folder: Path, out: Path) -> None:
+    for name, figure in of_table(table.longest(folder)).items():
+        say(f"{FIGURES[name]}: {save(figure, out / f'{name}.png')}")

@@ -1,0 +1,1 @@
+"""Batches: from a split in memory, from files, from a stream."""

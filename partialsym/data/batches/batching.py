@@ -1,0 +1,164 @@
+"""Batches of images that are on the device, or that workers read: none is converted or copied by itself."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from partialsym.data.base import Split
+from partialsym.data.batches.streaming import Decoding, Stream
+from partialsym.data.reading.lazy import Reading, Stored
+from partialsym.data.reading.levels import as_float
+from partialsym.data.reading.loader import Keys, Loader
+
+
+class _Batches:
+    """What becomes of the pixels and labels of a batch."""
+
+    def __init__(
+        self,
+        preprocess: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.preprocess, self.device, self.augment = preprocess, device, augment
+
+    def ready(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = (values.to(self.device, non_blocking=True) for values in batch)  # those on the CPU are pinned
+        images = as_float(images)
+        if self.augment is not None:
+            images = self.augment(images)
+        return self.preprocess(images), labels
+
+
+class Resident(_Batches, Dataset[tuple[Tensor, Tensor]]):
+    """A split that lives on a device; `resident[index]`, at an int64 index tensor [B], is a batch: images and labels.
+
+    Args:
+        split: uint8 images stay uint8 until they are in a batch.
+        preprocess: images [B, C, H, W] in [0, 1] → what the model takes; called on the device.
+        device: where split and batches are.
+        augment: for training: images [B, C, H, W], float32 in [0, 1], → the same; called on the device, before
+            `preprocess`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocess: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(preprocess, device, augment)
+        self.images, self.labels = split.images[:].to(device), split.labels.to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def indices(self) -> torch.device:
+        """Where indices are."""
+        return self.labels.device
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.ready((self.images[index], self.labels[index]))
+
+    def loader(self, order: Keys) -> DataLoader[Any]:
+        """Of the batches at the index tensors in `order`."""
+        # A loader draws a seed for its workers: not from the global generator.
+        return DataLoader(self, batch_size=None, sampler=order, generator=torch.Generator())
+
+
+class Streamed(_Batches):
+    """As Resident, of images that workers read, in batches. All else is done in this process when a batch is asked for,
+    so that the generators draw what they would for Resident.
+
+    Args:
+        source: a split of `Stored` images, or a stream.
+    """
+
+    def __init__(
+        self,
+        source: Split | Stream,
+        preprocess: Callable[[Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(preprocess, device, augment)
+        self.source, self.indices = source, torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def loader(self, order: Keys) -> DataLoader[Any]:
+        """Of the batches in `order`: index tensors of a split, pictures of a stream."""
+        pinned = torch.device(self.device).type == "cuda"
+        if isinstance(self.source, Stream):
+            items = Decoding(self.source.how, self.source.shape)
+            return Loader(items, order, self.source.workers, self.ready, pinned=pinned)
+        images = self.source.images
+        assert isinstance(images, Stored)
+        return Loader(Reading(images, self.source.labels), order, images.workers, self.ready, pinned=pinned)
+
+
+def batched(
+    source: Split | Stream,
+    preprocess: Callable[[Tensor], Tensor],
+    device: torch.device | str = "cpu",
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> Resident | Streamed:
+    """Resident where the images are in memory, else Streamed."""
+    if isinstance(source, Split) and isinstance(source.images, Tensor):
+        return Resident(source, preprocess, device, augment)
+    return Streamed(source, preprocess, device, augment)
+
+
+class Order(Sampler[Tensor]):
+    """The index tensors of the batches of an epoch, in an order that depends on (seed, epoch) alone.
+
+    What is left over is dropped. Of several processes each has its share of every batch: together they see the images
+    that one process would.
+
+    Args:
+        batches: what is batched.
+        batch_size: images of a batch, over all processes.
+        seed: of the order.
+        repeats: passes over the images that make an epoch, each in an order of its own.
+        rank, processes: which process this is, of how many.
+    Raises:
+        ValueError: not one batch comes together, or it cannot be shared equally.
+    """
+
+    def __init__(
+        self,
+        batches: Resident | Streamed,
+        batch_size: int,
+        seed: int,
+        repeats: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        if not 1 <= batch_size <= len(batches):
+            raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the images there are")
+        if batch_size % processes:
+            raise ValueError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
+        self.images, self.indices = len(batches), batches.indices
+        self.batch_size, self.seed, self.repeats, self.epoch = batch_size, seed, repeats, 0
+        self.share = slice(rank, None, processes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.repeats * self.images // self.batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # Drawn at the first batch, not here: a loop may ask for the iterator before it sets the epoch.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        passes = [torch.randperm(self.images, generator=generator) for _ in range(self.repeats)]
+        order = torch.cat(passes)[: len(self) * self.batch_size]
+        for batch in order.to(self.indices).split(self.batch_size):
+            yield batch[self.share]

@@ -1,0 +1,170 @@
+"""Training images of a Hugging Face data set that are read as they come, shuffled a little."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as Items
+from torch.utils.data import Sampler
+
+from partialsym.data.base import Dataset, Split
+from partialsym.data.reading import shown
+from partialsym.data.reading.download import extra
+from partialsym.data.reading.image_source import Picture, Preparation, stacked
+
+HEAD = 4096  # images that are looked at before training
+BUFFER = 1000  # images that are shuffled at a time, undecoded
+SHARDS = 64  # that the head is taken from
+
+
+class Rows(NamedTuple):
+    """A split of Hugging Face's `datasets`, and its columns of images and labels; of a `remote` one URLs are opened."""
+
+    split: Any
+    image: str
+    label: str
+    remote: bool = False
+
+    def undecoded(self) -> "Rows":
+        """With images as bytes or paths, and no other column."""
+        if hasattr(self.split, "decode"):  # a stream may decode in threads: a cast would encode that anew
+            plain = self.split.decode(False)
+        else:
+            datasets = extra("datasets", "hf", "a Hugging Face data set")
+            plain = self.split.cast_column(self.image, datasets.Image(decode=False))
+        return self._replace(split=plain.select_columns([self.image, self.label]))
+
+    def pictures(self, name: str) -> Iterator[Picture]:
+        """Of undecoded rows in order; `{i}` in their name becomes the number of each, `{path}` its path."""
+        i = -1
+        try:
+            for i, row in enumerate(self.split):
+                held, label = row[self.image] or {}, row[self.label]
+                path = held.get("path") or ""
+                called = name.format(i=i, path=f" ({shown(path)})" if path else "")
+                lies = path if self.remote and "://" in path else Path(path) if path else None
+                yield Picture(called, -1 if label is None else label, held.get("bytes") or lies)
+        except OSError:
+            raise
+        except Exception as error:  # the library's own are of no common type
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{name.format(i=i + 1, path='')} cannot be read: {reason}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Training images that are read from their shards as they are needed.
+
+    An epoch's order is that of its shards, shuffled, ten at a time, with a buffer of 1,000 images. Of several processes
+    each reads shards of its own, where the number of processes divides theirs; else each reads all and takes its share.
+    A data set on disk gets as many shards as a batch has images, so that no image comes twice in an epoch; where shards
+    of the Hub differ in size, a process whose images end early begins with them again.
+
+    Args:
+        name: of the data set.
+        rows: undecoded.
+        how: how images are read.
+        shape: [C, H, W] that they must have.
+        workers: processes that decode.
+    Raises:
+        ValueError: the number of images is unknown.
+    """
+
+    name: str
+    rows: Rows
+    how: Preparation
+    shape: tuple[int, ...] = ()
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not len(self):
+            raise ValueError(f"{self.name} does not say how many training images it has: to be streamed, it must")
+
+    def __len__(self) -> int:
+        split = self.rows.split
+        if hasattr(split, "__len__"):
+            return len(split)
+        known = split.info.splits or {}
+        return known[str(split.split)].num_examples if str(split.split) in known else 0
+
+    def head(self) -> Iterator[Picture]:
+        """Its first images, shuffled by the seed of the split."""
+        rows = self.rows._replace(split=self.shuffled(self.how.split_seed, SHARDS))
+        return islice(rows.pictures("training image {i} of the stream{path}"), HEAD)
+
+    def shuffled(self, seed: int, shards: int, rank: int = 0, processes: int = 1) -> Any:
+        """Rows of one process; those on disk come in so many shards."""
+        split = self.rows.split
+        if hasattr(split, "to_iterable_dataset"):
+            split = split.to_iterable_dataset(num_shards=min(shards, len(split)))
+        library = extra("datasets.distributed", "hf", "a Hugging Face data set")
+        return library.split_dataset_by_node(split.shuffle(seed, buffer_size=BUFFER), rank, processes)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedDataset(Dataset):
+    """A data set of whose training images `train` has some alone: mean, std and BatchNorm's statistics are of these."""
+
+    stream: Stream = field(kw_only=True)
+
+    def with_train(self, count: int, seed: int) -> "Dataset":
+        """Raises ValueError: only what is at hand can be chosen from."""
+        raise ValueError(f"{self.name} is streamed: {count} of its training images cannot be chosen, take all")
+
+
+def trained_on(data: Dataset) -> Split | Stream:
+    """The images that training takes, of which a streamed data set holds only the first in `train`."""
+    return data.stream if isinstance(data, StreamedDataset) else data.train
+
+
+class Passes(Sampler[list[Picture]]):
+    """The pictures of the batches of an epoch, of one process: as `Order`, but for the order of a stream.
+
+    `skip`: batches to leave out, once: those that a stopped epoch has had. They are read, but not decoded.
+    """
+
+    def __init__(
+        self, stream: Stream, batch_size: int, seed: int, repeats: int = 1, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.stream = stream
+        self.rows = stream.rows._replace(split=stream.shuffled(seed, batch_size, rank, processes))
+        self.batch_size, self.share, self.repeats = batch_size, batch_size // processes, repeats
+        self.epoch = self.skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.repeats * len(self.stream) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Picture]]:
+        skip, self.skip = self.skip, 0
+        pictures = islice(self._pictures(), skip * self.share, len(self) * self.share)
+        while batch := list(islice(pictures, self.share)):
+            yield batch
+
+    def _pictures(self) -> Iterator[Picture]:
+        """Without end."""
+        for turn in count(self.epoch * self.repeats):
+            self.rows.split.set_epoch(turn)  # shuffles anew
+            found = None
+            for found in self.rows.pictures(f"image {{i}} of pass {turn + 1}{{path}}"):
+                yield found
+            if found is None:
+                raise ValueError(f"{self.stream.name} has no training images for one of the processes: take fewer")
+
+
+class Decoding(Items[tuple[Tensor, Tensor]]):
+    """Batches of pictures as images and labels."""
+
+    def __init__(self, how: Preparation, shape: tuple[int, ...]) -> None:
+        self.how, self.shape = how, shape
+
+    def __getitem__(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
+        pictures = list(pictures)
+        return stacked(pictures, self.how, self.shape), torch.tensor([picture.label for picture in pictures])

@@ -1,0 +1,62 @@
+"""The idx format of MNIST: 8-bit arrays behind a small big-endian header, gzipped or not."""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partialsym.data.reading.download import MOST_BYTES
+
+Bytes = NDArray[np.uint8]
+GZIP = b"\x1f\x8b"
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The idx header of an 8-bit array of this shape."""
+    return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+
+
+def md5(array: Bytes) -> str:
+    """MD5 of the array written as an uncompressed idx file."""
+    digest = hashlib.md5(header(array.shape), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
+    """The `ndim`-dimensional uint8 array in an idx file; gzip is told by content, not by name.
+
+    No more is unpacked than the header declares, and that is at most MOST_BYTES. Raises ValueError, naming the file,
+    on a wrong magic number, on missing or surplus bytes, and on more than that.
+    """
+    with Path(path).open("rb") as file, gzip.open(file) if file.peek(2)[:2] == GZIP else file as stream:
+        try:
+            shape = _shape(path, stream.read(4 + 4 * ndim), ndim)
+            expected = math.prod(shape)
+            raw = bytearray(stream.read(expected + 1))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: damaged gzip file ({error}): expected a whole one") from None
+    if len(raw) != expected:
+        what = f"truncated: {len(raw)}" if len(raw) < expected else f"trailing bytes: more than {expected}"
+        raise ValueError(f"{path}: {what} bytes of data, expected {expected} for shape {list(shape)}")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
+
+
+def _shape(path: str | os.PathLike[str], head: bytes, ndim: int) -> tuple[int, ...]:
+    magic, size = bytes((0, 0, 8, ndim)), 4 + 4 * ndim
+    if head[:4] != magic:
+        raise ValueError(
+            f"{path}: starts with 0x{head[:4].hex()}, expected 0x{magic.hex()} (idx, uint8, {ndim} dimensions)"
+        )
+    if len(head) < size:
+        raise ValueError(f"{path}: truncated header: {len(head)} bytes, expected {size}")
+    shape = struct.unpack(f">{ndim}I", head[4:])
+    if math.prod(shape) > MOST_BYTES:
+        raise ValueError(f"{path}: declares {list(shape)}, {math.prod(shape):,} bytes: at most {MOST_BYTES:,} are read")
+    return shape

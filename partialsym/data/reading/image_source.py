@@ -1,0 +1,102 @@
+"""Single images as they come: what they are called, where they lie, and how they are read."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from partialsym.data.base import check_validation
+from partialsym.data.reading import Fit, Range, as_float, check_range, decode, fitted, read_image
+from partialsym.data.reading.download import extra
+from partialsym.data.reading.sizing import check_fit
+
+
+class Picture(NamedTuple):
+    """An image to read: what errors call it, its class (-1: unknown), and its file, the bytes of one, a URL that
+    Hugging Face's library opens, or nothing."""
+
+    name: str
+    label: int
+    source: Path | bytes | str | None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images become a data set: the arguments of `folder`. Raises ValueError on one that is out of its range."""
+
+    size: tuple[int, int] | None = None
+    fit: Fit = "resize"
+    channels: Literal[1, 3] | None = None
+    validation: float = 0.1
+    test: float = 0.2
+    split_seed: int = 0
+    range: Range | None = None
+
+    def __post_init__(self) -> None:
+        check_fit(self.size, self.fit)
+        if self.range is not None:
+            check_range(self.range)
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels is {self.channels!r}: it must be 1 (grey), 3 (RGB) or None (as the images are)")
+        check_validation(self.validation, self.split_seed)
+        if not isinstance(self.test, int | float) or not 0 < self.test <= 0.5:
+            raise ValueError(f"test is {self.test!r}: it must be a fraction of the images in (0, 0.5]")
+
+
+def fetched(picture: Picture) -> Picture:
+    """With its bytes, where it lies behind a URL; raises ValueError where they cannot be had."""
+    if not isinstance(picture.source, str):
+        return picture
+    library = extra("datasets.utils.file_utils", "hf", "an image behind a URL")
+    try:
+        with library.xopen(picture.source, "rb") as file:
+            return picture._replace(source=file.read())
+    except Exception as error:  # those of any file system
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{picture.name} cannot be fetched: {reason}.") from None
+
+
+def pixels(picture: Picture, how: Preparation) -> Tensor:
+    """The image, uint8 or uint16 [C, H, W], or ValueError or FileNotFoundError in a line that begins with its name."""
+    source = picture.source
+    if source is None or picture.label < 0:
+        raise ValueError(f"{picture.name} has no {'image' if source is None else 'label'}.")
+    if isinstance(source, Path):
+        image = read_image(source, how.channels, name=picture.name)
+    else:
+        found = fetched(picture).source
+        assert isinstance(found, bytes)
+        image = decode(io.BytesIO(found), picture.name, how.channels)
+    return image if how.size is None else fitted(image, how.size, how.fit)
+
+
+def digest(picture: Picture) -> bytes:
+    """SHA-256 of the file of a picture."""
+    if isinstance(picture.source, Path):
+        with picture.source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    assert isinstance(picture.source, bytes)
+    return hashlib.sha256(picture.source).digest()
+
+
+def stacked(pictures: Iterable[Picture], how: Preparation, shape: tuple[int, ...]) -> Tensor:
+    """Images of one shape [C, H, W], [N, C, H, W]: float32 in [0, 1] where `how` has a range, else uint8; grey ones are
+    repeated for C = 3.
+
+    Raises ValueError and FileNotFoundError as `pixels`, and where an image has another shape, or 16 bits whose range is
+    not known.
+    """
+    images = []
+    for picture in pictures:
+        image = pixels(picture, how)
+        if image.shape[1:] != shape[1:] or len(image) not in (1, shape[0]):
+            raise ValueError(f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, as others.")
+        if image.dtype == torch.uint16 and how.range is None:
+            raise ValueError(f"{picture.name} has 16 bits, and those looked at before had 8: give a range.")
+        images.append((image if how.range is None else as_float(image, how.range)).expand(*shape))
+    return torch.stack(images)

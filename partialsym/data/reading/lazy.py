@@ -1,0 +1,83 @@
+"""Images that stay in their files."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from partialsym.data.reading import shown
+from partialsym.data.reading.image_source import Picture, Preparation, stacked
+from partialsym.data.reading.loader import Loader
+
+
+class Stored:
+    """Images [N, C, H, W] in files, uint8, or float32 in [0, 1] where `how` has a range. As a tensor of them, but that
+    nothing is read before `to`, `split` or an int as index; what these give are tensors.
+
+    Reading raises ValueError or FileNotFoundError in a line that begins with the path, where a file is not what it was.
+
+    Args:
+        files: one an image.
+        how: how they are read.
+        shape: [C, H, W].
+        workers: processes that read for `split`.
+    """
+
+    ndim = 4
+
+    def __init__(self, files: Sequence[Path], how: Preparation, shape: tuple[int, ...], workers: int = 0) -> None:
+        # in one piece: workers share it
+        self._files = np.array([os.fsencode(file.absolute()) for file in files], dtype=np.bytes_)
+        self._how, self._shape, self.workers = how, shape, workers
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8 if self._how.range is None else torch.float32
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self._shape))
+
+    def numel(self) -> int:
+        return self.shape.numel()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int):
+            return self[[index]].to(self.dtype)[0]
+        chosen = object.__new__(type(self))
+        chosen.__dict__ |= self.__dict__
+        chosen._files = self._files[index.numpy() if isinstance(index, Tensor) else index]
+        return chosen
+
+    def to(self, *where: Any) -> Tensor:
+        """The images, read here: on a device, in a dtype."""
+        paths = [Path(os.fsdecode(file)) for file in self._files]
+        pictures = (Picture(shown(path), 0, path) for path in paths)
+        return stacked(pictures, self._how, self._shape).to(*where)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """In batches of `size`, read by workers."""
+        parts = [slice(i, i + size) for i in range(0, len(self), size)]
+        for images, _ in Loader(Reading(self, torch.zeros(len(self))), parts, self.workers):
+            yield images
+
+
+class Reading(Dataset[tuple[Tensor, Tensor]]):
+    """Batches by index, of images that are read for it and their labels [N]."""
+
+    def __init__(self, images: Stored, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
+        return self.images[index].to("cpu"), self.labels[index]

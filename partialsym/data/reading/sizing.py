@@ -1,0 +1,54 @@
+"""Images brought to one size."""
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from partialsym.data.reading.files import MOST_PIXELS
+
+Fit = Literal["resize", "crop"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+
+def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
+    """An image [C, H, W], C 1 or 3, uint8 or grey in uint16, as [C, *size]: bilinear, smoothed where it shrinks.
+
+    `fit`: "resize" takes the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
+    the middle. What has the size already, or is larger by a border alone, keeps its pixels. Raises ValueError on
+    another `fit` or a size that is not two ints >= 1.
+    """
+    from PIL import Image
+
+    check_fit(size, fit)
+    wide, high = image.shape[2], image.shape[1]
+    if (high, wide) == size:
+        return image
+    box = (0.0, 0.0, float(wide), float(high))
+    if fit == "crop":
+        by_height = size[0] * wide >= size[1] * high  # the whole height is taken
+        taken_high = high if by_height else size[0] * wide / size[1]
+        taken_wide = size[1] * high / size[0] if by_height else wide
+        left, top = (wide - taken_wide) // 2, (high - taken_high) // 2  # whole pixels: what is only cropped stays sharp
+        box = (left, top, left + taken_wide, top + taken_high)
+    if deep := image.dtype == torch.uint16:
+        picture = Image.fromarray(image[0].numpy().astype(np.float32))
+    else:
+        picture = Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
+    resized = np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    if deep:
+        return torch.from_numpy(resized.round().astype(np.uint16)).expand(len(image), *size).contiguous()
+    return torch.from_numpy(resized).view(*size, len(image)).permute(2, 0, 1).contiguous()
+
+
+def check_fit(size: tuple[int, int] | None, fit: str) -> None:
+    """Raise ValueError unless `size` is None or two ints >= 1, and `fit` one of FITS."""
+    if fit not in FITS:
+        raise ValueError(f"fit is {fit!r}: it must be one of {', '.join(map(repr, FITS))}")
+    if size is None:
+        return
+    if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in size):
+        raise ValueError(f"size is {size!r}: it must be height and width, two ints >= 1")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"size is {size!r}: it must have at most {MOST_PIXELS:,} pixels")

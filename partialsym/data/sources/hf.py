@@ -1,0 +1,142 @@
+"""Image data sets of the Hugging Face Hub, or saved by its library."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from partialsym.data.base import Dataset
+from partialsym.data.batches.streaming import Rows, Stream, StreamedDataset
+from partialsym.data.reading import Fit, Range
+from partialsym.data.reading.download import extra
+from partialsym.data.reading.image_source import Preparation
+from partialsym.data.sources.build import ORDER, gather
+from partialsym.data.sources.folder import SPLITS, meant
+
+log = logging.getLogger(__name__)
+
+
+def hf(
+    name: str,
+    *,
+    config: str | None = None,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "resize",
+    channels: Literal[1, 3] | None = None,
+    validation: float = 0.1,
+    test: float = 0.2,
+    split_seed: int = 0,
+    range: Range | None = None,
+    root: str | os.PathLike[str] | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    stream: bool = False,
+    workers: int = 2,
+) -> Dataset:
+    """A data set of Hugging Face's `datasets`: `name` on the Hub, or a folder written by its `save_to_disk`.
+
+    Its train, validation and test splits where there are, else what `folder` takes from train; other splits are left
+    out. Classes in the order of its labels. `size` to `range`: see `folder`, which treats the images alike.
+
+    Args:
+        name: the data set; an existing folder is never looked up on the Hub, and its last part names the images.
+        config: its configuration, where it has several.
+        root: folder of downloads; by default that of `datasets`.
+        image: column of images, by default the only one of type Image.
+        label: column of labels, by default the only one of type ClassLabel.
+        stream: read the training images as they are needed, and download none of them: see `Stream`. `train` holds the
+            first 4,096 of them, shuffled by `split_seed`; they alone are checked before, for mean, std and range, for a
+            size and channels that are not given, and for files that validation and test have too.
+        workers: processes that decode them then; 0 for none beside this one.
+    Raises:
+        ValueError: no train split, no such column or several, images and arguments that `folder` refuses, a label that
+            is missing or -1, a data set that cannot be loaded; a stream of unknown length, or without validation or
+            test images: it cannot be divided.
+        FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
+        ImportError: `datasets` is missing.
+    """
+    how = Preparation(size, fit, channels, validation, test, split_seed, range)
+    splits = _splits(_load(name, config, root, stream), name)
+    if stream and (missing := [which for which in ORDER if which not in splits]):
+        raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
+    features = splits["train"].features or {}  # a stream may not know its own
+    datasets = extra("datasets", "hf", "a Hugging Face data set")
+    of_images = _column(features, datasets.Image, "image", image, name)
+    of_labels = _column(features, datasets.ClassLabel, "label", label, name)
+    for which, split in splits.items():
+        others = split.features or {}
+        if others.get(of_labels) != features[of_labels] or of_images not in others:
+            raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
+    remote = stream and not hasattr(splits["train"], "to_iterable_dataset")
+    rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
+    parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
+    classes = tuple(features[of_labels].names)
+    called = place.name if (place := _folder(name)) else name
+    if not stream:
+        return gather(called, classes, parts, how)
+    flow = Stream(called, rows["train"], how, workers=workers)
+    data = gather(called, classes, {**parts, "train": flow.head()}, how, head=True)
+    known = replace(flow, how=replace(how, range=data.range), shape=(data.channels, *data.size))
+    return StreamedDataset(**vars(data), stream=known)
+
+
+def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, stream: bool) -> Any:
+    datasets = extra("datasets", "hf", "a Hugging Face data set")
+    place = _folder(name)
+    try:
+        if place:
+            return datasets.load_from_disk(str(place))
+        options = {"streaming": True} if stream else {}
+        return datasets.load_dataset(name, config, cache_dir=None if root is None else os.fspath(root), **options)
+    except FileNotFoundError as error:
+        hint = " (images in folders of their own: data source `folder`)" * bool(place)
+        raise FileNotFoundError(f"{_line(error)}{hint}") from None
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # the library's own are of no common type
+        raise ValueError(f"{name} cannot be loaded: {_line(error)}") from None
+
+
+def _folder(name: str) -> Path | None:
+    """Where a data set of that name is saved."""
+    place = Path(name).expanduser()
+    return place.resolve() if place.is_dir() else None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _splits(loaded: Any, name: str) -> dict[str, Any]:
+    """The splits by our names; a data set in one piece is all training images."""
+    if not isinstance(loaded, Mapping):
+        return {"train": loaded}
+    splits: dict[str, Any] = {}
+    for key, split in loaded.items():
+        which = SPLITS.get(key.lower())
+        if which in splits:
+            raise ValueError(f"{name} has splits {list(loaded)}: only one may be of {which} images")
+        if which is not None:
+            splits[which] = split
+    if "train" not in splits:
+        hint = "".join(f"; {key!r} is near" for key in loaded if meant(key) == "train")
+        raise ValueError(f"{name} has splits {list(loaded)}: one must be train{hint}")
+    for key in loaded:
+        if (right := meant(key)) and SPLITS[right] not in splits:
+            log.warning("%s: split %r is left out: did you mean %s?", name, key, right)
+    return splits
+
+
+def _column(features: Mapping[str, Any], kind: type, argument: str, asked: str | None, name: str) -> str:
+    """The column `asked` for, or the only one of its kind."""
+    found = [column for column, feature in features.items() if isinstance(feature, kind)]
+    if asked in found:
+        return str(asked)
+    if asked is None and len(found) == 1:
+        return found[0]
+    columns = ", ".join(f"{column!r} ({type(feature).__name__})" for column, feature in features.items())
+    what = f"{argument} is {asked!r}" if asked is not None else f"{len(found)} columns of type {kind.__name__}"
+    right = f"one of {', '.join(map(repr, found))}" if found else f"of type {kind.__name__}"
+    raise ValueError(f"{name}: {what}: {argument} must be {right}. Columns: {columns}")

@@ -1,0 +1,71 @@
+"""MNIST, and its sixes with turned or mirrored copies (MNIST6-180, MNIST6-M)."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+
+from partialsym.data.base import Dataset, check_validation
+from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
+from partialsym.data.sources.pairs import pair_classes, pairs
+from partialsym.data.splitting import Labelled, assemble
+
+STATISTICS = (0.1307, 0.3081)  # the customary ones, of the 60,000 training images
+
+
+def mnist(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    validation: float = 0.1,
+    split_seed: int = 0,
+    mirrors: Sequence[str] = MIRRORS,
+    content_md5: Mapping[str, str] = CONTENT_MD5,
+) -> Dataset:
+    """The 70,000 digits: the official test split, and `validation` of the 60,000 training images held out.
+
+    `originals` counts through the training images, then the test images. `mirrors`, `content_md5` and errors:
+    see `read_mnist`.
+    """
+    check_validation(validation, split_seed)
+    pool, test = _digits(root, mirrors, content_md5)
+    classes, known = tuple(str(digit) for digit in range(10)), (STATISTICS[:1], STATISTICS[1:])
+    return assemble("MNIST", classes, pool, test, validation=validation, split_seed=split_seed, mean_std=known)
+
+
+def mnist6(
+    kind: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    validation: float = 0.1,
+    split_seed: int = 0,
+    mirrors: Sequence[str] = MIRRORS,
+    content_md5: Mapping[str, str] = CONTENT_MD5,
+) -> Dataset:
+    """Every "6" (5,918 training, 958 test) with its copy of `kind` ("180" turned, "M" mirrored); see `mnist`.
+
+    `originals` are the numbers those sixes have in `mnist`.
+    """
+    check_validation(validation, split_seed)
+    name, classes = f"MNIST6-{kind}", pair_classes(kind)
+    pool, test = (_paired(part, kind) for part in _digits(root, mirrors, content_md5))
+    known = STATISTICS[:1], STATISTICS[1:]
+    return assemble(name, classes, pool, test, validation=validation, split_seed=split_seed, mean_std=known)
+
+
+def _digits(
+    root: str | os.PathLike[str] | None, mirrors: Sequence[str], content_md5: Mapping[str, str]
+) -> tuple[Labelled, Labelled]:
+    arrays = read_mnist(root, mirrors=mirrors, content_md5=content_md5)
+    parts, start = [], 0
+    for images, labels in ((arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])):
+        originals = torch.arange(start, start := start + len(images))
+        pixels = rearrange(torch.from_numpy(images), "n h w -> n 1 h w")
+        parts.append(Labelled(pixels, torch.from_numpy(labels).long(), originals))
+    return parts[0], parts[1]
+
+
+def _paired(part: Labelled, kind: str) -> Labelled:
+    six = part.labels == 6
+    images, labels, index = pairs(part.images[six], kind)
+    return Labelled(images, labels, part.originals[six][index])

@@ -1,0 +1,1 @@
+"""A network without its group: as plain convolutions in torch, and as a file."""

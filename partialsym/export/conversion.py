@@ -1,0 +1,161 @@
+"""Freezing: a trained model as plain convolutions, its kernels evaluated once on the deterministic elements."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from partialsym._utils.precision import double, full_precision
+from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
+from partialsym.models import Augerino, named_densities
+from partialsym.nn.conv import GroupConv
+from partialsym.nn.frozen import FrozenConv, FrozenElements
+from partialsym.signal import Signal
+
+__all__ = ["FrozenConv", "freeze", "kept"]
+
+SIZES = (32, 64, 128, 256)  # of the example image, where none is given
+
+
+@torch.no_grad()
+def freeze(model: nn.Module, example: Input | None = None) -> nn.Module:
+    """A copy of `model` in eval mode that gives the same, every GroupConv in it a plain convolution.
+
+    Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are gone. A BatchNorm
+    that alone reads what a convolution gives is folded into it. An Augerino goes on transforming its images, by
+    constant elements. The model's own `forward` is kept, so that this holds
+    for any model of our layers. The copy is for evaluation: none of its parameters asks for a gradient.
+
+    Args:
+        model: how many elements a layer takes is a property of its density: see `set_proportional`.
+        example: any input of the model, not blank; our own networks do without.
+    Raises:
+        ValueError: the model is on `meta`; there is no GroupConv; one is never called, or takes or gives other elements
+            from call to call; a layer between them reads more than values and elements, so that the copy would not give
+            the same.
+
+    >>> from partialsym import GResNet, freeze
+    >>> freeze(GResNet("E2", width=4, kernel_size=3)).lifting
+    FrozenConv(
+      1 of T2 → 8 of E2
+      (plain): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    )
+    """
+    model = _copied(model).eval().requires_grad_(False)
+    if not any(isinstance(module, GroupConv) for module in model.modules()):
+        raise ValueError("the model holds no GroupConv: there is nothing to freeze.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to freeze.")
+    with full_precision(model):
+        example = _example(model) if example is None else example
+        elements = _elements(model, example)
+        return _plain(model, elements, _checked_pairs(model, example))
+
+
+def _elements(model: nn.Module, example: Input) -> Taken:
+    """Of every GroupConv what it takes and gives, which must not change."""
+    (_, calls), (_, again) = record(model, example), record(model, _blank(example))
+    for name in (name for name, module in model.named_modules() if isinstance(module, GroupConv)):
+        if name not in calls.elements or name not in again.elements:
+            raise ValueError(f"{shown(name)} is not called in every pass: take it out of the model before freezing.")
+        if not all(map(same, calls.elements[name], again.elements[name])):
+            raise ValueError(
+                f"the elements of {shown(name)} differ from pass to pass in eval mode: it cannot be frozen."
+            )
+    return calls.elements
+
+
+def _checked_pairs(model: nn.Module, example: Input) -> Pairs:
+    """Which BatchNorms fold into which layers; raises ValueError where the model frozen does not give the same.
+
+    In float64, where a difference is no rounding, of the weights or of convolutions in fewer bits than float32. A model
+    that does not run in float64, for a constant of its own in float32 say, is compared in its own dtype.
+    """
+    try:
+        exact, given = in_float64(model, example)
+        expected, calls = record(exact, given)
+    except (RuntimeError, TypeError, ValueError):
+        exact, given = copy.deepcopy(model), example
+        expected, calls = record(exact, given)
+    pairs = calls.pairs()
+    if not alone(exact, pairs, given, expected):
+        pairs = {conv: norm for conv, norm in pairs.items() if alone(exact, {conv: norm}, given, expected)}
+    _check_same(expected, _plain(exact, calls.elements, pairs)(given))
+    return pairs
+
+
+def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
+    """`model` itself, with every GroupConv replaced."""
+    layers: dict[str, Any] = dict(model.named_modules())
+    norms = {conv: layers[norm] for conv, norm in pairs.items()}
+    new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in norms.values()}
+    new |= {layers[name]: FrozenConv(layers[name], *both, norms.get(name)) for name, both in elements.items()}
+    wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
+    new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
+    return _replaced(model, new).eval()
+
+
+def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Of every layer with a density: the elements it takes in eval mode, and the n it was made with."""
+    counts = {}
+    for name, density in named_densities(model):
+        elements = density.deterministic()
+        weights = elements.weights
+        counts[name] = len(elements) if weights is None else int((weights != 0).sum()), density.samples
+    return counts
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy, also where a weight_norm or pruning has left a computed weight behind, which torch does not copy."""
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left if not value.is_leaf})
+
+
+def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in new:
+                parent._modules[name] = new[child]
+    return new.get(model, model)
+
+
+def _example(model: nn.Module) -> Tensor:
+    """An image that passes through one of our networks."""
+    settings = getattr(model.model if isinstance(model, Augerino) else model, "settings", None)
+    if not isinstance(settings, dict) or "in_channels" not in settings:
+        raise ValueError(f"freezing a {type(model).__name__} needs an example of its input: freeze(model, images).")
+    like = next(model.parameters())
+    reason = ""
+    for size in SIZES:
+        noise = torch.rand(
+            1, settings["in_channels"], size, size, generator=torch.Generator().manual_seed(0), device="cpu"
+        )
+        try:
+            model(noise.to(like))
+        except ValueError as error:  # too small
+            reason = str(error)
+        else:
+            return noise.to(like)
+    raise ValueError(f"no example image was found, give one: freeze(model, images). The last was refused: {reason}")
+
+
+def _blank(example: Input) -> Input:
+    if isinstance(example, Signal):
+        return replace(example, values=torch.zeros_like(example.values))
+    return torch.zeros_like(example)
+
+
+def _check_same(expected: object, found: object) -> None:
+    """Raise ValueError where the outputs differ by far more than rounding; in float64 by that of a module that computes
+    in float32."""
+    for a, b in zip(tensors(expected), tensors(found), strict=True):
+        difference = float((double(a) - double(b)).abs().max()) if a.shape == b.shape else float("inf")
+        size = max(float(a.abs().max()), 1e-2)
+        rounding = size * (1e-6 if a.dtype == torch.float64 else torch.finfo(a.dtype).eps ** 0.5)
+        if not difference <= rounding:
+            raise ValueError(
+                f"frozen, the model's output differs by {difference:.2g} on the example: one of its layers reads more "
+                "than the values and the elements of a Signal."
+            )

@@ -1,0 +1,81 @@
+"""What a model answers: deterministic and sampled logits, accuracies, the gap between copies."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from partialsym._utils.precision import double
+from partialsym.data import Preprocessing, Split
+from partialsym.data.base import Images
+from partialsym.inference import evaluating, recalibrated, sampled, seeds
+
+BATCH = 256
+
+
+def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where a model computes and in what: those of its first parameter; without one the CPU and torch's default."""
+    first = next(model.parameters(), torch.empty(0))
+    return first.device, first.dtype
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tensor:
+    """Deterministic logits [N, classes] of images [N, C, H, W], uint8 or in [0, 1]."""
+    device, _ = place(model)
+    with evaluating(model):
+        return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """Share of rows of scores [N, classes] whose largest is at the label [N]."""
+    return float(double(scores.argmax(1) == labels).mean())
+
+
+def sampled_accuracies(
+    model: nn.Module, split: Split, preprocess: Preprocessing, draws: int, seed: int = 0
+) -> list[float]:
+    """Accuracy of each of `draws` passes under drawn elements, new ones every batch: their mean varies little."""
+    hits = torch.zeros(draws, dtype=torch.float64)
+    for i, (x, labels) in enumerate(_pieces(model, split, preprocess)):
+        for k, scores in enumerate(sampled(model, x, draws, seed + BATCH * i)):
+            hits[k] += (scores.cpu().argmax(1) == labels).sum()
+    return (hits / len(split)).tolist()
+
+
+def accuracies_of_draws(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocessing,
+    draws: int,
+    seed: int = 0,
+    *,
+    batches: Sequence[Tensor] | None = None,
+) -> list[float]:
+    """Accuracy of each of `draws` draws of the elements, one for all images; with BatchNorm statistics of its own
+    where there are `batches` to recompute them on."""
+    found = []
+    for one in seeds(seed, draws):
+        with nullcontext() if batches is None else recalibrated(model, batches, seed=one):
+            scores = [sampled(model, x, 1, one)[0].cpu() for x, _ in _pieces(model, split, preprocess)]
+        found.append(accuracy(torch.cat(scores), split.labels))
+    return found
+
+
+def _pieces(model: nn.Module, split: Split, preprocess: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the model is given, BATCH images at a time on its device, and their labels."""
+    device, _ = place(model)
+    for images, labels in zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True):
+        yield preprocess(images.to(device)), labels
+
+
+def copy_gap(model: nn.Module, split: Split, preprocess: Preprocessing) -> float:
+    """Largest |logit| difference between an original and its transformed copy; originals are label 0, copies 1."""
+    scores = logits(model, split.images, preprocess)
+    order = split.originals.argsort(stable=True)
+    labels, scores = split.labels[order], scores[order]
+    first, second = scores[labels == 0], scores[labels == 1]
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} originals but {len(second)} copies: copy_gap compares pairs.")
+    return float((first - second).abs().max())

@@ -1,0 +1,1 @@
+"""Layers: the group convolution, normalisation, pooling, and what processes share."""

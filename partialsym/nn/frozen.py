@@ -1,0 +1,116 @@
+"""One group convolution between fixed elements, as a plain convolution; and fixed elements by themselves."""
+
+import copy
+from dataclasses import replace
+from typing import Never
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from partialsym.nn.conv import GroupConv
+from partialsym.nn.norm import BatchNorm
+from partialsym.signal import Elements, Signal, check_signal
+
+
+class FrozenConv(nn.Module):
+    """What is left of a GroupConv whose elements are known: a plain convolution of their channels.
+
+    Args:
+        conv: the layer; its kernel is evaluated in float64.
+        into, out: elements it takes and gives; those of weight 0 are left out.
+        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+    """
+
+    matrices: Tensor
+    weights: Tensor | None
+
+    def __init__(self, conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None = None) -> None:
+        super().__init__()
+        into, out = _kept(into), _kept(out)
+        self.in_channels, self.out_channels, self.kernel_size = conv.in_channels, conv.out_channels, conv.kernel_size
+        self.domain, self.group, self.taken = conv.domain, conv.group, len(into)
+        self.plain = nn.Conv2d(
+            conv.in_channels * len(into),
+            conv.out_channels * len(out),
+            conv.kernel_size,
+            padding=conv.kernel_size // 2 if conv.padding == "same" else 0,
+            device="meta",  # no weights are drawn only to be thrown away
+        )
+        like = next(conv.parameters())
+        weight, bias = (tensor.to(like) for tensor in _evaluated(conv, into, out, norm))
+        self.plain.weight = nn.Parameter(weight, requires_grad=False)
+        self.plain.bias = nn.Parameter(bias, requires_grad=False)
+        self.register_buffer("matrices", out.matrices, persistent=False)
+        self.register_buffer("weights", out.weights, persistent=False)
+
+    def forward(self, f: Signal, at: Elements | None = None) -> Signal:
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `at` was fixed and is not read."""
+        check_signal(f, self.in_channels)
+        if f.group != self.domain or len(f.elements) != self.taken:
+            raise ValueError(
+                f"the input is on {len(f.elements)} elements of {f.group}, but this layer was frozen for {self.taken} "
+                f"of {self.domain}."
+            )
+        out = Elements(self.group, self.matrices, self.weights)
+        values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
+        return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
+
+    def __prepare_scriptable__(self) -> Never:
+        raise NotImplementedError(
+            "torch.jit.script does not know a Signal: torch.jit.trace the frozen model at the size of its images."
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"
+
+
+class FrozenElements(nn.Module):
+    """What is left of a Density whose elements are known: those of weight 0 are left out."""
+
+    matrices: Tensor
+    weights: Tensor | None
+
+    def __init__(self, elements: Elements) -> None:
+        super().__init__()
+        elements = _kept(elements)
+        self.group = elements.group
+        self.register_buffer("matrices", elements.matrices, persistent=False)
+        self.register_buffer("weights", elements.weights, persistent=False)
+
+    def sample(self) -> Elements:
+        """The elements, always the same."""
+        return Elements(self.group, self.matrices, self.weights)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.matrices)} of {self.group}"
+
+
+@torch.no_grad()
+def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """weight [(out_channels n_out), (in_channels n_in), k, k] and bias [(out_channels n_out)], float64."""
+    conv = copy.deepcopy(conv).cpu().double()
+    weight = conv.filters(_double(out), _double(into))
+    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    if norm is not None:
+        norm = copy.deepcopy(norm).cpu().double()
+        scale = (norm.running_var + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight
+        bias = (bias - norm.running_mean) * scale
+        bias = bias if norm.bias is None else bias + norm.bias
+        weight = weight * scale.repeat_interleave(len(out))[:, None, None, None]
+    return weight, bias.repeat_interleave(len(out))
+
+
+def _kept(elements: Elements) -> Elements:
+    """Without those of weight 0, and without weights where the rest have the same."""
+    if elements.weights is None:
+        return elements
+    kept = elements.weights != 0
+    weights = elements.weights[kept]
+    alike = bool((weights == weights[0]).all())
+    return replace(elements, matrices=elements.matrices[kept], weights=None if alike else weights)
+
+
+def _double(elements: Elements) -> Elements:
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.cpu().double(), elements)

@@ -1,0 +1,188 @@
+"""Pooling over space and over H, on weighted elements."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym._utils.torch_func import first_only, refuse_forward
+from partialsym.groups import T2
+from partialsym.signal import Elements, Signal, check_signal
+
+Mode = Literal["max", "mean"]
+_MAXIMUM = "maximum over drawn elements"
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("max", "mean"):
+        raise ValueError(f"mode is {mode!r}: must be 'max' or 'mean'.")
+
+
+class SpatialPool(nn.Module):
+    """Windows of every element pooled by `max` or `mean`, at stride `size`, symmetric about the centre of the image.
+
+    A side of h pixels becomes ⌈h / size⌉. Where the windows of `size` pixels cannot lie symmetrically, each is one
+    pixel wider and overlaps its neighbour: at size 2 an even side has windows of 2, an odd one windows of 3 that reach
+    one pixel over the border. What lies over the border does not count. So the pool commutes with every symmetry of
+    the pixel grid, at any height and width.
+    """
+
+    def __init__(self, size: int = 2, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        if size < 1:
+            raise ValueError(f"size is {size}: must be at least 1.")
+        self.size, self.mode = size, mode
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, ⌈h / size⌉, ⌈w / size⌉]."""
+        check_signal(f)
+        return Signal(
+            pool2d(f.values.flatten(1, 2), self.size, self.mode).unflatten(1, f.values.shape[1:3]), f.elements
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, mode={self.mode!r}"
+
+
+def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
+    """A plain image batch [batch, channels, h, w] pooled as `SpatialPool` does: [batch, channels, ⌈h / size⌉, …]."""
+    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
+    windows, margins = zip(*(symmetric_windows(side, size) for side in sides), strict=True)
+    if mode == "max":
+        return F.max_pool2d(x, windows, size, margins)
+    return F.avg_pool2d(x, windows, size, margins, count_include_pad=False)
+
+
+def symmetric_windows(side: int, size: int) -> tuple[int, int]:
+    """(width, margin) of the ⌈side / size⌉ windows at stride `size` that cover a side symmetrically: `size` pixels wide
+    or one more, over `margin` pixels beyond the border."""
+    beyond = -side % size
+    return size + beyond % 2, (beyond + 1) // 2
+
+
+class GroupPool(nn.Module):
+    """Pools over H: the weighted mean, or the maximum over the elements that were drawn. Gives a signal on T(2).
+
+    Towards the weight w_j the maximum's straight-through gradient is the discrete one,
+    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be. Elements that are drawn together,
+    as the rotations of E(2)'s mirrored half, are one j: the first of them gets the gradient of their weight.
+    """
+
+    def __init__(self, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        self.mode = mode
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, 1, h, w] on T(2)."""
+        check_signal(f)
+        identity = torch.eye(2, dtype=f.elements.matrices.dtype, device=f.elements.matrices.device)[None]
+        return Signal(_over_elements(f.values, f.elements, self.mode).unsqueeze(2), Elements(T2(), identity))
+
+
+class GlobalPool(nn.Module):
+    """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
+
+    def __init__(self, mode: Mode = "max") -> None:
+        super().__init__()
+        _check_mode(mode)
+        self.mode = mode
+
+    def forward(self, f: Signal) -> Tensor:
+        check_signal(f)
+        # Space first: the discrete gradient of the maximum is then that of the joint maximum.
+        values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
+        return _over_elements(values, f.elements, self.mode)
+
+
+class LinearPool(nn.Module):
+    """Linear pooling: maximum over space, times the weights of the elements, then a linear layer of all of it.
+
+    y = W·vec(w_j · max_x f_c(x, h_j)) + b with W [channels, channels·n]. Every weight belongs to one element, so a
+    network of group convolutions that ends in it is no longer invariant to the group, which is what it is for.
+
+    Args:
+        channels: channels of the signal, and of the answer.
+        samples: number of elements n, always the same ones in the same order.
+    Raises:
+        ValueError: an argument below 1.
+    """
+
+    def __init__(self, channels: int, samples: int) -> None:
+        super().__init__()
+        for name, value in (("channels", channels), ("samples", samples)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: must be at least 1.")
+        self.channels, self.samples = channels, samples
+        self.linear = nn.Linear(channels * samples, channels)
+
+    def forward(self, f: Signal) -> Tensor:
+        """f [batch, channels, n, h, w] → [batch, channels].
+
+        Raises:
+            ValueError: f has other channels, or is on another number of elements.
+        """
+        check_signal(f, self.channels)
+        if len(f.elements) != self.samples:
+            raise ValueError(
+                f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
+                "weights belongs to one element, so neither proportional evaluation nor other samples nor a freezing "
+                "that drops elements fit."
+            )
+        values = f.values.amax((-2, -1))
+        if f.elements.weights is not None:
+            values = values * f.elements.weights
+        return self.linear(values.flatten(1))
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, samples={self.samples}"
+
+
+def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
+    """Pool axis 2 of values [batch, channels, n, ...]."""
+    weights = elements.weights
+    if mode == "max" and weights is not None:
+        if elements.together > 1:
+            values, weights = values.unflatten(2, (-1, elements.together)).amax(3), weights[:: elements.together]
+        refuse_forward(_MAXIMUM)
+        return _MaxOverDrawn.apply(values, weights)[0]
+    if mode == "max":
+        return values.amax(2)
+    if weights is None:
+        return values.mean(2)
+    mean = (weights / weights.sum()).to(values.dtype)
+    return torch.einsum("bcn...,n->bc...", values, mean)
+
+
+class _MaxOverDrawn(torch.autograd.Function):
+    """max over axis 2 of the elements with weight > 0, with the discrete gradient towards the weights."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        n = values.shape[2]
+        drawn = (weights > 0).view(-1, *[1] * (values.ndim - 3))
+        top, index = values.masked_fill(~drawn, -torch.inf).topk(min(2, n), dim=2)
+        return top.select(2, 0), index.narrow(2, 0, 1), top.narrow(2, -1, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs, *output)
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        values, weights, top, index, second = ctx.saved_tensors
+        grad, top = grad.unsqueeze(2), top.unsqueeze(2)
+        grad_values = torch.zeros_like(values).scatter(2, index, grad)
+        # Without a second drawn element the only one is e, whose weight is a constant.
+        without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
+        is_top = torch.zeros_like(values, dtype=torch.bool).scatter(2, index, True)
+        gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
+        axes = [axis for axis in range(values.ndim) if axis != 2]
+        wide = torch.promote_types(values.dtype, torch.float32)
+        grad_weights = (grad * gain).sum(axes, dtype=wide).to(weights)
+        return first_only(_MAXIMUM, grad_values), first_only(_MAXIMUM, grad_weights)

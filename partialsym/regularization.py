@@ -1,0 +1,60 @@
+"""Penalties a training may add to its loss. Each evaluates the model itself; none reads what a forward left behind."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.densities import Bernoulli, Density, Uniform
+from partialsym.models import Augerino
+from partialsym.nn.conv import GroupConv
+
+
+def kernel_norm(model: nn.Module) -> Tensor:
+    """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
+    norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]
+    return torch.stack(norms).sum() if norms else _nothing(model)
+
+
+def monotonic(model: nn.Module) -> Tensor:
+    """Σ_l relu(θ_{l+1} − θ_l) over the learned intervals, in the order of the modules (Romero & Lohit 2022). A scalar.
+
+    0 for a model with fewer than two learned intervals. Augerino's is no layer's and is left out.
+    """
+    inputs = [m.density.algebra for m in model.modules() if isinstance(m, Augerino)]
+    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform) and all(m is not i for i in inputs)]
+    if len(theta) < 2:
+        return _nothing(model)
+    return torch.stack(theta).diff().relu().sum()
+
+
+def width(model: nn.Module) -> Tensor:
+    """Σ θ over the learned intervals: a reward, to be subtracted from the loss (Benton et al. 2020). A scalar.
+
+    At θ = 1 its gradient is 0: nothing pushes beyond the whole group. Beside a loss, `densities.one_theta` lets the two
+    count together there. 0 for a model without a learned interval.
+    """
+    theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
+    return torch.stack(theta).sum() if theta else _nothing(model)
+
+
+def haar_divergence(model: nn.Module) -> Tensor:
+    """Σ over the learned densities of KL(p ‖ Haar) = −log θ + log C + Σ_c p(c) log p(c). A scalar ≥ 0.
+
+    p(c) = P(c) / Σ P over the C components, the identity's P being 1: the density of one element. 0 where it is Haar's.
+    """
+    found = []
+    for density in (m for m in model.modules() if isinstance(m, Density) and next(m.parameters(), None) is not None):
+        component = density.component
+        mass = density.components.new_ones(len(density.components))
+        if isinstance(component, Bernoulli):
+            mass = torch.cat([mass[:1], component.logits.sigmoid()])
+        entropy = torch.special.entr(mass / mass.sum()).sum()
+        found.append(math.log(len(density.group.components)) - entropy - density.algebra.theta().log())
+    return torch.stack(found).sum() if found else _nothing(model)
+
+
+def _nothing(model: nn.Module) -> Tensor:
+    """0 where the model is."""
+    like = next(model.parameters(), None)
+    return torch.zeros((), device=None if like is None else like.device)

@@ -1,0 +1,102 @@
+"""What the page is made of: runs, put together by method, with how they behave."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from partialsym.config import DataConfig, ModelConfig, TrainingConfig
+from partialsym.runs.run import Run
+from partialsym.training.behaviour import behaviour
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run.
+
+    Attributes:
+        behaviour: see `partialsym.training.behaviour`; None where model or data are gone, and `problem` says why.
+        operations: multiply–adds of one image through the trained network; None where that is unknown.
+    """
+
+    result: dict[str, Any]
+    history: Sequence[dict[str, float]] = ()
+    behaviour: dict[str, Any] | None = None
+    operations: int | None = None
+    problem: str = ""
+
+    @property
+    def number(self) -> int:
+        return int(self.result["config"]["seed"])
+
+
+@dataclass(frozen=True)
+class Method:
+    """Runs that differ in their seed alone; `title` is what the page calls them."""
+
+    name: str
+    title: str
+    seeds: list[Seed] = field(default_factory=list)
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return [seed.result for seed in self.seeds]
+
+    @property
+    def measured(self) -> list[Seed]:
+        """The seeds whose behaviour is known."""
+        return [seed for seed in self.seeds if seed.behaviour is not None]
+
+    @property
+    def data(self) -> str:
+        """The name of its images."""
+        result = self.seeds[0].result
+        return str(result.get("data") or result["config"]["data"]["name"])
+
+
+def gather(runs: Sequence[Run], root: str | Path | None = None) -> list[Method]:
+    """The methods of `runs`, in the order they were given; a name shared by different configs gets a number.
+
+    Raises:
+        FileNotFoundError: a run has not finished.
+        ValueError: no runs, or one seed of a method twice.
+    """
+    if not runs:
+        raise ValueError("There is nothing to report: no runs were given.")
+    read = {run.folder.resolve(): (run, run.result()) for run in runs}
+    methods: list[tuple[dict[str, Any], str, dict[int, tuple[Run, dict[str, Any]]]]] = []
+    for run, result in read.values():
+        settings, name, seed = _without_seed(result["config"]), str(result["config"]["name"]), result["config"]["seed"]
+        found = next((m for m in methods if m[0] == settings), None)
+        if found is None:
+            same = sum(s["name"] == name for s, *_ in methods)
+            found = (settings, f"{name} ({same + 1})" if same else name, {})
+            methods.append(found)
+        if seed in found[2]:
+            raise ValueError(f"{run.folder} is seed {seed} of {found[1]!r}, which was given already.")
+        found[2][seed] = (run, result)
+    return [Method(name, name, [_measure(*one, root) for one in seeds.values()]) for _, name, seeds in methods]
+
+
+def _measure(run: Run, result: dict[str, Any], root: str | Path | None) -> Seed:
+    history = run.history() or result.get("history", [])
+    if not (run.folder / "behaviour.json").is_file() and (run.folder / "model").is_dir():
+        logging.getLogger(__name__).info("measuring how %s behaves as its images turn", run.folder)
+    try:
+        found = behaviour(run, root)
+    except (OSError, ValueError, ImportError) as error:  # no model, no data, or an extra that reads them
+        return Seed(result, history, problem=str(error))
+    return Seed(result, history, found, found["multiply_adds"])
+
+
+def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same method: neither their seed nor where the data lies."""
+    model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
+    training = asdict(TrainingConfig()) | config["training"]
+    data = asdict(DataConfig()) | config["data"] | {"root": None}
+    return {key: value for key, value in config.items() if key != "seed"} | {
+        "data": data,
+        "model": model,
+        "training": training,
+    }

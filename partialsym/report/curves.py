@@ -1,0 +1,85 @@
+"""Numbers by angle, as the page shows them: on one circle from −180° to 180°, mean and range over seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from partialsym.report.collect import Method
+
+SHOWN = 6  # curves at most: the true class, the strongest others, and all other classes together
+
+
+def circle(angles: Sequence[float]) -> list[tuple[float, int]]:
+    """(angle, where it is in `angles`) from −180° to 180°; the half turn stands at both ends."""
+    around = sorted(((a - 360 if a > 180 else a), i) for i, a in enumerate(angles))
+    return [(-180.0, i) for a, i in around if a == 180] + around
+
+
+def strongest(methods: Sequence[Method]) -> dict[int, list[int]]:
+    """True class → the classes to show a curve of: itself, then by the most that any run gives them at any angle.
+
+    Args:
+        methods: on the same classes.
+    """
+    peaks: dict[int, dict[int, float]] = {}
+    classes = 0
+    for method in methods:
+        for seed in method.measured:
+            assert seed.behaviour is not None
+            classes = len(seed.behaviour["classes"])
+            found = seed.behaviour["responses"]
+            for kind in ("mean", "mirrored"):
+                for label, curves in zip(found["classes"], found[kind], strict=True):
+                    of = peaks.setdefault(label, {})
+                    for k, curve in enumerate(curves):
+                        of[k] = max(of.get(k, 0.0), *curve)
+    most = SHOWN if classes <= SHOWN else SHOWN - 1
+    return {
+        label: sorted(of, key=lambda k, label=label, of=of: (k != label, -of[k]))[:most]  # type: ignore[misc]
+        for label, of in sorted(peaks.items())
+    }
+
+
+def curves(behaviour: Mapping[str, Any], label: int, shown: Sequence[int], mirrored: bool) -> list[list[float]]:
+    """Mean probabilities of the classes `shown` for images of a true class, then of all others together, by angle."""
+    found = behaviour["responses"]
+    own = found["mirrored" if mirrored else "mean"][found["classes"].index(label)]
+    made = [[round(p, 4) for p in own[k]] for k in shown]
+    if len(shown) < len(own):
+        rest = [max(0.0, 1 - sum(at)) for at in zip(*(own[k] for k in shown), strict=True)]
+        made.append([round(p, 4) for p in rest])
+    return made
+
+
+def named(behaviour: Mapping[str, Any], shown: Sequence[int]) -> list[str]:
+    """What the curves of `curves` are of."""
+    names = [str(behaviour["classes"][k]) for k in shown]
+    return names + (["other classes together"] if len(shown) < len(behaviour["classes"]) else [])
+
+
+def layers(behaviour: Mapping[str, Any]) -> dict[str, dict[bool, list[dict[str, Any]]]]:
+    """Layer → mirrored → the rows of its errors, by ascending angle."""
+    found: dict[str, dict[bool, list[dict[str, Any]]]] = {}
+    for row in sorted(behaviour["errors"], key=lambda row: row["angle"]):
+        found.setdefault(row["layer"], {}).setdefault(row["mirrored"], []).append(row)
+    order = dict.fromkeys(row["layer"] for row in behaviour["errors"])
+    return {layer: found[layer] for layer in order}
+
+
+def together(methods: Sequence[Method]) -> list[list[Method]]:
+    """The methods whose behaviour is known, those on the same test images together."""
+    groups: list[list[Method]] = []
+    for method in (m for m in methods if m.measured):
+        key = _images(method)
+        group = next((g for g in groups if _images(g[0]) == key), None)
+        if group is None:
+            groups.append([method])
+        else:
+            group.append(method)
+    return groups
+
+
+def _images(method: Method) -> tuple[Any, ...]:
+    behaviour = method.measured[0].behaviour
+    assert behaviour is not None
+    pictures = [(e["label"], e["png"]) for e in behaviour["examples"]]
+    return method.data, behaviour["classes"], behaviour["responses"]["images"], pictures

@@ -1,0 +1,67 @@
+"""Writing a report, to one file or to a folder."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from partialsym._utils.atomic import replace_text
+from partialsym.figures import responses, save, subsets, training
+from partialsym.report.collect import Method, gather
+from partialsym.report.page import page
+from partialsym.report.tables import tables
+from partialsym.report.verdicts import Judged, judge
+from partialsym.runs.run import Run
+
+
+def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked: str | None = None) -> Path:
+    """Write what finished runs found as a page to look at; returns the page's path.
+
+    Args:
+        runs: those that differ in nothing but their seed are one method.
+        out: a file ending in .html, which holds everything; or a folder for index.html, with figures (.png) and
+            tables (.csv) beside it. Nothing is written there unless every run can be read.
+        root: where the data are, if not where the runs' configs say. Where they, or a model, cannot be had, the page
+            says so in place of what is measured on them.
+        asked: what was asked, in a reader's words, and after a blank line on which terms.
+    Raises:
+        FileNotFoundError: a run has not finished.
+        ValueError: no runs, or one seed of a method twice.
+    """
+    return write(judge(gather(runs, root)), out, asked)
+
+
+def write(judged: Judged, out: Path, asked: str | None = None) -> Path:
+    """The page of methods that have been judged: see `report`."""
+    out = Path(out)
+    files = tables(judged)
+    single = out.suffix.lower() == ".html"
+    html = page(judged, files, asked=asked, single=single)
+    if single:
+        _write(out, html)
+        return out
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter of a name that the font lacks
+        for name, figure in draw(judged.methods).items():
+            save(figure, out / f"{name}.png")
+    for name, text in files.items():
+        _write(out / name, text)
+    _write(out / "index.html", html)
+    return out / "index.html"
+
+
+def draw(methods: Sequence[Method]) -> dict[str, Figure]:
+    """The figures these methods have something to show in, all methods in each."""
+    figures = {"subsets": subsets({m.title: m.results for m in methods})}
+    if turned := {m.title: m.results for m in methods if any("response" in result for result in m.results)}:
+        figures["responses"] = responses(turned)
+    histories = {m.title: [list(seed.history) for seed in m.seeds] for m in methods}
+    if trained := {title: seeds for title, seeds in histories.items() if any(seeds)}:
+        figures["training"] = training(trained)
+    return figures
+
+
+def _write(path: Path, text: str) -> None:
+    """Half a character pair, as in a file name that is no UTF-8, becomes a question mark."""
+    replace_text(path, text.encode("utf-8", "replace").decode())

@@ -1,0 +1,46 @@
+"""The verdict on methods, or why there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from partialsym.ask import Standing, Verdict, arm, verdict
+from partialsym.report.collect import Method
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`methods` with the titles that the verdict calls them by; `problem` says why there is no verdict, or not of all.
+
+    Attributes:
+        standings: method name → how well it generalises.
+    """
+
+    methods: list[Method]
+    verdict: Verdict | None
+    standings: dict[str, Standing]
+    problem: str = ""
+
+
+def judge(methods: Sequence[Method]) -> Judged:
+    """The verdict of all methods whose behaviour is known."""
+    known = [method for method in methods if method.measured]
+    missing = [seed.problem for method in methods for seed in method.seeds if seed.behaviour is None]
+    problem = (
+        f"Left out of it: {_runs(len(missing))} whose model or data cannot be had ({missing[0]})" if missing else ""
+    )
+    if not known:
+        return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
+    try:
+        arms = [
+            arm(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour]) for m in known
+        ]
+        found = verdict(arms)
+    except ValueError as error:
+        return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")
+    standings = {standing.method: standing for standing in found.standings}
+    named = [replace(m, title=standings[m.name].name) if m.name in standings else m for m in methods]
+    return Judged(named, found, standings, problem)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"

@@ -1,0 +1,1 @@
+"""A run on disk: its folder, what its result holds, who has written it."""

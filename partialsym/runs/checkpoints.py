@@ -1,0 +1,27 @@
+"""Checkpoints of a run, read with a check of their format."""
+
+import io
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+FORMAT = 1  # of what a checkpoint holds under `partialsym`
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, on the processor.
+
+    Raises:
+        ValueError: it is damaged, or of another format version.
+    """
+    data = io.BytesIO(path.read_bytes())
+    try:
+        checkpoint: dict[str, Any] = torch.load(data, map_location="cpu", weights_only=True)
+        version = dict(checkpoint["partialsym"]).get("format", 1)  # the first release wrote none
+    except (RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:100]}).") from None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+    return checkpoint

@@ -1,0 +1,115 @@
+"""What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from partialsym._utils.limited_read import read_bytes
+
+FORMAT = 1
+MOST_BYTES = 2**24
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises ValueError naming it where it is damaged."""
+    try:
+        return json.loads(read_bytes(path, MOST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a run.
+
+    Raises:
+        ValueError: the file is damaged, of another format version, or lacks what every result has.
+    """
+    result = read_json(path)
+    version = result.get("format") if isinstance(result, Mapping) else None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+    accuracy, images, config = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
+    named = _mapping(path, config, "data", "config.").get("name")
+    _check(path, "config.data.name", named, isinstance(named, str), "a name")
+    _mapping(path, config, "model", "config.")
+    seed = config.get("seed")
+    _check(path, "config.seed", seed, isinstance(seed, int) and seed >= 0, "a whole number")
+    if "response" in result:
+        response = _mapping(path, result, "response")
+        for key in ("angles", "share", "mean"):
+            _check(path, f"response.{key}", response.get(key), _numbers(response.get(key)), "a list of numbers")
+    _check(path, "accuracy.test", accuracy.get("test"), _share(accuracy.get("test")), "a number in [0, 1]")
+    unsampled = accuracy.get("test_unsampled", 0)
+    _check(path, "accuracy.test_unsampled", unsampled, _share(unsampled), "a number in [0, 1]")
+    sampled = accuracy.get("test_sampled")
+    _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
+    _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
+    _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
+    if "turned" in result:
+        found = _mapping(path, result, "turned").get("range")
+        _check(path, "turned.range", found, _number(found), "a number of degrees")
+    if result.get("components") is not None:
+        chosen = _mapping(path, result, "components")
+        for key in ("by_probability", "drawn", "chosen"):
+            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
+        changed = _mapping(path, chosen, "changed", "components.")
+        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
+    _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
+    subsets = result.get("subsets")
+    good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
+    _check(path, "subsets", subsets, good, "a list of layers")
+    for layer in subsets:
+        for key in layer.keys() - {"layer", "group"}:
+            _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
+    return result
+
+
+def sampled_accuracy(result: Mapping[str, Any]) -> float:
+    """Accuracy under drawn elements, the mean over the draws."""
+    return statistics.mean(result["accuracy"]["test_sampled"])
+
+
+def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
+    """Components, such as `last P(m)`, that eval mode keeps or drops by validation and not by P > ½; {} in older
+    results."""
+    return dict((result.get("components") or {}).get("changed", {}))
+
+
+def describe_choice(result: Mapping[str, Any]) -> str:
+    """`drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`; empty
+    where validation chose nothing."""
+    changed, found = chosen_components(result), result.get("components")
+    if not changed or found is None:
+        return ""
+    what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in changed.items())
+    before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
+    return f"{what}. On validation images {before} right with all of P > ½, {drawn} drawn, {now} as chosen."
+
+
+def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:
+    _check(path, within + key, result.get(key), isinstance(result.get(key), Mapping), "a mapping")
+    return result[key]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_number, value))
+
+
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _check(path: Path, key: str, value: Any, good: bool, right: str) -> None:
+    if not good:
+        raise ValueError(f"{path} has {key} = {str(value)[:60]}: must be {right}.")

@@ -1,0 +1,1 @@
+"""Training and evaluating a configured experiment, on Lightning."""

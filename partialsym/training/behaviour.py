@@ -1,0 +1,152 @@
+"""How a trained network behaves as its test images turn: measured once, kept beside the run."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partialsym._utils.atomic import replace_text
+from partialsym.data import Dataset, Split
+from partialsym.data.reading import png
+from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
+from partialsym.measure.responses import mean_by_class, unchanged
+from partialsym.profiling import multiply_adds
+from partialsym.runs.run import Run, Trained
+from partialsym.runs.schema import read_json
+from partialsym.training.fit import load_data
+
+FORMAT = 1
+ANSWERED, TURNED, COMPARED = 5000, 40, 16  # images at most: answered, turned through a circle, compared layer by layer
+TURNS = tuple(22.5 * k for k in range(9))
+EXAMPLES = 10  # of as many classes
+
+
+def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = None) -> dict[str, Any]:
+    """What a finished run answers to its test images, upright, turned and mirrored; from RUN/behaviour.json if there.
+
+    Args:
+        run: finished.
+        root: where the data are, if not where the run's config says.
+        data: the run's data set, where it is at hand already.
+    Returns:
+        "classes", the names of all; "answers", {"labels", "predictions"} of upright test images, classes in turn;
+        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
+        "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
+        "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
+        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown.
+    Raises:
+        FileNotFoundError: the run has not finished, or the data are gone.
+        ValueError: behaviour.json is damaged or of another format version.
+    """
+    path = run.folder / "behaviour.json"
+    if path.is_file():
+        return read_behaviour(path)
+    trained = run.model()
+    data = load_data(run.config().data, root, trained.range) if data is None else data
+    found = {"format": FORMAT, **measured(trained, data.test)}
+    replace_text(path, json.dumps(found) + "\n")
+    return found
+
+
+def read_behaviour(path: Path) -> dict[str, Any]:
+    """Raises ValueError where the file is damaged or of another format version."""
+    found = read_json(path)
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
+        )
+    if problem := _damage(found):
+        raise ValueError(f"{path} is damaged ({problem}): delete it to measure anew.")
+    return dict(found)
+
+
+def _damage(found: dict[str, Any]) -> str:
+    """What a reader would stumble over; nothing in a whole file."""
+    try:
+        answers, preserved, turns = found["answers"], found["preserved"], found["unchanged"]
+        pairs = [
+            (answers["labels"], answers["predictions"]),
+            (preserved["labels"], preserved["ranges"]),
+            (turns["angles"], turns["share"]),
+            (turns["angles"], turns["mirrored"]),
+        ]
+        numbers = [
+            *answers["labels"],
+            *answers["predictions"],
+            *preserved["ranges"],
+            *turns["share"],
+            *turns["mirrored"],
+        ]
+        responses, images = found["responses"], found["images"]
+        needed = [found["errors"], found["examples"], found["classes"], responses["mean"], responses["mirrored"]]
+        good = (
+            all(len(a) == len(b) for a, b in pairs)
+            and all(isinstance(number, int | float) for number in numbers)
+            and all(isinstance(value, list) for value in needed)
+            and all(isinstance(images[key], int) for key in ("answered", "turned", "compared"))
+            and "multiply_adds" in found
+        )
+    except (KeyError, TypeError) as error:
+        return f"without {error}" if isinstance(error, KeyError) else "of another shape"
+    return "" if good else "lists do not fit"
+
+
+def measured(trained: Trained, test: Split) -> dict[str, Any]:
+    """Everything in `behaviour` but the format."""
+    model, preprocess = trained.model, trained.preprocess
+    operations = multiply_adds(model, len(preprocess.mean), trained.size)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    turned = answered[:TURNED]
+    compared = turned.images[:COMPARED]
+    circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
+    right = circle[0].argmax(1) == turned.labels
+    classes, counts = turned.labels.unique(return_counts=True)
+    angles = {"angles": [float(a) for a in ANGLES]}
+    first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
+    return {
+        "classes": list(trained.classes),
+        "multiply_adds": operations,
+        "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
+        "answers": {
+            "labels": answered.labels.tolist(),
+            "predictions": logits(model, answered.images, preprocess).argmax(1).tolist(),
+        },
+        "responses": {
+            **angles,
+            "classes": classes.tolist(),
+            "images": counts.tolist(),
+            "mean": mean_by_class(circle, turned.labels),
+            "mirrored": mean_by_class(mirrored, turned.labels),
+        },
+        "unchanged": {
+            **angles,
+            "share": unchanged(circle, circle[0]),
+            "mirrored": unchanged(mirrored, circle[0]),
+        },
+        "preserved": {
+            "labels": turned.labels[right].tolist(),
+            "ranges": preserved_ranges(circle.argmax(2), ANGLES)[right].tolist(),
+        },
+        "errors": equivariance_errors(model, compared, preprocess, TURNS, mirrored=True),
+        "examples": [
+            {"label": label, "png": base64.b64encode(png(_bytes(turned.images[first[label]]))).decode()}
+            for label in sorted(first)[:EXAMPLES]
+        ],
+    }
+
+
+def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices of `count` images, as equally many of each class as there are, the first ones of each: [≤ count]."""
+    rank = torch.zeros_like(labels)
+    for label in labels.unique():
+        of_class = labels == label
+        rank[of_class] = torch.arange(int(of_class.sum()))
+    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
+
+
+def _bytes(image: torch.Tensor) -> torch.Tensor:
+    return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)

@@ -1,0 +1,140 @@
+"""Training that goes astray: found in the step where it happens, and named."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from partialsym._utils.seeding import forked
+from partialsym.nn.conv import GroupConv
+from partialsym.signal import Signal
+from partialsym.training.distributed import SharedSums
+from partialsym.training.module import Fit, random_state, set_random_state
+
+EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
+KEPT = "The checkpoint before it is kept: lower training.lr in a new run"
+
+
+class Diverged(ValueError):
+    """Training diverged; the message names the step and the layer. What was saved before is as it was."""
+
+
+class Guard(Callback):
+    """Looks at the loss and the gradient of every step, and at the kernels at the end of an epoch, before it is saved.
+
+    In 16-mixed a gradient that is too large for float16 at the loss's scale is no divergence: the scaler leaves the
+    step out and halves the scale.
+
+    Args:
+        skip: leave out a step that is not finite, as if its batch had not been, rather than raise. Schedules go on.
+    Raises:
+        Diverged: in `fit`.
+    """
+
+    def __init__(self, skip: bool) -> None:
+        self.skip, self.skipped = skip, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped = state_dict["skipped"]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.images, self.state = batch[0], random_state()
+        if self.skip:
+            self.buffers = copies(list(pl_module.buffers()))
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self.loss = loss.detach()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        assert isinstance(pl_module, Fit)
+        gradients = {name: p.grad for name, p in pl_module.model.named_parameters() if p.grad is not None}
+        largest = torch._foreach_norm(list(gradients.values()), torch.inf)
+        finite = bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all())
+        if trainer.strategy.reduce_boolean_decision(finite):  # in all processes
+            return
+        if trainer.strategy.reduce_boolean_decision(self._rescaled(trainer)):
+            return
+        if not self.skip:
+            raise Diverged(
+                f"training diverged {_where(trainer)}: {self._what(trainer, pl_module, gradients)}. "
+                f"{KEPT}, or go on with `fit --resume --training.diverged skip`."
+            )
+        self.skipped += 1
+        optimizer.zero_grad()  # to None: Adam passes over such parameters, moments and all
+        for buffer, before in zip(pl_module.buffers(), self.buffers, strict=True):
+            buffer.copy_(before)
+
+    def _rescaled(self, trainer: Trainer) -> bool:
+        """Whether it is for the scaler of 16-mixed to act; at a scale below 1 there is nothing to gain by it."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        return scaler is not None and bool(self.loss.isfinite()) and scaler.get_scale() >= 1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Fit)
+        if not pl_module.train_loss.weight:
+            raise Diverged(f"training diverged {_where(trainer)}: no loss of the epoch is finite. {KEPT}.")
+        for name, growth in growths(pl_module.model).items():
+            if not growth <= EXPLODED:  # nan, too
+                what = f"the kernel of {name} has {growth:.2g} times the norm it started with"
+                raise Diverged(f"training diverged {_where(trainer)}: {what}. {KEPT}.")
+
+    def _what(self, trainer: Trainer, fit: Fit, gradients: dict[str, Tensor]) -> str:
+        if bool(self.loss.isfinite()):  # a gradient comes from behind
+            astray = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
+            found = f"the gradient, beginning with {astray[-1]}" if astray else "that of another process"
+            return f"the loss is finite, but not {found}"
+        with trainer.precision_plugin.train_step_context(), forked([fit.device]):
+            set_random_state(self.state)  # the same elements once more
+            SharedSums().revert(fit.model)  # not all processes come here
+            with fit.drawing():
+                first = first_astray(fit.model, self.images) or "the penalties"
+        return f"the loss is {float(self.loss)}, beginning with {first}"
+
+
+def copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Copies of tensors on one device, all of a dtype made at once: on a GPU a launch for each takes longer."""
+    made = [torch.empty_like(tensor) for tensor in tensors]
+    for dtype in {tensor.dtype for tensor in tensors}:
+        to, of = zip(*(pair for pair in zip(made, tensors, strict=True) if pair[1].dtype == dtype), strict=True)
+        torch._foreach_copy_(to, of)
+    return made
+
+
+@torch.no_grad()
+def growths(model: nn.Module) -> dict[str, float]:
+    """Norm of every group convolution's kernel, by its layer, in units of what it is at the start."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, GroupConv)}
+    return {name: float(layer.kernel_norm()) / layer.out_channels**0.5 for name, layer in layers.items()}
+
+
+@torch.no_grad()
+def first_astray(model: nn.Module, images: Tensor) -> str | None:
+    """The first layer whose output on the images is not finite; `the images` where they are not; None for neither."""
+    if not bool(images.isfinite().all()):
+        return "the images"
+    found: list[str] = []
+
+    def look(name: str, output: Any) -> None:
+        values = output.values if isinstance(output, Signal) else output
+        if isinstance(values, Tensor) and not bool(values.isfinite().all()):
+            found.append(name or "the output")
+
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
+        for name, module in model.named_modules()
+        if ".kernel" not in name  # its modules hold parts of a kernel
+    ]
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def _where(trainer: Trainer) -> str:
+    return f"at step {trainer.global_step} (epoch {trainer.current_epoch + 1})"

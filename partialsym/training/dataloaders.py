@@ -1,0 +1,55 @@
+"""Batches for training and validation, shared by the processes that train together."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from partialsym._utils.validation import check
+from partialsym.data import Order, Resident, Streamed
+from partialsym.data.batches.streaming import Passes, Stream
+from partialsym.measure import BATCH
+
+
+class Rest(Order):
+    """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
+
+    skip = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        skip, self.skip = self.skip, 0
+        yield from islice(super().__iter__(), skip, None)
+
+
+def loaders(
+    train: Resident | Streamed,
+    validation: Resident | Streamed,
+    batch_size: int,
+    seed: int,
+    repeats: int = 1,
+    rank: int = 0,
+    processes: int = 1,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone, but for that
+    of a stream, see `Stream`.
+
+    Those of process `rank` share the batches, and the validation images, with the others.
+
+    Raises:
+        ConfigError: there are fewer images than processes.
+    """
+    fewest = min(len(train), len(validation))
+    check("trainer", processes, processes <= fewest, f"at most {fewest} processes: they share the validation images")
+    size = min(batch_size, len(train) // processes * processes)
+    order: Rest | Passes
+    if isinstance(train, Streamed) and isinstance(train.source, Stream):
+        order = Passes(train.source, size, seed, repeats, rank, processes)
+    else:
+        order = Rest(train, size, seed, repeats, rank, processes)
+    index, count = torch.arange(len(validation), device=validation.indices), len(validation)
+    in_turn = index[rank::processes].tensor_split(math.ceil(count / (BATCH * processes)))  # as many in all processes
+    return train.loader(order), validation.loader(in_turn)

@@ -1,0 +1,249 @@
+"""config → Run: one experiment from its data to its result."""
+
+import gc
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from torch import nn
+
+from partialsym._utils.precision import full_float32
+from partialsym._utils.signals import GO_ON, Preemption
+from partialsym._utils.validation import check
+from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
+from partialsym.data import Dataset, Preprocessing, augmentation, batched, load, trained_on
+from partialsym.data.reading import Range
+from partialsym.data.sources.folder import folder
+from partialsym.data.sources.hf import hf
+from partialsym.groups import group as group_named
+from partialsym.inference import evaluating
+from partialsym.models import NETWORKS, Augerino, exact_symmetries, symmetries_of
+from partialsym.models.saving import save_model
+from partialsym.runs.checkpoints import read_checkpoint
+from partialsym.runs.lock import locked
+from partialsym.runs.provenance import provenance
+from partialsym.runs.run import Run
+from partialsym.runs.schema import FORMAT
+from partialsym.training.callbacks.divergence import Guard
+from partialsym.training.dataloaders import loaders
+from partialsym.training.determinism import algorithms, prepare
+from partialsym.training.distributed import lost
+from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
+from partialsym.training.module import Fit, random_state
+from partialsym.training.trainer import precision
+from partialsym.training.trainer import trainer as trainer_of
+
+log = logging.getLogger(__name__)
+
+
+class Alteration(NamedTuple):
+    """A change to a network, in place, in a way no config describes: for ablations. The name stands in the result."""
+
+    name: str
+    apply: Callable[[nn.Module], object]
+
+
+def train(
+    config: Experiment,
+    out: str | Path = "runs",
+    *,
+    root: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    alter: Alteration | None = None,
+    data: Dataset | None = None,
+    draws: int = DRAWS,
+) -> Run:
+    """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
+
+    Args:
+        config: the experiment.
+        out: folder of all runs.
+        root: where the data are, if not where the config says.
+        resume: go on with an interrupted run; a finished one is returned as it is.
+        progress: show a progress bar.
+        alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
+        data: the config's data set, where it is at hand already.
+        draws: passes over test images under drawn elements, at least 1.
+    Returns:
+        the finished run. Of several processes the first writes it, alone; in the others it may not have finished.
+    Raises:
+        ConfigError: the config cannot be run, or the folder exists already or is in use.
+        Diverged: a step was not finite, or a kernel exploded; the checkpoint before it is kept.
+        ConnectionError: another of the processes that train together has died.
+        Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
+            `Preempted`, and the checkpoint is of the step it came in.
+    """
+    prepare(config.training.deterministic)
+    run = run_folder(config, out)
+    with Preemption(run.folder) as preemption:
+        build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
+        guard = Guard(config.training.diverged == "skip")
+        trainer = trainer_of(config, run, preemption, [guard], progress)
+    leads = trainer.is_global_zero
+    if run.finished if not leads else _finished(run, config, resume, alter):
+        return run
+    with preemption, algorithms(config.training.deterministic):
+        gc.collect()  # an earlier run, images and all, is held by cycles of Lightning's
+        data = load_data(config.data, root) if data is None else data
+        lightning.seed_everything(config.seed, verbose=False)
+        model = build_model(config.model, data.channels, len(data.classes))
+        if alter is not None:
+            alter.apply(model)
+        check_size(model, data)
+        if leads and (caveat := inexact(config.model, model, data.size)):
+            log.info("%s", caveat)
+        with locked(run.folder) if leads else nullcontext():
+            if leads:
+                if _finished(run, config, resume, alter):  # meanwhile
+                    return run
+                run.begin(config)
+            origin = provenance()  # of the code that trains, not of what is committed meanwhile
+            fit = _fit(config, run, model, data, preemption, trainer)
+            if leads:
+                result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
+                about: dict[str, Any] = {"classes": data.classes, "mean": data.mean, "std": data.std}
+                about |= {"size": data.size, "fit": config.data.fit, "range": data.range}
+                if alter is not None:
+                    result["altered"] = alter.name
+                save_model(model.cpu(), run.folder / "model", altered=alter.name if alter else None, **about)
+                run.write_result(result)
+    return run
+
+
+def _finished(run: Run, config: Experiment, resume: bool, alter: Alteration | None) -> bool:
+    """Whether there is nothing left to do; raises ConfigError where the folder is of another run."""
+    run.check(config, resume)
+    if not run.finished:
+        return False
+    held, given = run.result().get("altered"), alter.name if alter else None
+    if held != given:
+        raise ConfigError(f"{run.folder} holds a run altered by {held!r}, not by {given!r}.")
+    log.info("%s has finished already", run.folder)
+    return True
+
+
+def run_folder(config: Experiment, out: str | Path) -> Run:
+    """OUT/NAME/seed<seed>."""
+    return Run(Path(out) / config.name / f"seed{config.seed}")
+
+
+def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
+    """The network of a config, in an Augerino if it names one; a setting they refuse becomes a ConfigError."""
+    settings = {key: value for key, value in vars(config.complete()).items() if value is not None}
+    network, copies, around = NETWORKS[settings.pop("network")], settings.pop("copies"), settings.pop("augerino", None)
+    try:
+        model = network(in_channels=channels, classes=classes, **settings)
+        if around is None:
+            return model
+        return Augerino(model, around, copies=copies, sampling=config.sampling, proportional=config.proportional)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def load_data(config: DataConfig, root: str | Path | None = None, range: Range | None = None) -> Dataset:
+    """The data set of a config, from `root` if given; `range` is that of a model, of 16 bits, if not the config's."""
+    config, root = config.complete(), root or config.root
+    name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
+    split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
+    own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
+    own |= {"range": range or config.range, "stream": config.stream, "workers": config.workers}
+    if config.source == "named":
+        data = load(name, root, **split)
+    elif config.source == "folder":
+        check("data.root", root, bool(root), "the folder of the images")
+        data = replace(folder(str(root), **own), name=name)
+    else:
+        data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
+    return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
+
+
+@torch.no_grad()
+def check_size(model: nn.Module, data: Dataset) -> None:
+    """Raise ConfigError where the images do not pass through the model."""
+    try:
+        with evaluating(model):
+            model(torch.zeros(1, data.channels, *data.size))
+    except ValueError as error:
+        raise ConfigError(f"{data.name} images of {data.size} pixels do not fit the model: {error}") from None
+
+
+def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str:
+    """What a full network is not exactly invariant to although its group has it, and why; empty if there is nothing."""
+    wanted = symmetries_of(group_named(config.group))
+    exact, square = exact_symmetries(model, size), exact_symmetries(model, (size[0], size[0]))
+    if config.partial or exact == wanted:
+        return ""
+    lost = ", ".join(name for name in wanted if name not in exact)
+    if square == wanted:
+        why = f"images of {size[0]}×{size[1]} pixels are not square (--data.size makes them)"
+    elif config.complete().head not in (None, "group"):
+        why = f"the head {config.head!r} breaks the symmetry by design"
+    else:
+        why = f"its {config.samples} elements do not go over into each other (take a multiple of 4 a component)"
+    return f"the full network of {config.group} is only approximately invariant to {lost}: {why}."
+
+
+def _fit(
+    config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, trainer: lightning.Trainer
+) -> Fit:
+    """Train `model` in place, from the run's checkpoint if there is one."""
+    settings, preprocess, device = config.training, Preprocessing(data.mean, data.std), trainer.strategy.root_device
+    rank, processes = trainer.global_rank, trainer.world_size
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
+    fit.rng = random_state()  # DDP seeds anew
+    train = batched(trained_on(data), preprocess, device, augmentation(config.data.augment, rank, processes))
+    validation = batched(data.validation, preprocess, device)
+    batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
+    with warnings.catch_warnings():
+        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not; and
+        # torch's on a schedule that goes on where 16-mixed leaves out the first step.
+        advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec|lr_scheduler.step"
+        warnings.filterwarnings("ignore", message=f".*({advice}).*")
+        try:
+            with preemption.deferred(), nullcontext() if settings.tf32 else full_float32():
+                last = run.checkpoint if run.checkpoint.exists() else None
+                trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal
+            raise preemption.error() from None
+        except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                what = "a process that reads images has died, for want of memory perhaps"
+                raise OSError(f"{run.folder}: {what}; {GO_ON} after its last epoch.") from None
+            if not lost(error):
+                raise
+            raise ConnectionError(
+                f"{run.folder}: another process of the training is gone ({str(error)[:80]}…); {GO_ON} after its "
+                "last epoch, also in another number of processes."
+            ) from None
+    if settings.select == "best":
+        fit.load_state_dict(read_checkpoint(run.checkpoint.with_stem("best"))["state_dict"])
+    model.to(device).eval()  # Lightning takes it off at the end
+    return fit
+
+
+def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit, draws: int) -> dict[str, Any]:
+    """What result.json holds."""
+    seconds = fit.seconds  # before the evaluation, which is no part of them
+    return {
+        "format": FORMAT,
+        "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
+        "components": choose(config, model, data),  # before the test split is looked at
+        **evaluation(config, model, data, draws),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": len(fit.history),
+        "history": fit.history,
+        "seconds": round(seconds, 1),
+        "loader_share": round(fit.loader_share, 4),
+        "precision": precision(config.training.precision),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

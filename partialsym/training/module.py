@@ -1,0 +1,230 @@
+"""The training loop's parts, on Lightning: the module, its objective and schedule."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from partialsym import regularization
+from partialsym._utils.precision import full_precision
+from partialsym._utils.seeding import seeded
+from partialsym.config import TrainingConfig
+from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
+from partialsym.inference import recalibrate
+from partialsym.measure import learned_subsets
+from partialsym.runs.checkpoints import FORMAT
+from partialsym.training.compile import compiled
+
+
+class Fit(lightning.LightningModule):
+    """Cross-entropy with the penalties of a TrainingConfig; keeps the temperature, the statistics and the history.
+
+    Args:
+        model: images → logits [batch, classes].
+        config: how to train.
+        recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
+        classes: number of classes.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], classes: int
+    ) -> None:
+        super().__init__()
+        self.model, self.config, self.recalibration = model, config, recalibration
+        self.history: list[dict[str, float]] = []
+        self.rng: dict[str, Any] | None = None
+        self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
+        self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
+        self.train_loss, self.validation_loss = Mean(), MeanMetric()
+        self.train_accuracy, self.validation_accuracy = (
+            MulticlassAccuracy(classes, average="micro", validate_args=False) for _ in range(2)
+        )
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # a checkpoint within an epoch holds what it has seen
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to now, over all resumptions."""
+        return self.earlier + time.monotonic() - self.started
+
+    @property
+    def loader_share(self) -> float:
+        """Share, in [0, 1), of the training epochs' time that passes between steps, over all resumptions.
+
+        That is making the batches and Lightning's own work before and after a step; validation is no part of the
+        epoch here. It is the time of the processor, also where that feeds a GPU.
+        """
+        return self.waited / max(self.waited + self.stepped, 1e-9)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
+        special = {id(p) for m in densities for p in m.parameters()}
+        groups = [
+            {"params": [p for p in self.model.parameters() if id(p) not in special], "lr": self.config.lr},
+            {
+                "params": [p for p in self.model.parameters() if id(p) in special],
+                "lr": self.config.density_lr or self.config.lr,
+            },
+        ]
+        optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = schedule(optimizer, self.config, steps)
+        return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=scheduler, interval="step")}
+
+    def on_fit_start(self) -> None:
+        steps = int(self.trainer.estimated_stepping_batches)
+        alone = self.trainer.world_size == 1  # communication within the step does not compile
+        self.objective = compiled(objective(self.model, self.config), self.config.compile if alone else "never", steps)
+
+    def on_train_start(self) -> None:
+        if self.rng is not None:
+            set_random_state(self.rng)
+            self.rng = None
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        loader.sampler.skip = self.global_step % len(loader)  # Lightning does not keep a loader's position
+        if self.trainer.global_rank:  # a checkpoint holds what all had seen
+            self.train_loss.reset()
+            self.train_accuracy.reset()
+        self.mark = time.perf_counter()
+
+    def on_train_epoch_start(self) -> None:
+        self.mark = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.waited += self._lap()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.stepped += self._lap()
+
+    def _lap(self) -> float:
+        before, self.mark = self.mark, time.perf_counter()
+        return self.mark - before
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        first, last = self.config.temperature
+        done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches) - 1)
+        set_temperature(self.model, first + (last - first) * done)
+        images, labels = batch
+        with self.drawing():
+            loss, entropy, scores = self.objective(images, labels)
+        self.train_loss.update(entropy, len(labels))
+        self.train_accuracy.update(scores, labels)
+        self.log("loss", entropy, logger=False)  # as a bar of Lightning's, it would be read at every step
+        return loss
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Elements are drawn inside: in several processes alike, or in each from a seed of its own."""
+        if self.config.elements == "shared" or self.trainer.world_size == 1:
+            yield
+            return
+        seed = int(torch.randint(2**31, ()))  # all draw the same, so that the generator goes on alike
+        with seeded(seed + self.trainer.global_rank, [self.device]):
+            yield
+
+    def on_validation_epoch_start(self) -> None:
+        recalibrate(self.model, (batch.to(self.device) for batch in self.recalibration))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        images, labels = batch
+        with full_precision(self.model):
+            scores = self.model(images)
+        self.validation_loss.update(F.cross_entropy(scores, labels), len(labels))
+        self.validation_accuracy.update(scores, labels)
+
+    def on_train_epoch_end(self) -> None:
+        row: dict[str, float] = {"epoch": self.current_epoch + 1, "step": self.global_step}
+        for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+            metric: Metric = getattr(self, name)
+            row[name] = float(metric.compute())
+            metric.reset()
+            self.log(name, row[name], sync_dist=True)
+        for subset in learned_subsets(self.model):
+            read = {f"{subset['layer']}.{k}": v for k, v in subset.items() if k not in ("layer", "group")}
+            row |= read
+            self.log_dict(read, sync_dist=True)  # alike in all processes
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in ("train_loss", "train_accuracy"):
+            metric: Metric = getattr(self, name)
+            with metric.sync_context():  # of all processes
+                checkpoint["state_dict"] |= metric.state_dict(prefix=f"{name}.")
+        state = {"format": FORMAT, "history": self.history, "seconds": self.seconds, **random_state()}
+        checkpoint["partialsym"] = {**state, "waited": self.waited, "stepped": self.stepped}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.rng = checkpoint["partialsym"]
+        self.history, self.earlier = list(self.rng["history"]), self.rng["seconds"]
+        self.waited, self.stepped = self.rng.get("waited", 0.0), self.rng.get("stepped", 0.0)
+
+
+class Mean(MeanMetric):
+    """The mean of losses with their weights, without those that are not finite. It does not look at them, so that a
+    step on a GPU need not wait."""
+
+    def update(self, value: Tensor, weight: float) -> None:  # type: ignore[override]
+        finite = value.isfinite()
+        self.mean_value += torch.where(finite, value.to(self.dtype) * weight, 0.0)
+        self.weight += finite * weight
+
+
+def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached."""
+
+    def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with one_theta(model):
+            scores = model(images)
+            loss = entropy = F.cross_entropy(scores, labels)
+            if config.kernel_norm:
+                loss = loss + config.kernel_norm * regularization.kernel_norm(model)
+            if config.monotonic:
+                loss = loss + config.monotonic * regularization.monotonic(model)
+            if config.width:
+                loss = loss - config.width * regularization.width(model)
+            if config.haar:
+                loss = loss + config.haar * regularization.haar_divergence(model)
+        return loss, entropy.detach(), scores.detach()
+
+    return run
+
+
+def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
+    """The learning-rate schedule over `steps` optimiser steps."""
+    if config.schedule == "one-cycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, peaks, total_steps=max(2, steps + 1), cycle_momentum=False)
+    warmup = steps * config.warmup_epochs / config.epochs
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if config.schedule == "constant":
+            return 1.0
+        done = min(1.0, (step - warmup) / max(1.0, steps - warmup))
+        return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * done)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def random_state() -> dict[str, Tensor | None]:
+    """Of the global generators, on the processor and on the GPU."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """What `random_state` gave, again, and on a GPU where there is one."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,245 @@
+"""The verdict: what it says of made-up answers, and that it says nothing where there is nothing to say."""
+
+import copy
+
+import numpy as np
+import pytest
+from helpers import few
+from made_up import behaviour, result
+
+from partialsym.ask import Bootstrap, arm, verdict
+
+CLASSES = 2
+
+
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch):
+    """A quarter of what users get."""
+    monkeypatch.setattr(Bootstrap.__init__, "__defaults__", (0, 1000))
+
+
+def labels_of(images, classes=CLASSES):
+    return np.arange(images) % classes
+
+
+def answers(share, images=400, seeds=3, *, seed=0, classes=CLASSES, spread=0.0):
+    """Right on `share` of the images: [seeds, images], each seed on its own, its share off by up to `spread`."""
+    random = np.random.default_rng(seed)
+    shares = share + spread * random.uniform(-1, 1, (seeds, 1))
+    return random.random((seeds, images)) < shares
+
+
+def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, preserved=90.0, mirrored=0.5):
+    labels = labels_of(right.shape[1], classes)
+    predictions = np.where(right, labels, (labels + 1) % classes)
+    results, behaviours = [], []
+    for k, row in enumerate(predictions):
+        one = result(group if group != "T2" else "SE2", seed=k, run=name or f"{group}-{partial}")
+        one["config"]["model"] |= {"group": group, "partial": partial}
+        results.append(one)
+        behaviours.append(behaviour(labels, row, classes=classes, preserved=preserved, mirrored=mirrored))
+    return arm(name or f"{group}-{partial}", results, behaviours)
+
+
+def rotation(plain, full):
+    (finding,) = verdict([arm_of("T2", plain), arm_of("SE2", full)]).findings
+    assert finding.question == "Rotation"
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("plain", "full", "answer"),
+    [(0.7, 0.9, "helps"), (0.9, 0.5, "costs"), (0.5, 0.9, "helps"), (0.80, 0.81, "not enough evidence")],
+)
+def test_a_clear_difference_is_called_by_its_sign(plain, full, answer):
+    found = rotation(answers(plain), answers(full, seed=1))
+    assert found.answer == answer
+    assert found.difference.mean == pytest.approx(full - plain, abs=0.04)
+    assert (found.difference.low > 0) == (answer == "helps")
+    assert (found.difference.high < 0) == (answer == "costs")
+
+
+def test_only_many_images_show_that_there_is_no_difference():
+    few, many = np.ones((3, 60), bool), np.ones((3, 600), bool)
+    assert rotation(few, few).answer == "not enough evidence"  # though all are right: 60 images cannot show a point
+    assert rotation(many, many).answer == "makes no difference"
+
+
+def test_fewer_than_three_seeds_are_no_evidence():
+    clear = answers(0.6), answers(0.95)
+    assert rotation(*clear).answer == "helps"
+    found = rotation(*(right[:2] for right in clear))
+    assert found.answer == "not enough evidence"
+    assert "2 of 3 seeds" in found.text
+
+
+def test_seeds_that_disagree_are_no_evidence():
+    torn = np.concatenate([answers(0.5, seeds=1), answers(0.95, seeds=2)])
+    assert rotation(answers(0.75, seed=5), torn).answer == "not enough evidence"
+    assert rotation(answers(0.75, seed=5), answers(0.95)).answer == "helps"
+
+
+@pytest.mark.parametrize("trials", few([20, 100], 20))
+def test_guessing_gets_no_verdict(trials):
+    """Labels that no image tells: what a network answers is the same in every seed, and right by chance."""
+    answered = 0
+    for trial in range(trials):
+        random = np.random.default_rng(trial)
+        guess = [np.broadcast_to(random.random(80) < 0.5, (3, 80)) ^ (random.random((3, 80)) < 0.1) for _ in range(2)]
+        answered += rotation(*guess).answer != "not enough evidence"
+    assert answered <= trials / 20
+
+
+def coverage(estimate, *, spread, trials=150):
+    hits = 0
+    for trial in range(trials):
+        random = np.random.default_rng(trial)
+        shares = 0.8 + spread * random.standard_normal((3, 1))
+        right = random.random((3, 200)) < shares
+        low, high = estimate(right, trial)
+        hits += low <= 0.8 <= high
+    return hits / trials
+
+
+@pytest.mark.parametrize("spread", few([0.0, 0.03, 0.1], 0.1))
+def test_intervals_hold_the_truth(spread):
+    def ours(right, trial):
+        return Bootstrap({"a": right}, labels_of(200), trial, draws=400).accuracy("a")[1:]
+
+    assert coverage(ours, spread=spread) >= 0.91
+
+
+def test_a_plain_bootstrap_over_three_seeds_does_not():
+    def naive(right, trial):
+        random = np.random.default_rng(trial)
+        means = right.mean(1)[random.integers(0, 3, (400, 3))].mean(1)
+        return np.quantile(means, [0.025, 0.975])
+
+    assert coverage(naive, spread=0.1) < 0.85
+
+
+def test_what_two_methods_share_does_not_widen_their_difference():
+    hard = answers(0.7, seeds=1).repeat(3, 0)
+    better = hard.copy()
+    better[:, np.flatnonzero(~hard[0])[:30]] = True
+    shared = Bootstrap({"a": better, "b": hard}, labels_of(400)).difference("a", "b")
+    apart = Bootstrap({"a": better, "b": hard[:, ::-1]}, labels_of(400)).difference("a", "b")
+    assert shared.high - shared.low < 0.6 * (apart.high - apart.low)
+    assert shared.mean == pytest.approx(30 / 400)
+
+
+def test_accuracy_is_balanced():
+    labels = np.array([0] * 90 + [1] * 10)
+    right = np.broadcast_to(labels == 0, (3, 100))  # the larger class, always
+    assert Bootstrap({"a": right}, labels).accuracy("a").mean == 0.5
+
+
+def test_parts_are_compared_with_the_whole():
+    plain, full = arm_of("T2", answers(0.6)), arm_of("E2", answers(0.8, seed=1))
+    part = arm_of("E2", answers(0.95, seed=2), partial=True)
+    found = verdict([plain, full, part])
+    assert [f.question for f in found.findings] == ["Rotation and mirroring together", "All of E(2), or a part"]
+    assert [f.answer for f in found.findings] == ["helps", "a part is better"]
+    assert found.best.startswith("Partial E(2) G-CNN generalises best, ")
+    assert [s.name for s in found.standings] == ["Partial E(2) G-CNN", "full E(2) G-CNN", "plain CNN"]
+
+
+def test_what_partial_networks_preserve_is_said():
+    arms = [arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.5, seed=1)), arm_of("Mirror", answers(0.5, seed=2))]
+    found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, preserved=85.0, mirrored=0.25)])
+    rotated, mirrored = found.findings
+    assert "answers alike up to turns of ±85°." in rotated.text
+    assert "Of 40 test images the Partial E(2) G-CNN answers 25 % alike" in mirrored.text
+    assert found.headline == "Orientation matters. Handedness matters."
+
+
+def with_(arm, **changes):
+    changed = copy.copy(arm)
+    for key, value in changes.items():
+        object.__setattr__(changed, key, value)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("plain", "full", "said"),
+    few([(0.9, 0.6, "useful cue"), (0.6, 0.9, "build this symmetry in")], (0.9, 0.6, "useful cue")),
+)
+def test_a_loser_that_learned_less_is_said_to(plain, full, said):
+    def text(*trained):
+        arms = arm_of("T2", answers(plain)), arm_of("SE2", answers(full, seed=1))
+        return verdict([with_(a, trained=(t,) * 3) for a, t in zip(arms, trained, strict=True)]).findings[0].text
+
+    low, high = (0.99, 0.7) if plain > full else (0.7, 0.99)
+    expected = f"is right on {100 * high:.0f} % of its training images, the plain CNN on {100 * low:.0f} %."
+    assert text(low, high).endswith(f"{said}, unless one lacked time to learn: it {expected}")
+    assert text(0.99, 0.99).endswith(f"{said}.")
+    assert text(high, low).endswith(f"{said}.")  # who learned more needs no excuse
+
+
+def test_each_question_counts_the_seeds_of_its_own_two_methods():
+    plain, full = arm_of("T2", answers(0.6)), arm_of("SE2", answers(0.9, seed=1))
+    short = arm_of("SE2", answers(0.9, seeds=2, seed=2), partial=True)
+    found = verdict([plain, full, short])
+    assert [f.answer for f in found.findings] == ["helps", "not enough evidence"]
+    assert [s.seeds for s in found.standings if s.name == "plain CNN"] == [3]
+
+
+def test_seeds_are_paired_by_number():
+    right = answers(0.6)
+    later = with_(arm_of("SE2", answers(0.95, seed=1)), seeds=(1, 2, 3))
+    (finding,) = verdict([arm_of("T2", right), later]).findings
+    assert "only 2 of 3 seeds" in finding.text
+    assert finding.difference.mean == pytest.approx(later.right[:2].mean() - right[1:].mean())
+
+
+def false_alarms(counts, trials=60):
+    """Share of verdicts other than "not enough evidence" on two equal methods, of classes with so many images."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    alarms = 0
+    for trial in range(trials):
+        random = np.random.default_rng(trial)
+        one, other = (np.broadcast_to(random.random(len(labels)) < 0.8, (3, len(labels))) for _ in range(2))
+        d = Bootstrap({"a": one, "b": other}, labels, trial, draws=400).difference("a", "b")
+        alarms += d.low > 0 or d.high < 0
+    return alarms / trials
+
+
+@pytest.mark.parametrize("counts", [[1] * 100, [2] * 50, [20] * 5, [100, 1, 1], [50, 1]])
+def test_equal_methods_differ_in_few_cases_however_classes_are_filled(counts):
+    assert false_alarms(counts) <= 0.1
+
+
+def test_what_few_images_of_a_class_can_say_bounds_what_all_can():
+    labels = np.array([0] * 1000 + [1] * 2)
+    right = np.ones((3, 1002), bool)
+    d = Bootstrap({"a": right, "b": right}, labels).difference("a", "b")
+    assert d.high > 0.3
+    equal = Bootstrap({"a": right[:, :1000], "b": right[:, :1000]}, labels_of(1000)).difference("a", "b")
+    assert equal.high == pytest.approx(1 - 0.025 ** (1 / 1000))
+
+
+def test_guessing_is_that_among_the_classes_there_are():
+    """Of ten classes two are in the test: always to answer one of them is right half of the time."""
+    labels = labels_of(400)
+    right = np.broadcast_to(labels == 0, (3, 400))
+    arms = [with_(arm_of(g, right), classes=tuple("abcdefghij")) for g in ("T2", "SE2")]
+    assert "surely better than guessing" in verdict(arms).findings[0].text
+
+
+def test_networks_of_other_elements_are_not_compared_as_part_and_whole():
+    full, part = arm_of("SE2", answers(0.6)), arm_of("SE2", answers(0.9), partial=True)
+    assert len(verdict([full, part]).findings) == 1
+    assert verdict([full, with_(part, samples=16)]).findings == ()
+
+
+def test_unequal_terms_are_refused():
+    plain, full = arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.9))
+    longer = with_(full, terms=full.terms | {"training.epochs": 99})
+    with pytest.raises(ValueError, match=r"training\.epochs is 99 in 'SE2-False' and \d+ in 'T2-False'"):
+        verdict([plain, longer])
+    free = with_(full, terms=full.terms | {"training.haar": 0.1})  # a prior that a full network has no use for
+    assert verdict([plain, free])
+    with pytest.raises(ValueError, match="different test images"):
+        verdict([plain, arm_of("SE2", answers(0.9, images=300))])
+    with pytest.raises(ValueError, match="no methods"):
+        verdict([])

@@ -1,0 +1,217 @@
+"""The command line on the embedded data: what it prints, writes and refuses."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import waiting
+import yaml
+from commands import refused
+from helpers import few_angles
+from PIL import Image
+from processes import context, ended, limited
+
+from partialsym.cli.main import STOPPED, main
+from partialsym.cli.options import COMMANDS
+from partialsym.data import load
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+TINY = {
+    "name": "tiny",
+    "data": {"name": "digits-6-M"},
+    "model": {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "kernel": "SIREN"},
+    "training": {"epochs": 2, "batch_size": 64},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.StringIO())
+        assert main(["fit", "--config", str(config), "--out", str(folder)]) == 0
+    return folder / "tiny" / "seed0"
+
+
+def test_help_explains_itself_and_loads_neither_torch_nor_numpy():
+    """Which takes seconds: help answers at once."""
+    code = f"""
+import sys
+from partialsym.cli.main import main
+for command in {[[], *([name] for name in COMMANDS)]!r}:
+    try:
+        assert main([*command, "--help"]) == 0
+    except SystemExit as end:
+        assert not end.code
+sys.exit(" ".join({{"torch", "lightning", "numpy"}} & sys.modules.keys()) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: partialsym") == 1 + len(COMMANDS)
+
+
+def test_fit_prints_and_writes(run, config, tmp_path, capsys):
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--name", "other", "--model.partial", "false"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    result = json.loads((tmp_path / "other" / "seed0" / "result.json").read_text())
+    assert f"test accuracy: {100 * result['accuracy']['test']:.1f} %" in out
+    assert "block1.conv1   ±180°" in out
+    assert result["config"]["model"]["partial"] is False
+
+
+def test_evaluate(run, capsys):
+    assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads((run / "result.json").read_text())
+    assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
+    assert "± " in lines[1]
+    assert "3 draws" in lines[1]
+    assert main(["evaluate", str(run), "--draws", "3", "--split", "validation", "--recalibrate"]) == 0
+    own = capsys.readouterr().out.splitlines()
+    assert own[0] == lines[0]
+    assert own[1].endswith("(3 draws, BatchNorm statistics of each)")
+
+
+def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
+    from partialsym.measure import logits
+    from partialsym.runs.run import Run
+
+    images = load("digits-6-M").test.images[:3]
+    files = []
+    for i, image in enumerate(images):
+        file = tmp_path / f"{i}.png"
+        Image.fromarray((image[0].numpy() * 255).round().astype(np.uint8)).save(file)
+        files.append(str(file))
+    assert main(["predict", str(run), *files]) == 0
+    trained = Run(run).model()
+    expected = logits(trained.model, images, trained.preprocess).softmax(1)
+    for line, file, p in zip(capsys.readouterr().out.splitlines(), files, expected, strict=True):
+        name, found, share = line.split("\t")
+        assert name == file
+        assert found in trained.classes
+        assert float(share) == pytest.approx(float(p.max()), abs=0.02)
+
+
+def test_sixteen_bits_are_read_as_they_are(run, tmp_path, capsys):
+    grey = np.linspace(0, 255, 28 * 28).reshape(28, 28).round()
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "16.png")
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tiff")
+    assert main(["predict", str(run), str(tmp_path / "8.png"), str(tmp_path / "16.png")]) == 0
+    eight, sixteen = (line.split("\t")[1:] for line in capsys.readouterr().out.splitlines())
+    assert eight == sixteen
+    assert "has mode F" in refused(capsys, "predict", run, tmp_path / "float.tiff")
+
+
+@pytest.mark.xdist_group("processes")
+def test_a_full_disk_gets_one_line_and_keeps_the_run(config, tmp_path):
+    """Files of that process may not grow beyond 16 kB: the first checkpoint fails as on a full disk."""
+    args = ["fit", "--config", str(config), "--out", str(tmp_path)]
+    process = context().Process(target=limited, args=(args, 16384, tmp_path / "said"))
+    process.start()
+    assert ended([process]) == [1]
+    said = (tmp_path / "said").read_text()
+    assert "Traceback" not in said
+    assert "File too large" in said.splitlines()[-1]
+    assert not list((tmp_path / "tiny" / "seed0").rglob("*.tmp"))
+    assert main([*args, "--resume"]) == 0
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"partialsym \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_report(run, tmp_path, capsys, monkeypatch):
+    few_angles(monkeypatch)
+    assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
+    assert (tmp_path / "page" / "index.html").is_file()
+    assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["fit", "--name", "x", "--modle.group", "E2"], "unknown key 'modle.group': did you mean 'model.group'"),
+        (["fit", "--name", "x", "--model.group", "E3"], "model.group is 'E3'"),
+        (["fit", "--name", "x", "--training.epochs", "ten"], "training.epochs.*ten"),
+        (["fit"], "give --name"),
+        (["fit", "--name", "x", "--config"], "--config needs a file"),
+        (["fit", "--name", "x", "--model.group", "T2", "--model.samples", "8"], "samples must be 1, got 8"),
+        (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
+        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
+        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
+        (["evaluate", "nowhere", "--split", "tset"], "tset"),
+        (["predict", "nowhere", "a.png"], "holds no model"),
+        (["report", "nowhere"], "nowhere"),
+        (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
+        (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
+        (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, paper"),
+        (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
+        (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
+        (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
+        (["fti"], "fti"),
+    ],
+)
+def test_a_mistake_gets_one_line(args, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, refused(capsys, *args))
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_in_files_get_one_line(config, run, capsys, tmp_path):
+    config.write_text("name: x\nmodel: {gruop: E2}\n")
+    assert "unknown key 'model.gruop': did you mean 'model.group'" in refused(capsys, "fit", "--config", config)
+    config.write_text("name: [x\n")
+    assert "is not YAML" in refused(capsys, "fit", "--config", config)
+    config.write_text("- x\n")
+    assert "must be a mapping" in refused(capsys, "fit", "--config", config)
+    config.write_text(yaml.safe_dump(TINY))
+    assert "exists: resume it" in refused(capsys, "fit", "--config", config, "--out", run.parent.parent)
+    (tmp_path / "text.png").write_text("no image")
+    assert "text.png cannot be read as an image" in refused(capsys, "predict", run, tmp_path / "text.png")
+    assert "missing.png does not exist" in refused(capsys, "predict", run, tmp_path / "missing.png")
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "nowhere", "--debug"])
+
+
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
+    args = ["fit", "--config", str(config), "--out", str(tmp_path)]
+    command, environment = waiting.command(tmp_path, 1, *args)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        waiting.arrived(tmp_path, [process])
+        process.send_signal(signal.SIGINT)
+        waiting.let_go(tmp_path)
+        _, err = process.communicate(timeout=waiting.HANG)
+    finally:
+        process.kill()
+    assert process.returncode == STOPPED, err
+    assert "--resume" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    folder = tmp_path / "tiny" / "seed0"
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert not (folder / "result.json").exists()
+    assert main([*args, "--resume"]) == 0
+    assert json.loads((folder / "result.json").read_text())["epochs"] == 2

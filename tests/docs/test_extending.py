@@ -1,0 +1,167 @@
+"""What docs/extending says of adding a group, a density, a kernel and a data set, done: its code is what runs here."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+from training import TINY, run
+
+import partialsym as ps
+from partialsym.config import ConfigError, DataConfig, ModelConfig
+from partialsym.config import data as config_data
+from partialsym.config import model as config_model
+from partialsym.data import SOURCES, load, normalise
+from partialsym.groups import GROUPS
+from partialsym.kernels import KERNELS
+from partialsym.testing import assert_density, assert_equivariant, assert_group_laws, grid_symmetries
+
+PAGES = Path(__file__).parents[2] / "docs" / "extending"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SMALL = {"width": 3, "hidden": 4, "kernel_size": 3, "classes": 2}
+
+
+def code(page):
+    """The fenced blocks of a page, in their order."""
+    return BLOCK.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))
+
+
+def run_page(page):
+    """What the blocks of a page define, run one after the other as a reader would."""
+    names = {"__name__": f"docs_{page}"}
+    for i, block in enumerate(code(page)):
+        exec(compile(block, f"{page}.md, block {i + 1}", "exec"), names)
+    assert torch.get_default_dtype() == torch.float32
+    return names
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    monkeypatch.setitem(SOURCES, "bars", None)  # the page sets it, this takes it out again
+    return run_page("dataset")["bars"]
+
+
+def steps(net, images, labels, count=30):
+    """Train on one batch; the loss before and after, both in train mode."""
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(count):
+        loss = F.cross_entropy(net(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+        optimiser.step()
+        losses.append(loss.item())
+    return losses[0], losses[-1]
+
+
+def batch(bars, count=32):
+    data = bars()
+    return normalise(data.train.images[:count], data.mean, data.std), data.train.labels[:count]
+
+
+def add(monkeypatch, registry, module, names, name, what):
+    """The two lines of a page's table."""
+    monkeypatch.setitem(registry, name, what)
+    monkeypatch.setattr(module, names, (*getattr(module, names), name))
+
+
+def test_every_page_says_where_its_lines_go():
+    root = PAGES.parents[1]
+    for page, table in {
+        "group": {"partialsym/groups/__init__.py": ["GROUPS"], "partialsym/config/model.py": ["GROUPS"]},
+        "density": {"partialsym/densities/__init__.py": ["ALGEBRAS", "COMPONENTS"]},
+        "kernel": {"partialsym/kernels/__init__.py": ["KERNELS"], "partialsym/config/model.py": ["KERNELS"]},
+        "dataset": {"partialsym/data/__init__.py": ["SOURCES"], "partialsym/config/data.py": ["DATASETS"]},
+    }.items():
+        rows = (PAGES / f"{page}.md").read_text(encoding="utf-8").split("## Name it")[1].splitlines()
+        for file, names in table.items():
+            (row,) = [row for row in rows if row.startswith(f"| `{file}` |")]
+            for name in names:
+                assert f"`{name}`" in row
+                assert re.search(rf"^{name}\b.* = [({{]", (root / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_a_group(monkeypatch, bars, float64):
+    torch.set_default_dtype(torch.float32)
+    flip = run_page("group")["Flip"]
+    torch.set_default_dtype(torch.float64)
+    with pytest.raises(ConfigError, match="'Flip'"):
+        ModelConfig("Flip")
+    add(monkeypatch, GROUPS, config_model, "GROUPS", "Flip", flip)
+    h = ps.group(ModelConfig("Flip").group)
+    assert_group_laws(h)
+    assert_density(ps.learned(h, 2), draws=500)
+    assert len(grid_symmetries(h)) == 2
+    assert h.component_names == ["e", "180°·m"]
+    net = ps.GResNet("Flip", partial=False, **SMALL)
+    x = torch.randn(2, 1, 16, 16)
+    assert_equivariant(net.eval(), x, h, atol=1e-10, transport=False)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(net, x, ps.Mirror(), atol=1e-10, transport=False)
+    first, last = steps(ps.GResNet("Flip", **SMALL).float(), *batch(bars))
+    assert last < first / 2
+
+
+def test_a_density(bars, tmp_path):
+    names = run_page("density")
+    for density, parameters in ((names["turns"], 1), (names["quarter"], 2), (names["parts"], 1)):
+        assert sum(p.numel() for p in density.parameters()) == parameters
+        assert_density(density.double().float(), draws=500)
+    assert names["turns"].support()["theta_deg"] == pytest.approx(162)
+    assert names["quarter"].support() == {"theta_deg": 45.0, "centre_deg": 90.0}
+    assert list(names["parts"].support().values()) == pytest.approx(7 * [0.88])
+    for group, density in (("SE2", names["turns"]), ("SE2", names["quarter"]), ("D4", names["parts"])):
+        net = ps.GResNet(group, **SMALL)
+        net.last.codomain = density
+        before = [p.detach().clone() for p in density.parameters()]
+        steps(net, *batch(bars), count=5)  # the whole group cannot tell the classes: what is asked is that they learn
+        assert all(not torch.equal(p, b) for p, b in zip(density.parameters(), before, strict=True))
+        with pytest.raises(ValueError, match=r"last\.codomain\.(algebra|component) is .*, and would come back as"):
+            ps.save_model(net, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_density_without_its_gradient_fails():
+    names = run_page("density")
+
+    class Severed(names["Shared"]):
+        def draw(self):
+            return super().draw().detach() + 0 * self.logits
+
+    density = ps.Density(ps.group("D4"), 8, algebra=ps.HaarAlgebra(), components=Severed(8))
+    with pytest.raises(AssertionError, match="No gradient reaches"):
+        assert_density(density, draws=500)
+
+
+def test_a_kernel(monkeypatch, bars, tmp_path):
+    radial = run_page("kernel")["Radial"]
+    add(monkeypatch, KERNELS, config_model, "KERNELS", "Radial", radial)
+    assert ModelConfig(kernel="Radial").kernel == "Radial"
+    net = ps.GResNet("Mirror", kernel="Radial", kernel_options={"sigma": 0.5}, **SMALL)
+    first, last = steps(net, *batch(bars))
+    assert last < first / 2
+    ps.save_model(net, tmp_path)
+    again, _ = ps.load_model(tmp_path)
+    x = torch.randn(2, 1, 16, 16)
+    assert torch.equal(again(x), net.eval()(x))
+    with pytest.raises(ValueError, match="Radial takes layers, sigma"):
+        ps.GResNet(kernel="Radial", kernel_options={"omega0": 1.0})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_data_set(monkeypatch, bars, tmp_path):
+    with pytest.raises(ConfigError, match="'bars'"):
+        DataConfig("bars")
+    add(monkeypatch, SOURCES, config_data, "DATASETS", "bars", bars)
+    state = torch.get_rng_state()
+    data = load("bars")
+    assert torch.equal(state, torch.get_rng_state())
+    assert data.train.labels.bincount().min() > 80
+    model = replace(TINY.model, group="Mirror", samples=2, pools=("lifting",))
+    training = replace(TINY.training, epochs=1)
+    result = run(tmp_path, replace(TINY, data=DataConfig("bars"), model=model, training=training)).result()
+    assert result["data"] == "bars"
+    assert [result["images"][split] for split in ("train", "validation", "test")] == [180, 20, 100]
