@@ -19,8 +19,9 @@ COMMAND = ["partialsym.cli.main", "fit", "--progress", "false"]
 
 
 def port():
-    """A free one that SLURM's job number may stand for."""
-    for number in range(15000, 25000):
+    """A free one that SLURM's job number may stand for; each process looks from elsewhere on."""
+    first = os.getpid() * 97 % 10000
+    for number in (15000 + (first + i) % 10000 for i in range(10000)):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", number)):
                 return number
