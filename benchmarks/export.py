@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 
 from benchmarks.rows import Book, Row, median_interval
-from partialsym import GResNet, freeze
+from partialsym import GResNet, to_conv2d
 from partialsym.export.onnx import export
 from partialsym.profiling import interleaved
 
@@ -19,7 +19,7 @@ PAIRS = 3
 def latency(book: Book) -> None:
     """Milliseconds a call at batch 1 and 64: onnxruntime, and the frozen model in torch beside it."""
     model = GResNet("SE2").eval()
-    frozen = freeze(model)
+    frozen = to_conv2d(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         classes = tuple(str(digit) for digit in range(10))

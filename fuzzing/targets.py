@@ -125,7 +125,7 @@ def _tars() -> list[bytes]:
 
 @cache
 def _network() -> GResNet:
-    return GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, classes=2)
+    return GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, num_classes=2)
 
 
 @cache

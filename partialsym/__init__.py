@@ -41,7 +41,7 @@ _EXPORTS = {
     "dirac": "densities",
     "equivariance_errors": "measure",
     "exact_symmetries": "models",
-    "freeze": "export.conversion",
+    "to_conv2d": "export.conversion",
     "group": "groups",
     "haar": "densities",
     "learned": "densities",

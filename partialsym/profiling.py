@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from partialsym.export.conversion import freeze
+from partialsym.export.conversion import to_conv2d
 from partialsym.models.dense_twin import dense_twin
 from partialsym.signal import autocasting
 
@@ -99,7 +99,7 @@ def operations(step: Step) -> int:
 def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int | None:
     """Of convolutions and matrix products, for one image through the model frozen; None where it cannot be."""
     try:
-        frozen = freeze(model)
+        frozen = to_conv2d(model)
     except ValueError:
         return None
     like = next(frozen.parameters())

@@ -1,4 +1,4 @@
-"""What flows between layers: values on R² × H, together with the elements of H they were sampled on."""
+"""What flows between layers: values on R² × H, tied with the elements of H they were sampled on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,13 +23,13 @@ class Elements:
         group: the group they belong to.
         matrices: [n, 2, 2].
         weights: [n], 0 for an element that was dropped and 1 otherwise; None where nothing can be dropped.
-        together: how many elements after one another were drawn or dropped as one, and so have one weight.
+        tied: how many elements after one another were drawn or dropped as one, and so have one weight.
     """
 
     group: Group
     matrices: Tensor
     weights: Tensor | None = None
-    together: int = 1
+    tied: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
@@ -38,8 +38,8 @@ class Elements:
             raise ValueError(f"matrices has shape {tuple(self.matrices.shape)}: must be [n, 2, 2] with n ≥ 1.")
         if isinstance(self.weights, Tensor) and self.weights.shape != self.matrices.shape[:1]:
             raise ValueError(f"weights has shape {tuple(self.weights.shape)}: must be [{len(self.matrices)}].")
-        if self.together < 1 or len(self.matrices) % self.together:
-            raise ValueError(f"together is {self.together}: must be a divisor of {len(self.matrices)}, the elements.")
+        if self.tied < 1 or len(self.matrices) % self.tied:
+            raise ValueError(f"tied is {self.tied}: must be a divisor of {len(self.matrices)}, the elements.")
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -154,8 +154,8 @@ def check_group(name: str, group: object) -> None:
 
 pytree.register_pytree_node(
     Elements,
-    lambda e: ([e.matrices, e.weights], (e.group, e.together)),
-    lambda children, rest: replace(Elements(rest[0], *children), together=rest[1]),
+    lambda e: ([e.matrices, e.weights], (e.group, e.tied)),
+    lambda children, rest: replace(Elements(rest[0], *children), tied=rest[1]),
     serialized_type_name="partialsym.Elements",
 )
 pytree.register_pytree_node(

@@ -24,7 +24,7 @@ from partialsym.nn.conv import GroupConv
 from partialsym.ops import FactoredKernel
 from partialsym.reproduction.table import load_table
 from partialsym.signal import Elements
-from partialsym.training.fit import Alteration, train
+from partialsym.training.fit import Ablation, train
 
 RESULTS = Path(__file__).parents[1] / "results" / "departures"
 
@@ -129,7 +129,7 @@ def main() -> None:
         if departure not in chosen or target.is_file():
             continue
         config = experiment(task, departure, seed)
-        altered = Alteration(departure, ALTER[departure])
+        altered = Ablation(departure, ALTER[departure])
         try:
             run = train(config, options.out, resume=True, progress=False, alter=altered)
             run.publish(target)

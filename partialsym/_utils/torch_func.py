@@ -33,7 +33,7 @@ def batched(tensor: Tensor) -> bool:
 def refuse_second(what: str) -> Never:
     """Raise NotImplementedError: `what` has no second derivative."""
     raise NotImplementedError(
-        f"partialsym's {what} has no second derivative. A frozen model has one towards its images: partialsym.freeze."
+        f"partialsym's {what} has no second derivative. What partialsym.to_conv2d gives has one towards images."
     )
 
 
@@ -42,7 +42,7 @@ def refuse_forward(what: str) -> None:
     if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
         raise NotImplementedError(
             f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
-            "frozen model has one towards its images: partialsym.freeze."
+            "frozen model has one towards its images: partialsym.to_conv2d."
         )
 
 

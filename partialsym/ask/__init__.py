@@ -3,21 +3,21 @@
 from partialsym.ask.answer import ask, caveats
 from partialsym.ask.bootstrap import Bootstrap, Interval
 from partialsym.ask.decide import Finding, Standing, Verdict, verdict
-from partialsym.ask.method_results import Arm, arm
+from partialsym.ask.method_results import MethodResults, method_results
 from partialsym.ask.methods import METHODS
 from partialsym.ask.question import Question
 
 __all__ = [
     "METHODS",
-    "Arm",
     "Bootstrap",
     "Finding",
     "Interval",
+    "MethodResults",
     "Question",
     "Standing",
     "Verdict",
-    "arm",
     "ask",
     "caveats",
+    "method_results",
     "verdict",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from partialsym.ask.bootstrap import Bootstrap, Interval
-from partialsym.ask.method_results import NAMES, Arm
+from partialsym.ask.method_results import NAMES, MethodResults
 from partialsym.ask.text import (
     COSTS,
     FIRST,
@@ -72,7 +72,7 @@ class Verdict(NamedTuple):
     best: str
 
 
-def verdict(arms: Sequence[Arm]) -> Verdict:
+def verdict(arms: Sequence[MethodResults]) -> Verdict:
     """Which symmetries the data have, as far as these runs can tell.
 
     A question is asked of two methods on equal terms: a G-CNN, which answers images of one orbit alike, and a plain
@@ -103,7 +103,7 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
 
 
 class _Judge:
-    def __init__(self, arms: Sequence[Arm]) -> None:
+    def __init__(self, arms: Sequence[MethodResults]) -> None:
         self.arms, self.labels, self.titles = arms, arms[0].labels, _titles(arms)
         alone = {arm: Bootstrap({"": arm.right}, self.labels).accuracy("") for arm in arms}
         self.standings = sorted(
@@ -114,7 +114,7 @@ class _Judge:
         self.guessing = {arm for arm in arms if alone[arm].low <= chance}
         self.differences = {pair: self._difference(*pair) for pair in combinations(arms, 2)}
 
-    def _difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+    def _difference(self, one: MethodResults, other: MethodResults) -> tuple[Interval | None, int]:
         """On the seeds that both have, and how many these are."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if not shared:
@@ -122,7 +122,7 @@ class _Judge:
         both = Bootstrap({"one": one.on(shared), "other": other.on(shared)}, self.labels)
         return both.difference("one", "other"), len(shared)
 
-    def difference(self, one: Arm, other: Arm) -> tuple[Interval | None, int]:
+    def difference(self, one: MethodResults, other: MethodResults) -> tuple[Interval | None, int]:
         """Balanced accuracy of `one` less that of `other`, and the number of seeds they share."""
         if (one, other) in self.differences:
             return self.differences[one, other]
@@ -153,7 +153,7 @@ class _Judge:
             text = PARTS[answer].format(group=group, why=why, **_numbers(d))
             yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
 
-    def compare(self, one: Arm, other: Arm) -> tuple[str, str, Interval | None]:
+    def compare(self, one: MethodResults, other: MethodResults) -> tuple[str, str, Interval | None]:
         """Answer, the reason where there is none, and the difference `one` − `other`."""
         d, seeds = self.difference(one, other)
         if d is None or seeds < SEEDS:
@@ -200,14 +200,14 @@ def _numbers(d: Interval | None) -> Mapping[str, str]:
     return {} if d is None else {"points": points(d), "signed": signed(d)}
 
 
-def _unless(full: Arm, plain: Arm, answer: str) -> str:
+def _unless(full: MethodResults, plain: MethodResults, answer: str) -> str:
     """A caution where the loser learned its training images less well; nothing where that is unknown."""
     shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
     behind = {COSTS: shares[0] < shares[1] - 1, HELPS: shares[1] < shares[0] - 1}
     return UNLESS.format(*shares) if behind.get(answer, False) else ""
 
 
-def _check(arms: Sequence[Arm]) -> None:
+def _check(arms: Sequence[MethodResults]) -> None:
     first, held = arms[0], dict[str, tuple[Any, str]]()
     for arm in arms:
         if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
@@ -218,13 +218,13 @@ def _check(arms: Sequence[Arm]) -> None:
                 raise ValueError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
 
 
-def _titles(arms: Sequence[Arm]) -> dict[Arm, str]:
+def _titles(arms: Sequence[MethodResults]) -> dict[MethodResults, str]:
     """Titles, with the name where two methods have the same."""
     all_ = [arm.title for arm in arms]
     return {arm: arm.title if all_.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in arms}
 
 
-def _only(arms: Sequence[Arm], kind: str, groups: Sequence[str]) -> Arm | None:
+def _only(arms: Sequence[MethodResults], kind: str, groups: Sequence[str]) -> MethodResults | None:
     """The one arm of a kind and group; None where there is none, or more than one to choose from."""
     found = [arm for arm in arms if arm.kind == kind and (arm.group in groups or arm.group[:1] in groups)]
     return found[0] if len(found) == 1 else None

@@ -10,13 +10,21 @@ from partialsym.ask.bootstrap import Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.runs.run import flatten
 
-FREE = ("group", "partial", "samples", "augerino", "copies", "learn", "proportional")  # what methods may differ in
+FREE = (
+    "group",
+    "partial",
+    "samples",
+    "augerino",
+    "copies",
+    "learned_layers",
+    "proportional",
+)  # what methods may differ in
 LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings of learned densities alone
 NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class MethodResults:
     """A method: runs that differ in their seed alone.
 
     Attributes:
@@ -56,8 +64,10 @@ class Arm:
         return self.right[[self.seeds.index(seed) for seed in seeds]]
 
 
-def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Mapping[str, Any]]) -> Arm:
-    """The arm of a method, from `Run.result()` and `behaviour` of each of its runs, in the same order.
+def method_results(
+    name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Mapping[str, Any]]
+) -> MethodResults:
+    """Of one method, from `Run.result()` and `behaviour` of each of its runs, in the same order.
 
     Raises:
         ValueError: no runs, or their test images differ.
@@ -79,7 +89,7 @@ def arm(name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Ma
         "model": {key: value for key, value in model.items() if key not in FREE},
         "training": {key: value for key, value in training.items() if learns or key not in LEARNED},
     }
-    return Arm(
+    return MethodResults(
         name=name,
         title=_title(kind, model),
         group=model["group"],

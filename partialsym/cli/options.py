@@ -86,7 +86,7 @@ def _predict(parser: ArgumentParser) -> None:
     )
 
 
-def _freeze(parser: ArgumentParser) -> None:
+def _export(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("--out", type=str, default="model.onnx", help="file to write: .onnx, or .pt2 for torch.export")
     parser.add_argument(
@@ -132,7 +132,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
     "report": (_report, "One page on some runs: the verdict, accuracies, answers to turned images, learned subsets."),
     "predict": (_predict, "Class probabilities of image files."),
-    "freeze": (_freeze, "Write a run's network as plain convolutions: one file for onnxruntime or torch.export."),
+    "export": (_export, "Write a run's network as plain convolutions: one file for onnxruntime or torch.export."),
     "reproduce": (_reproduce, "Run a table of the paper and print ours beside it."),
     "table": (_table, "Print a table of the paper from results that are there."),
     "demo": (_demo, "Train a G-CNN and a Partial G-CNN to tell a 6 from one turned by 180°, in a minute."),

@@ -32,7 +32,7 @@ class ModelConfig:
         group: T2, Mirror, SE2, E2, C<n> or D<n>.
         network: ResNet or CNN13, the 13-layer CNN.
         partial: learn which part of the group each layer keeps.
-        learn: which layers do, all or the last alone; the others keep the whole group.
+        learned_layers: which layers do, all or the last alone; the others keep the whole group.
         samples: group elements of every layer; default 8, or all of a finite group.
         width: channels after lifting; default 10, CNN13 128.
         kernel_size: pixels, odd; default 7, CNN13 3.
@@ -53,7 +53,7 @@ class ModelConfig:
     group: str = "SE2"
     network: str = "ResNet"
     partial: bool = True
-    learn: Literal["all", "last"] = "all"
+    learned_layers: Literal["all", "last"] = "all"
     samples: int | None = None
     width: int | None = None
     kernel_size: int | None = None

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from functools import partial
 
 from partialsym.data.base import Dataset, Split, check_validation
-from partialsym.data.batches.batching import Order, Resident, Streamed, batched
+from partialsym.data.batches.batching import EpochBatchSampler, InMemoryBatches, LoaderBatches, batched
 from partialsym.data.batches.streaming import trained_on
 from partialsym.data.reading.levels import as_float
 from partialsym.data.sources.cifar import cifar
@@ -22,11 +22,11 @@ from partialsym.data.transforms import Preprocessing, augmentation, normalise
 __all__ = [
     "SOURCES",
     "Dataset",
-    "Order",
+    "EpochBatchSampler",
+    "InMemoryBatches",
+    "LoaderBatches",
     "Preprocessing",
-    "Resident",
     "Split",
-    "Streamed",
     "as_float",
     "augmentation",
     "batched",

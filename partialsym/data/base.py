@@ -12,7 +12,7 @@ from partialsym.data.reading.levels import Range, counted, moments
 
 
 class Images(Protocol):
-    """What tensors of images [N, C, H, W] have in common with images in files, see `Stored`."""
+    """What tensors of images [N, C, H, W] have in common with images in files, see `LazyImages`."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -31,7 +31,7 @@ class Images(Protocol):
 class Split:
     """Labelled images: `images` [N, C, H, W], uint8 or float32 in [0, 1]; `labels`, `originals` int64 [N], >= 0.
 
-    `images` is a tensor, or `Stored`, which leaves them in files and reads them in batches.
+    `images` is a tensor, or `LazyImages`, which leaves them in files and reads them in batches.
     `originals` numbers the source picture of an image, over the whole data set: an image and its
     transformed copy share it. Raises ValueError on anything else, and on an empty split.
     """

@@ -52,7 +52,7 @@ class Uniform(AlgebraDensity):
         ValueError: theta outside (0, 1].
     """
 
-    summed: Callable[[Tensor], Tensor] | None = None  # over the processes that train together
+    all_reduce: Callable[[Tensor], Tensor] | None = None  # over the processes that train together
 
     def __init__(self, theta: float = 1.0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Uniform(AlgebraDensity):
         if self.shared is not None:
             return self.shared
         refuse_forward("bound of θ")
-        return _InwardClamp.apply(self.raw, self.summed)
+        return _InwardClamp.apply(self.raw, self.all_reduce)
 
 
 @contextmanager
@@ -88,17 +88,17 @@ class _InwardClamp(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(raw: Tensor, summed: Callable[[Tensor], Tensor] | None) -> Tensor:
+    def forward(raw: Tensor, all_reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
         return raw.clamp(SMALLEST_THETA, 1.0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Any], output: Tensor) -> None:
-        raw, ctx.summed = inputs
+        raw, ctx.all_reduce = inputs
         ctx.save_for_backward(raw)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (raw,) = ctx.saved_tensors
-        step = grad if ctx.summed is None else ctx.summed(grad)
+        step = grad if ctx.all_reduce is None else ctx.all_reduce(grad)
         leads_out = ((raw >= 1.0) & (step < 0)) | ((raw <= SMALLEST_THETA) & (step > 0))
         return first_only("bound of θ", torch.where(leads_out, 0.0, grad)), None

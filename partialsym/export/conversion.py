@@ -14,13 +14,13 @@ from partialsym.nn.conv import GroupConv
 from partialsym.nn.frozen import FrozenConv, FrozenElements
 from partialsym.signal import Signal
 
-__all__ = ["FrozenConv", "freeze", "kept"]
+__all__ = ["FrozenConv", "kept", "to_conv2d"]
 
 SIZES = (32, 64, 128, 256)  # of the example image, where none is given
 
 
 @torch.no_grad()
-def freeze(model: nn.Module, example: Input | None = None) -> nn.Module:
+def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
     """A copy of `model` in eval mode that gives the same, every GroupConv in it a plain convolution.
 
     Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are gone. A BatchNorm
@@ -36,8 +36,8 @@ def freeze(model: nn.Module, example: Input | None = None) -> nn.Module:
             from call to call; a layer between them reads more than values and elements, so that the copy would not give
             the same.
 
-    >>> from partialsym import GResNet, freeze
-    >>> freeze(GResNet("E2", width=4, kernel_size=3)).lifting
+    >>> from partialsym import GResNet, to_conv2d
+    >>> to_conv2d(GResNet("E2", width=4, kernel_size=3)).lifting
     FrozenConv(
       1 of T2 → 8 of E2
       (plain): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
@@ -45,9 +45,9 @@ def freeze(model: nn.Module, example: Input | None = None) -> nn.Module:
     """
     model = _copied(model).eval().requires_grad_(False)
     if not any(isinstance(module, GroupConv) for module in model.modules()):
-        raise ValueError("the model holds no GroupConv: there is nothing to freeze.")
+        raise ValueError("the model holds no GroupConv: there is nothing to convert.")
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to freeze.")
+        raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to convert.")
     with full_precision(model):
         example = _example(model) if example is None else example
         elements = _elements(model, example)
@@ -59,7 +59,7 @@ def _elements(model: nn.Module, example: Input) -> Taken:
     (_, calls), (_, again) = record(model, example), record(model, _blank(example))
     for name in (name for name, module in model.named_modules() if isinstance(module, GroupConv)):
         if name not in calls.elements or name not in again.elements:
-            raise ValueError(f"{shown(name)} is not called in every pass: take it out of the model before freezing.")
+            raise ValueError(f"{shown(name)} is not called in every pass: take it out of the model before converting.")
         if not all(map(same, calls.elements[name], again.elements[name])):
             raise ValueError(
                 f"the elements of {shown(name)} differ from pass to pass in eval mode: it cannot be frozen."
@@ -125,7 +125,9 @@ def _example(model: nn.Module) -> Tensor:
     """An image that passes through one of our networks."""
     settings = getattr(model.model if isinstance(model, Augerino) else model, "settings", None)
     if not isinstance(settings, dict) or "in_channels" not in settings:
-        raise ValueError(f"freezing a {type(model).__name__} needs an example of its input: freeze(model, images).")
+        raise ValueError(
+            f"converting a {type(model).__name__} needs an example of its input: to_conv2d(model, images)."
+        )
     like = next(model.parameters())
     reason = ""
     for size in SIZES:
@@ -138,7 +140,7 @@ def _example(model: nn.Module) -> Tensor:
             reason = str(error)
         else:
             return noise.to(like)
-    raise ValueError(f"no example image was found, give one: freeze(model, images). The last was refused: {reason}")
+    raise ValueError(f"no example image was found, give one: to_conv2d(model, images). The last was refused: {reason}")
 
 
 def _blank(example: Input) -> Input:

@@ -19,7 +19,7 @@ from partialsym._utils.atomic import replace_file
 from partialsym._utils.precision import full_float32
 from partialsym.data import normalise
 from partialsym.data.reading.levels import NARROW, WIDE, Range
-from partialsym.export.conversion import freeze
+from partialsym.export.conversion import to_conv2d
 from partialsym.inference import evaluating
 from partialsym.nn.conv import GroupConv
 
@@ -59,7 +59,7 @@ def export(
     written has been run, on noise, beside the model in eval mode.
 
     Args:
-        model: any that `freeze` takes, or a frozen one; how many elements it keeps is up to its densities.
+        model: any that `to_conv2d` takes, or a frozen one; how many elements it keeps is up to its densities.
         path: ends in `.onnx`, for onnxruntime say, or in `.pt2`, for `torch.export.load`.
         mean, std: of the normalisation, one number a channel.
         classes: their names, in the order of the logits.
@@ -81,7 +81,7 @@ def export(
     if expected.shape != (4, len(classes)):
         raise ValueError(f"the model gives {list(expected.shape[1:])} numbers an image: classes names {len(classes)}.")
     holds_kernels = any(isinstance(module, GroupConv) for module in model.modules())
-    frozen = freeze(model, example) if holds_kernels else copy.deepcopy(model)
+    frozen = to_conv2d(model, example) if holds_kernels else copy.deepcopy(model)
     about = {
         "partialsym": __version__,
         "input": "float32 [batch, channels, height, width] in [0, 1]",

@@ -101,7 +101,7 @@ def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor
     if not isinstance(getattr(linear, "weight", None), Tensor):
         raise TypeError(
             f"the kernel's last layer is a {type(linear).__module__}.{type(linear).__name__}, whose weight cannot be "
-            "read: freeze the model before it is quantised, partialsym.freeze."
+            "read: convert the model before it is quantised, partialsym.to_conv2d."
         )
     hidden = phi.shape[-1]
     questions = phi.new_zeros(hidden + 2, hidden)

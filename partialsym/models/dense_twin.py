@@ -28,7 +28,7 @@ def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
     density = model.lifting.codomain
     assert density is not None
     s, n = model.settings, density.samples
-    shared = (n, s["in_channels"], s["classes"], s["width"], s["kernel_size"], s["dropout"])
+    shared = (n, s["in_channels"], s["num_classes"], s["width"], s["kernel_size"], s["dropout"])
     return TwinResNet(*shared, pools=s["pools"], head=s["head"]) if isinstance(model, GResNet) else TwinCNN13(*shared)
 
 
@@ -39,7 +39,7 @@ class TwinResNet(nn.Module):
         self,
         n: int,
         in_channels: int,
-        classes: int,
+        num_classes: int,
         width: int,
         kernel_size: int,
         dropout: float,
@@ -55,7 +55,7 @@ class TwinResNet(nn.Module):
         out = 2 * width * self.n
         self.last, self.norm3 = nn.Conv2d(2 * w, out, k), nn.BatchNorm2d(out)
         self.linear = nn.Linear(out, 2 * width) if head == "linear" else None
-        self.classifier = nn.Linear(2 * width, classes)
+        self.classifier = nn.Linear(2 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self._pool("lifting", self.norm0(self.lifting(x))))
@@ -88,12 +88,14 @@ class TwinBlock(nn.Module):
 class TwinCNN13(nn.Module):
     """The 13-layer CNN of `GCNN13` in plain convolutions; n elements are n times the channels."""
 
-    def __init__(self, n: int, in_channels: int, classes: int, width: int, kernel_size: int, dropout: float) -> None:
+    def __init__(
+        self, n: int, in_channels: int, num_classes: int, width: int, kernel_size: int, dropout: float
+    ) -> None:
         super().__init__()
         widths = [in_channels, *(n * w for w in (width, width, *7 * [2 * width]))]
         self.convs = nn.ModuleList([nn.Conv2d(a, b, kernel_size, padding="same") for a, b in pairwise(widths)])
         self.norms = nn.ModuleList([nn.BatchNorm2d(w) for w in widths[1:]])
-        self.n, self.dropout, self.classifier = n, nn.Dropout(dropout), nn.Linear(2 * width, classes)
+        self.n, self.dropout, self.classifier = n, nn.Dropout(dropout), nn.Linear(2 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):  # 0 is the lifting layer

@@ -26,8 +26,8 @@ class GCNN13(nn.Module):
     Args:
         group: name of the base group, as in `partialsym.group`.
         partial: learn densities, or keep the whole group in every layer.
-        learn: which, those of `all` layers but lifting, or of the `last` convolution alone.
-        in_channels, classes: of the images and of the answer.
+        learned_layers: which, those of `all` layers but lifting, or of the `last` convolution alone.
+        in_channels, num_classes: of the images and of the answer.
         samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
         kernel_size: of all convolutions.
@@ -44,9 +44,9 @@ class GCNN13(nn.Module):
         group: str = "SE2",
         *,
         partial: bool = True,
-        learn: Literal["all", "last"] = "all",
+        learned_layers: Literal["all", "last"] = "all",
         in_channels: int = 1,
-        classes: int = 10,
+        num_classes: int = 10,
         samples: int | None = None,
         width: int = 128,
         kernel_size: int = 3,
@@ -61,18 +61,18 @@ class GCNN13(nn.Module):
         self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         check_arguments(
             in_channels=in_channels,
-            classes=classes,
+            num_classes=num_classes,
             width=width,
             hidden=hidden,
             kernel=kernel,
             kernel_options=kernel_options,
             dropout=dropout,
         )
-        self.in_channels, self.classes = in_channels, classes
+        self.in_channels, self.num_classes = in_channels, num_classes
         layers = Layers(
             group,
             partial=partial,
-            learn=learn,
+            learned_layers=learned_layers,
             samples=samples,
             kernel_size=kernel_size,
             kernel=kernel,
@@ -91,7 +91,7 @@ class GCNN13(nn.Module):
         self.norms = nn.ModuleDict({str(i): BatchNorm(w) for i, w in enumerate(widths[1:], 1)})
         self.shrink, self.dropout = SpatialPool(2), nn.Dropout(dropout)
         self.pool = GlobalPool("mean")
-        self.classifier = nn.Linear(2 * width, classes)
+        self.classifier = nn.Linear(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""

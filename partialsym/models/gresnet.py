@@ -32,8 +32,8 @@ class GResNet(nn.Module):
     Args:
         group: name of the base group, as in `partialsym.group`.
         partial: learn densities, or keep the whole group in every layer.
-        learn: which, those of `all` layers but lifting, or of the `last` convolution alone.
-        in_channels, classes: of the images and of the answer.
+        learned_layers: which, those of `all` layers but lifting, or of the `last` convolution alone.
+        in_channels, num_classes: of the images and of the answer.
         samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
         kernel_size: of all convolutions but the pointwise shortcuts.
@@ -55,9 +55,9 @@ class GResNet(nn.Module):
         group: str = "SE2",
         *,
         partial: bool = True,
-        learn: Literal["all", "last"] = "all",
+        learned_layers: Literal["all", "last"] = "all",
         in_channels: int = 1,
-        classes: int = 10,
+        num_classes: int = 10,
         samples: int | None = None,
         width: int = 32,
         kernel_size: int = 7,
@@ -74,7 +74,7 @@ class GResNet(nn.Module):
         self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         check_arguments(
             in_channels=in_channels,
-            classes=classes,
+            num_classes=num_classes,
             width=width,
             hidden=hidden,
             kernel=kernel,
@@ -83,11 +83,11 @@ class GResNet(nn.Module):
         )
         _check_pools(pools)
         _check_head(head, sampling)
-        self.in_channels, self.classes = in_channels, classes
+        self.in_channels, self.num_classes = in_channels, num_classes
         layers = Layers(
             group,
             partial=partial,
-            learn=learn,
+            learned_layers=learned_layers,
             samples=samples,
             kernel_size=kernel_size,
             kernel=kernel,
@@ -111,7 +111,7 @@ class GResNet(nn.Module):
         density = {"group": layers.last, "plane": bind(dirac, T2()), "linear": layers.whole}[head]
         self.last, self.norm3 = layers.conv(2 * width, 2 * width, density, padding="valid"), BatchNorm(2 * width)
         self.pool = LinearPool(2 * width, layers.whole().samples) if head == "linear" else GlobalPool("max")
-        self.classifier = nn.Linear(2 * width, classes)
+        self.classifier = nn.Linear(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
@@ -144,7 +144,7 @@ class ResidualBlock(nn.Module):
         """f [batch, channels, n, h, w] → [batch, out_channels, n_out, h, w]."""
         inner = self.norm1(self.conv1(f)).map(F.relu).map(self.dropout)
         out = self.norm2(self.conv2(inner)).map(F.relu)
-        shortcut = self.shortcut(f, at=out.elements)
+        shortcut = self.shortcut(f, elements=out.elements)
         return out.map(lambda values: values + shortcut.values)
 
 

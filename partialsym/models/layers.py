@@ -11,7 +11,7 @@ from partialsym.groups import group as group_named
 from partialsym.kernels import KERNELS
 from partialsym.nn.conv import GroupConv
 
-LEARN = ("all", "last")  # layers whose densities are learned
+LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
 _GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
 
 
@@ -21,7 +21,7 @@ class Layers:
     Args:
         group: name of the base group, as in `partialsym.group`.
         partial: learn densities, or keep the whole group in every layer.
-        learn: which densities, those of `all` layers but lifting, or of the `last` layer alone.
+        learned_layers: which densities, those of `all` layers but lifting, or of the `last` layer alone.
         samples: elements of every layer; None for 8, or all of a finite group.
         kernel_size: of all convolutions but the pointwise shortcuts.
         kernel: name of the kernel network; `hidden` its features (half as many in pointwise convolutions);
@@ -29,7 +29,7 @@ class Layers:
         sampling: `systematic` or `iid`.
         proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
     Raises:
-        ValueError: an unknown group, or `learn`.
+        ValueError: an unknown group, or `learned_layers`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Layers:
         group: str,
         *,
         partial: bool,
-        learn: str,
+        learned_layers: str,
         samples: int | None,
         kernel_size: int,
         kernel: str,
@@ -46,14 +46,14 @@ class Layers:
         sampling: Sampling,
         proportional: bool,
     ) -> None:
-        if learn not in LEARN:
-            raise ValueError(f"learn is {learn!r}: must be one of {', '.join(LEARN)}.")
+        if learned_layers not in LEARNED_LAYERS:
+            raise ValueError(f"learned_layers is {learned_layers!r}: must be one of {', '.join(LEARNED_LAYERS)}.")
         self.group = h = group_named(group)
         samples = (8 if h.dim else len(h.components)) if samples is None else samples
         self.whole = bind(haar, h, samples, sampling=sampling)
         part = bind(learned, h, samples, sampling=sampling, proportional=proportional)
         self.last = part if partial else self.whole
-        self.inner = part if partial and learn == "all" else self.whole
+        self.inner = part if partial and learned_layers == "all" else self.whole
         self.kernel_size, self.hidden = kernel_size, hidden
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
 

@@ -16,7 +16,7 @@ from partialsym.inference import evaluating
 TOLERANCE = 1e-4  # of the norm of the answers: for constants that were made in another precision
 PLAIN = (int, float, bool, str, NoneType)
 # How torch runs a module; the order in which a convolution sums; a number that the head's weights tell.
-UNCOMPARED = {"training", "path", "classes", *vars(nn.Module())}
+UNCOMPARED = {"training", "path", "num_classes", *vars(nn.Module())}
 
 
 def built_otherwise(given: nn.Module, other: nn.Module) -> str | None:

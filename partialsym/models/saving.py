@@ -21,9 +21,10 @@ from partialsym.models.round_trip import answers_otherwise, built_otherwise, lea
 from partialsym.nn.conv import HAAR_ROTATIONS
 from partialsym.nn.frozen import FrozenConv
 
-FORMAT = 1
+FORMAT = 2
+RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
 _OWN = {"format", "model", "settings", "dtype", "weights", "sha256", "difference"}
-COUNTS = ("width", "in_channels", "hidden", "classes", "kernel_size", "samples", "layers")
+COUNTS = ("width", "in_channels", "hidden", "num_classes", "kernel_size", "samples", "layers")
 MOST_RECORD, MOST_WEIGHTS = 2**20, 2**30  # bytes
 MOST_FEATURES = 2**25  # of the kernels' features at a time: a few seconds and some 100 MB
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
@@ -100,8 +101,10 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise FileNotFoundError(f"{folder} holds no model: there is no model.json in it.")
     try:
         record = json.loads(read_bytes(path, MOST_RECORD))
-        if record["format"] != FORMAT:
-            raise StoreError(f"{path} has format version {record['format']!r}; this version reads {FORMAT}.")
+        if record["format"] not in (1, FORMAT):
+            raise StoreError(f"{path} has format version {record['format']!r}; this version reads 1 and {FORMAT}.")
+        if record["format"] == 1:
+            record["settings"] = _migrated(record["settings"])
         name, settings, dtype = record["model"], record["settings"], _DTYPES[record["dtype"]]
         weights, digest = record["weights"], record["sha256"]
         if wrong := record.get("difference"):
@@ -129,6 +132,14 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), record
 
 
+def _migrated(settings: Any) -> Any:
+    """Settings of format 1 under the names they have in format 2, those inside an Augerino too."""
+    if not isinstance(settings, dict):
+        return settings  # which is refused by name
+    inside = {"settings": _migrated(settings["settings"])} if "settings" in settings else {}
+    return {RENAMED.get(key, key): value for key, value in settings.items()} | inside
+
+
 def _settings(model: nn.Module) -> dict[str, Any]:
     """The arguments that make the network as it is now: with the classes of a new head, and what `set_proportional`
     chose for its learned densities, if that is one for all."""
@@ -137,7 +148,7 @@ def _settings(model: nn.Module) -> dict[str, Any]:
         return {**model.settings, **inside, "proportional": model.density.proportional}
     settings = dict(model.settings)  # type: ignore[arg-type]
     if isinstance(head := getattr(model, "classifier", None), nn.Linear):
-        settings["classes"] = head.out_features
+        settings["num_classes"] = head.out_features
     chosen = {m.proportional for m in model.modules() if isinstance(m, Density) and learns_theta(m)}
     return settings | {"proportional": chosen.pop()} if len(chosen) == 1 else settings
 

@@ -88,21 +88,22 @@ class GroupConv(nn.Module):
         if not square.is_meta:  # where there are no numbers
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
-    def forward(self, f: Signal, at: Elements | None = None) -> Signal:
+    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
         """Convolve.
 
         Args:
             f: [batch, in_channels, n_in, height, width] on the domain.
-            at: output elements given, not drawn.
+            elements: output elements given, not drawn.
         Returns:
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
-            ValueError: f or at is on another group, f has the wrong channels or (but for autocast) another dtype than
-                the layer, or is smaller than the kernel of a `valid` layer, or there is neither a density nor `at`.
+            ValueError: f or `elements` is on another group. f has the wrong channels, or (without autocast) another
+                dtype than the layer, or is smaller than the kernel of a `valid` layer. There is neither a density nor
+                `elements`.
         """
-        self._check(f, at)
+        self._check(f, elements)
         values = self._computed_in(f.values)
-        out = at if at is not None else self._density().sample()
+        out = elements if elements is not None else self._density().sample()
         padding = self.kernel_size // 2 if self.padding == "same" else 0
         kernel = self.factored_kernel(out, f.elements)
         return Signal(convolve(values, kernel, self.bias, padding, self.path), out)
@@ -144,7 +145,8 @@ class GroupConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise NotImplementedError(
-            "torch.jit.script does not know a group convolution: freeze the model, partialsym.freeze, and trace that."
+            "torch.jit.script does not know a group convolution: convert the model by partialsym.to_conv2d, and trace "
+            "that."
         )
 
     def kernel_norm(self) -> Tensor:
@@ -179,15 +181,15 @@ class GroupConv(nn.Module):
 
     def _density(self) -> Density:
         if self.codomain is None:
-            raise ValueError(f"this layer has no density on {self.group}: give its output elements with `at=`.")
+            raise ValueError(f"this layer has no density on {self.group}: give its output elements with `elements=`.")
         return self.codomain
 
-    def _check(self, f: Signal, at: Elements | None) -> None:
+    def _check(self, f: Signal, elements: Elements | None) -> None:
         check_signal(f, self.in_channels)
         if f.group != self.domain:
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
-        if at is not None and at.group != self.group:
-            raise ValueError(f"at holds elements of {at.group}, but this layer's codomain is {self.group}.")
+        if elements is not None and elements.group != self.group:
+            raise ValueError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
         height, width = f.values.shape[-2:]
         if self.padding == "valid" and min(height, width) < self.kernel_size:
             k = self.kernel_size

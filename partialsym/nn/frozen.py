@@ -44,8 +44,9 @@ class FrozenConv(nn.Module):
         self.register_buffer("matrices", out.matrices, persistent=False)
         self.register_buffer("weights", out.weights, persistent=False)
 
-    def forward(self, f: Signal, at: Elements | None = None) -> Signal:
-        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `at` was fixed and is not read."""
+    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `elements` are not read: they were
+        fixed."""
         check_signal(f, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
             raise ValueError(

@@ -26,13 +26,13 @@ def _moments(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> tuple[Te
 
 
 def _pooled(
-    mean: Tensor, var: Tensor, count: Tensor, summed: Callable[[Tensor], Tensor]
+    mean: Tensor, var: Tensor, count: Tensor, all_reduce: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, variance (round that mean: nothing cancels) and count over all processes, each of which may have none."""
-    first = summed(torch.cat([count[None], count * mean.flatten()]))
+    first = all_reduce(torch.cat([count[None], count * mean.flatten()]))
     total = first[0].clamp(min=torch.finfo(first.dtype).tiny)
     common = (first[1:] / total).view_as(mean)
-    spread = summed(count * (var + (mean - common).square()))
+    spread = all_reduce(count * (var + (mean - common).square()))
     return common, spread / total, first[0]
 
 
@@ -53,7 +53,7 @@ class BatchNorm(_BatchNorm):
     running_mean: Tensor  # None, as the next two, after torch.func.replace_all_batch_norm_modules_
     running_var: Tensor
     num_batches: Tensor
-    summed: Callable[[Tensor], Tensor] | None = None  # over the processes that train together, with its gradient
+    all_reduce: Callable[[Tensor], Tensor] | None = None  # over the processes that train together, with its gradient
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
         nn.Module.__init__(self)  # the base is for those who look for it
@@ -97,12 +97,12 @@ class BatchNorm(_BatchNorm):
         check_signal(f, self.channels)
         values, weights = f.values, f.elements.weights
         known = self.running_mean is not None
-        empty = self.summed is None and not values.numel()
+        empty = self.all_reduce is None and not values.numel()
         of_batch = not known or (self.training and not empty)
         tracked = known and of_batch and self.track_running_stats
         if tracked:
             self._check_tracked(values)
-        if not of_batch or (weights is None and self.summed is None):
+        if not of_batch or (weights is None and self.all_reduce is None):
             factor = self._factor() if tracked else 0.0
             mean, var = (None, None) if of_batch and not tracked else (self.running_mean, self.running_var)
             return f.map(lambda v: F.batch_norm(v, mean, var, self.weight, self.bias, of_batch, factor, self.eps))
@@ -113,8 +113,8 @@ class BatchNorm(_BatchNorm):
         else:  # zeros: the gradients of the other processes pass here, too
             mean = var = values.sum((0, 2, 3, 4), keepdim=True)
         count = values[:, 0, 0].numel() * weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))
-        if self.summed is not None:
-            mean, var, count = _pooled(mean, var, count, self.summed)
+        if self.all_reduce is not None:
+            mean, var, count = _pooled(mean, var, count, self.all_reduce)
         if tracked:
             self._track(mean.flatten(), var.flatten(), count)
         return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
@@ -126,7 +126,7 @@ class BatchNorm(_BatchNorm):
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
         unbiased = var * (count / (count - 1).clamp(min=1))
-        if self.summed is None:
+        if self.all_reduce is None:
             factor = self._factor()
         else:  # all may have had an empty batch
             factor = self._factor(count > 0)

@@ -144,8 +144,8 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
     """Pool axis 2 of values [batch, channels, n, ...]."""
     weights = elements.weights
     if mode == "max" and weights is not None:
-        if elements.together > 1:
-            values, weights = values.unflatten(2, (-1, elements.together)).amax(3), weights[:: elements.together]
+        if elements.tied > 1:
+            values, weights = values.unflatten(2, (-1, elements.tied)).amax(3), weights[:: elements.tied]
         refuse_forward(_MAXIMUM)
         return _MaxOverDrawn.apply(values, weights)[0]
     if mode == "max":

@@ -55,5 +55,5 @@ def share_statistics(model: nn.Module, shared: bool = True) -> nn.Module:
         raise RuntimeError("there are no processes to share with: call torch.distributed.init_process_group first.")
     for module in model.modules():
         if isinstance(module, BatchNorm | Uniform):
-            module.summed = Sum.apply if shared else None
+            module.all_reduce = Sum.apply if shared else None
     return model

@@ -41,7 +41,7 @@ def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
 def _refuse_onnx() -> None:
     if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
-            "ONNX has no group convolution: freeze the model before it is exported, by partialsym.freeze."
+            "ONNX has no group convolution: convert the model before it is exported, by partialsym.to_conv2d."
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from partialsym.ask import Standing, Verdict, arm, verdict
+from partialsym.ask import Standing, Verdict, method_results, verdict
 from partialsym.report.collect import Method
 
 
@@ -32,7 +32,8 @@ def judge(methods: Sequence[Method]) -> Judged:
         return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
     try:
         arms = [
-            arm(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour]) for m in known
+            method_results(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour])
+            for m in known
         ]
         found = verdict(arms)
     except ValueError as error:

@@ -14,19 +14,23 @@ from torch import nn
 
 from partialsym._utils.atomic import leftovers, replace_text
 from partialsym.config import ConfigError, Experiment, read_yaml
+from partialsym.config.migration import migrated
 from partialsym.data import Preprocessing
 from partialsym.data.base import check_statistics
 from partialsym.data.reading import WIDE, Fit, Range, check_range
 from partialsym.models.saving import StoreError, load_model
 from partialsym.runs.schema import read_json, read_result
 
-FORMAT = 1  # of config.yaml, in a comment, so that it is a file for `--config` too; and of manifest.json
+FORMAT = (
+    2  # of config.yaml, in a comment, so that it is a file for `--config` too; in format 1 settings had other names
+)
+MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
 FREE = ("data.root", "data.workers", "training.diverged")
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedModel:
     """A model in eval mode with what surrounds it: preprocessing, class names, height and width of the images, how they
     got that size, and which values of 16 bits are 0 and 1 in them."""
 
@@ -57,9 +61,11 @@ class Run:
         path = self._settings()
         with open(path, "rb") as file:
             found = re.match(rb"# format (\d+)\n", file.read(64))
-        if found and int(found[1]) != FORMAT:  # those of the first release have none
-            raise ConfigError(f"{path} has format version {int(found[1])}: this version reads {FORMAT}.")
-        return Experiment.from_dict(read_yaml(path))
+        version = int(found[1]) if found else 1  # the first ones say nothing
+        if version not in (1, FORMAT):
+            raise ConfigError(f"{path} has format version {version}: this version reads 1 and {FORMAT}.")
+        tree = read_yaml(path)
+        return Experiment.from_dict(migrated(tree) if version == 1 and isinstance(tree, dict) else tree)
 
     def result(self) -> dict[str, Any]:
         """Raises FileNotFoundError where there is no finished run, ValueError where its result is damaged."""
@@ -85,7 +91,7 @@ class Run:
         except (csv.Error, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged ({error}).") from None
 
-    def model(self) -> Trained:
+    def model(self) -> LoadedModel:
         """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
         model, about = load_model(self.folder / "model")
         if "altered" in about:
@@ -100,7 +106,7 @@ class Run:
             check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
             if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
                 raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
-            return Trained(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
+            return LoadedModel(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
 
@@ -142,7 +148,7 @@ class Run:
         """Write result.json, which makes the run a finished one; before it manifest.json, the sha256 of every file."""
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         hashes = self.hashes() | {"result.json": hashlib.sha256(text.encode()).hexdigest()}
-        replace_text(self.folder / MANIFEST, json.dumps({"format": FORMAT, "sha256": hashes}, indent=1) + "\n")
+        replace_text(self.folder / MANIFEST, json.dumps({"format": MANIFEST_FORMAT, "sha256": hashes}, indent=1) + "\n")
         replace_text(self.folder / "result.json", text)
 
     def hashes(self) -> dict[str, str]:
@@ -166,8 +172,8 @@ class Run:
             return None
         content = read_json(path)
         version = content.get("format") if isinstance(content, dict) else None
-        if version != FORMAT:
-            raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+        if version != MANIFEST_FORMAT:
+            raise ValueError(f"{path} has format version {version!r}: this version reads {MANIFEST_FORMAT}.")
         if not isinstance(content.get("sha256"), dict):
             raise ValueError(f"{path} is damaged: it lists no sha256.")
         return content["sha256"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from partialsym._utils.limited_read import read_bytes
+from partialsym.config.migration import migrated
 
-FORMAT = 1
+FORMAT = 2  # in format 1 settings had other names
 MOST_BYTES = 2**24
 
 
@@ -29,12 +30,14 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     result = read_json(path)
     version = result.get("format") if isinstance(result, Mapping) else None
-    if version != FORMAT:
-        raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+    if version not in (1, FORMAT):
+        raise ValueError(f"{path} has format version {version!r}: this version reads 1 and {FORMAT}.")
     accuracy, images, config = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
     named = _mapping(path, config, "data", "config.").get("name")
     _check(path, "config.data.name", named, isinstance(named, str), "a name")
     _mapping(path, config, "model", "config.")
+    if version == 1:
+        result["config"] = migrated(config)
     seed = config.get("seed")
     _check(path, "config.seed", seed, isinstance(seed, int) and seed >= 0, "a whole number")
     if "response" in result:

@@ -16,7 +16,7 @@ from partialsym.runs.run import MANIFEST, Run, identity
 
 
 @dataclass
-class Examined:
+class VerificationReport:
     """What there is to say of a run folder, and what is wrong with it; a line each."""
 
     notes: list[str] = field(default_factory=list)
@@ -31,13 +31,13 @@ class Examined:
             return None
 
 
-def examine(run: Run) -> Examined:
+def examine(run: Run) -> VerificationReport:
     """Read every file of a run, finished or not, and compare them with the manifest and with each other.
 
     Raises:
         FileNotFoundError, ConfigError: the folder is no run, or its config does not hold.
     """
-    config, found = run.config(), Examined()
+    config, found = run.config(), VerificationReport()
     if f"seed{config.seed}" != run.folder.resolve().name:
         found.faults.append(f"config.yaml is of seed {config.seed}, and the folder is called {run.folder.name}")
     if half := leftovers(run.folder):
@@ -53,7 +53,7 @@ def examine(run: Run) -> Examined:
     return found
 
 
-def _hashes(run: Run, found: Examined) -> None:
+def _hashes(run: Run, found: VerificationReport) -> None:
     held = found.read(run.manifest)
     if held is None:
         if not (run.folder / MANIFEST).is_file():
@@ -74,7 +74,7 @@ def _other(name: str, held: dict[str, str], now: dict[str, str]) -> bool:
     return name in now and now[name] != held[name]
 
 
-def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any], found: Examined) -> None:
+def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any], found: VerificationReport) -> None:
     result = found.read(run.result)
     if result is None:
         return
@@ -95,7 +95,7 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
     found.notes.append(f"finished: {result['epochs']} epochs, test accuracy {accuracy:.1f} %")
 
 
-def _unfinished(run: Run, config: Experiment, history: Any, last: Any, found: Examined) -> None:
+def _unfinished(run: Run, config: Experiment, history: Any, last: Any, found: VerificationReport) -> None:
     done = last["partialsym"]["history"] if last else []
     if history is not None and history[: len(done)] != done:  # it may be ahead, by what was written after it
         found.faults.append("metrics.csv and the history in checkpoints/last.ckpt differ")

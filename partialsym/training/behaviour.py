@@ -13,7 +13,7 @@ from partialsym.data.reading import png
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
 from partialsym.measure.responses import mean_by_class, unchanged
 from partialsym.profiling import multiply_adds
-from partialsym.runs.run import Run, Trained
+from partialsym.runs.run import LoadedModel, Run
 from partialsym.runs.schema import read_json
 from partialsym.training.fit import load_data
 
@@ -94,7 +94,7 @@ def _damage(found: dict[str, Any]) -> str:
     return "" if good else "lists do not fit"
 
 
-def measured(trained: Trained, test: Split) -> dict[str, Any]:
+def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     """Everything in `behaviour` but the format."""
     model, preprocess = trained.model, trained.preprocess
     operations = multiply_adds(model, len(preprocess.mean), trained.size)

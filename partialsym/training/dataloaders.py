@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from partialsym._utils.validation import check
-from partialsym.data import Order, Resident, Streamed
-from partialsym.data.batches.streaming import Passes, Stream
+from partialsym.data import EpochBatchSampler, InMemoryBatches, LoaderBatches
+from partialsym.data.batches.streaming import Stream, StreamBatchSampler
 from partialsym.measure import BATCH
 
 
-class Rest(Order):
+class ResumableBatchSampler(EpochBatchSampler):
     """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
 
     skip = 0
@@ -26,8 +26,8 @@ class Rest(Order):
 
 
 def loaders(
-    train: Resident | Streamed,
-    validation: Resident | Streamed,
+    train: InMemoryBatches | LoaderBatches,
+    validation: InMemoryBatches | LoaderBatches,
     batch_size: int,
     seed: int,
     repeats: int = 1,
@@ -45,11 +45,11 @@ def loaders(
     fewest = min(len(train), len(validation))
     check("trainer", processes, processes <= fewest, f"at most {fewest} processes: they share the validation images")
     size = min(batch_size, len(train) // processes * processes)
-    order: Rest | Passes
-    if isinstance(train, Streamed) and isinstance(train.source, Stream):
-        order = Passes(train.source, size, seed, repeats, rank, processes)
+    order: ResumableBatchSampler | StreamBatchSampler
+    if isinstance(train, LoaderBatches) and isinstance(train.source, Stream):
+        order = StreamBatchSampler(train.source, size, seed, repeats, rank, processes)
     else:
-        order = Rest(train, size, seed, repeats, rank, processes)
+        order = ResumableBatchSampler(train, size, seed, repeats, rank, processes)
     index, count = torch.arange(len(validation), device=validation.indices), len(validation)
     in_turn = index[rank::processes].tensor_split(math.ceil(count / (BATCH * processes)))  # as many in all processes
     return train.loader(order), validation.loader(in_turn)

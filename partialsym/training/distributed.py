@@ -7,7 +7,7 @@ from torch import nn
 from partialsym.nn.sync import share_statistics
 
 
-class SharedSums(LayerSync):
+class SyncStatistics(LayerSync):
     """While they train, BatchNorms take the statistics of all processes, and the bounds of θ look at the gradient of
     all."""
 

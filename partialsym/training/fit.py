@@ -31,19 +31,19 @@ from partialsym.runs.lock import locked
 from partialsym.runs.provenance import provenance
 from partialsym.runs.run import Run
 from partialsym.runs.schema import FORMAT
-from partialsym.training.callbacks.divergence import Guard
+from partialsym.training.callbacks.divergence import DivergenceCallback
 from partialsym.training.dataloaders import loaders
 from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
 from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
-from partialsym.training.module import Fit, random_state
+from partialsym.training.module import ClassifierModule, random_state
 from partialsym.training.trainer import precision
 from partialsym.training.trainer import trainer as trainer_of
 
 log = logging.getLogger(__name__)
 
 
-class Alteration(NamedTuple):
+class Ablation(NamedTuple):
     """A change to a network, in place, in a way no config describes: for ablations. The name stands in the result."""
 
     name: str
@@ -57,7 +57,7 @@ def train(
     root: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
-    alter: Alteration | None = None,
+    alter: Ablation | None = None,
     data: Dataset | None = None,
     draws: int = DRAWS,
 ) -> Run:
@@ -84,8 +84,10 @@ def train(
     prepare(config.training.deterministic)
     run = run_folder(config, out)
     with Preemption(run.folder) as preemption:
-        build_model(config.model, channels=1, classes=2)  # settings that do not fit are found before any data is read
-        guard = Guard(config.training.diverged == "skip")
+        build_model(
+            config.model, channels=1, num_classes=2
+        )  # settings that do not fit are found before any data is read
+        guard = DivergenceCallback(config.training.diverged == "skip")
         trainer = trainer_of(config, run, preemption, [guard], progress)
     leads = trainer.is_global_zero
     if run.finished if not leads else _finished(run, config, resume, alter):
@@ -118,7 +120,7 @@ def train(
     return run
 
 
-def _finished(run: Run, config: Experiment, resume: bool, alter: Alteration | None) -> bool:
+def _finished(run: Run, config: Experiment, resume: bool, alter: Ablation | None) -> bool:
     """Whether there is nothing left to do; raises ConfigError where the folder is of another run."""
     run.check(config, resume)
     if not run.finished:
@@ -135,12 +137,12 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
     return Run(Path(out) / config.name / f"seed{config.seed}")
 
 
-def build_model(config: ModelConfig, channels: int, classes: int) -> nn.Module:
+def build_model(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
     """The network of a config, in an Augerino if it names one; a setting they refuse becomes a ConfigError."""
     settings = {key: value for key, value in vars(config.complete()).items() if value is not None}
     network, copies, around = NETWORKS[settings.pop("network")], settings.pop("copies"), settings.pop("augerino", None)
     try:
-        model = network(in_channels=channels, classes=classes, **settings)
+        model = network(in_channels=channels, num_classes=num_classes, **settings)
         if around is None:
             return model
         return Augerino(model, around, copies=copies, sampling=config.sampling, proportional=config.proportional)
@@ -193,13 +195,13 @@ def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str
 
 def _fit(
     config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, trainer: lightning.Trainer
-) -> Fit:
+) -> ClassifierModule:
     """Train `model` in place, from the run's checkpoint if there is one."""
     settings, preprocess, device = config.training, Preprocessing(data.mean, data.std), trainer.strategy.root_device
     rank, processes = trainer.global_rank, trainer.world_size
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    fit = Fit(model, settings, calibration(config, data, preprocess), len(data.classes))
+    fit = ClassifierModule(model, settings, calibration(config, data, preprocess), len(data.classes))
     fit.rng = random_state()  # DDP seeds anew
     train = batched(trained_on(data), preprocess, device, augmentation(config.data.augment, rank, processes))
     validation = batched(data.validation, preprocess, device)
@@ -231,7 +233,7 @@ def _fit(
     return fit
 
 
-def _result(config: Experiment, model: nn.Module, data: Dataset, fit: Fit, draws: int) -> dict[str, Any]:
+def _result(config: Experiment, model: nn.Module, data: Dataset, fit: ClassifierModule, draws: int) -> dict[str, Any]:
     """What result.json holds."""
     seconds = fit.seconds  # before the evaluation, which is no part of them
     return {

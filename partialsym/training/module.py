@@ -26,18 +26,18 @@ from partialsym.runs.checkpoints import FORMAT
 from partialsym.training.compile import compiled
 
 
-class Fit(lightning.LightningModule):
+class ClassifierModule(lightning.LightningModule):
     """Cross-entropy with the penalties of a TrainingConfig; keeps the temperature, the statistics and the history.
 
     Args:
         model: images → logits [batch, classes].
         config: how to train.
         recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
-        classes: number of classes.
+        num_classes: of the answer.
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], classes: int
+        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], num_classes: int
     ) -> None:
         super().__init__()
         self.model, self.config, self.recalibration = model, config, recalibration
@@ -47,7 +47,7 @@ class Fit(lightning.LightningModule):
         self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
         self.train_loss, self.validation_loss = Mean(), MeanMetric()
         self.train_accuracy, self.validation_accuracy = (
-            MulticlassAccuracy(classes, average="micro", validate_args=False) for _ in range(2)
+            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(2)
         )
         for metric in (self.train_loss, self.train_accuracy):
             metric.persistent(True)  # a checkpoint within an epoch holds what it has seen

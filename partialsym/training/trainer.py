@@ -15,9 +15,9 @@ from partialsym._utils.signals import Preemption
 from partialsym._utils.validation import ConfigError
 from partialsym.config import Experiment
 from partialsym.runs.run import Run
-from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, Keeper
-from partialsym.training.callbacks.progress import Bar
-from partialsym.training.distributed import SharedSums
+from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, RunCallback
+from partialsym.training.callbacks.progress import ProgressBar
+from partialsym.training.distributed import SyncStatistics
 
 
 class StoppableDDP(DDPStrategy):
@@ -59,9 +59,9 @@ def trainer(
             devices=config.trainer.devices,
             num_nodes=config.trainer.num_nodes,
             **_processes(config.trainer.processes, preemption),
-            use_distributed_sampler=False,  # batches are shared by `Order`
+            use_distributed_sampler=False,  # batches are shared by `EpochBatchSampler`
             logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
-            callbacks=[*callbacks, Keeper(run, preemption), *written, *([Bar()] if progress else [])],
+            callbacks=[*callbacks, RunCallback(run, preemption), *written, *([ProgressBar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -78,7 +78,7 @@ def _processes(count: int, preemption: Preemption) -> dict[str, Any]:
     """How so many processes train. One is one under SLURM, too."""
     if count == 1:
         return {"plugins": [AtomicCheckpoints(), LightningEnvironment()]}
-    return {"strategy": StoppableDDP(preemption), "plugins": [AtomicCheckpoints(), SharedSums()]}
+    return {"strategy": StoppableDDP(preemption), "plugins": [AtomicCheckpoints(), SyncStatistics()]}
 
 
 def precision(setting: str) -> str:

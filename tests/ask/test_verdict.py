@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 import pytest
+from fake_results import behaviour, result
 from helpers import few
-from made_up import behaviour, result
 
-from partialsym.ask import Bootstrap, arm, verdict
+from partialsym.ask import Bootstrap, method_results, verdict
 
 CLASSES = 2
 
@@ -38,7 +38,7 @@ def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, preserved
         one["config"]["model"] |= {"group": group, "partial": partial}
         results.append(one)
         behaviours.append(behaviour(labels, row, classes=classes, preserved=preserved, mirrored=mirrored))
-    return arm(name or f"{group}-{partial}", results, behaviours)
+    return method_results(name or f"{group}-{partial}", results, behaviours)
 
 
 def rotation(plain, full):

@@ -127,7 +127,7 @@ def test_the_picture_shows_both_phases():
 
 @pytest.fixture
 def run(tmp_path):
-    model = GResNet("SE2", samples=4, width=4, hidden=8, kernel_size=5, classes=2)
+    model = GResNet("SE2", samples=4, width=4, hidden=8, kernel_size=5, num_classes=2)
     save_model(model, tmp_path / "run" / "model", classes=["6", "9"], mean=(0.2,), std=(0.3,), size=(28, 28))
     return Run(tmp_path / "run")
 

@@ -150,5 +150,5 @@ def test_compared_rows_differ_in_group_and_method_alone(name):
 OTHERS = {
     "kernels": {"model.kernel"},
     "monotonic": {"training.monotonic"},
-    "sectors": {"model.learn", "training.width", "training.haar"},
+    "sectors": {"model.learned_layers", "training.width", "training.haar"},
 }

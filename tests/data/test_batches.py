@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from partialsym.data import Order, Preprocessing, Resident, Split
+from partialsym.data import EpochBatchSampler, InMemoryBatches, Preprocessing, Split
 from partialsym.training.dataloaders import loaders
 
 PREPROCESS = Preprocessing((0.1, 0.4), (0.3, 0.2))
@@ -19,7 +19,7 @@ def split(n=23, dtype=torch.uint8):
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (3, 64)])
 def test_batches_are_those_of_a_loader_that_collates_image_by_image(dtype, n, batch_size):
     train, validation = split(n, dtype), split(300, dtype)
-    found = loaders(Resident(train, PREPROCESS), Resident(validation, PREPROCESS), batch_size, seed=7)
+    found = loaders(InMemoryBatches(train, PREPROCESS), InMemoryBatches(validation, PREPROCESS), batch_size, seed=7)
     plain = [TensorDataset(PREPROCESS(s.images), s.labels) for s in (split(n, torch.float32), split(300))]
     sampler = DistributedSampler(plain[0], num_replicas=1, rank=0, shuffle=True, seed=7)
     expected = DataLoader(plain[0], min(batch_size, n), sampler=sampler, drop_last=True), DataLoader(plain[1], 150)
@@ -35,7 +35,7 @@ def test_batches_are_those_of_a_loader_that_collates_image_by_image(dtype, n, ba
 
 @pytest.mark.parametrize("processes", [2, 3, 4])
 def test_processes_share_what_one_has(processes):
-    train, validation = (Resident(split(n), PREPROCESS) for n in (47, 600))
+    train, validation = (InMemoryBatches(split(n), PREPROCESS) for n in (47, 600))
     alone = loaders(train, validation, 12, seed=3, repeats=2)
     together = [loaders(train, validation, 12, 3, 2, rank, processes) for rank in range(processes)]
     for loader in (alone, *together):
@@ -48,15 +48,15 @@ def test_processes_share_what_one_has(processes):
 
 
 def test_a_batch_that_cannot_be_shared_and_too_many_processes_are_refused():
-    few = Resident(split(5), PREPROCESS)
+    few = InMemoryBatches(split(5), PREPROCESS)
     with pytest.raises(ValueError, match="batch_size is 5: it must be a multiple of 2"):
-        Order(few, 5, seed=0, processes=2)
+        EpochBatchSampler(few, 5, seed=0, processes=2)
     with pytest.raises(ValueError, match="trainer is 6: must be at most 5 processes"):
         loaders(few, few, 6, seed=0, processes=6)
 
 
 def test_an_iterator_follows_an_epoch_that_is_set_before_its_first_batch():
-    order = Order(Resident(split(), PREPROCESS), 5, seed=0)
+    order = EpochBatchSampler(InMemoryBatches(split(), PREPROCESS), 5, seed=0)
     begun = iter(order)
     order.set_epoch(2)
     assert torch.equal(torch.cat(list(begun)), torch.cat(list(order)))
@@ -66,7 +66,7 @@ def test_an_iterator_follows_an_epoch_that_is_set_before_its_first_batch():
 
 def test_loading_draws_nothing_from_the_global_generator():
     state = torch.get_rng_state()
-    resident = Resident(split(), PREPROCESS)
+    resident = InMemoryBatches(split(), PREPROCESS)
     for loader in loaders(resident, resident, 5, seed=0):
         list(loader)
     assert torch.equal(torch.get_rng_state(), state)
@@ -74,14 +74,14 @@ def test_loading_draws_nothing_from_the_global_generator():
 
 def test_what_is_resident_stays_8_bit_and_is_not_copied_on_its_own_device():
     data = split()
-    resident = Resident(data, PREPROCESS, "cpu")
+    resident = InMemoryBatches(data, PREPROCESS, "cpu")
     assert resident.images.data_ptr() == data.images.data_ptr()
     images, labels = resident[torch.tensor([4, 0])]
     assert (images.dtype, labels.tolist()) == (torch.float32, [1, 0])
 
 
 def test_indices_and_batches_are_where_the_images_are():
-    resident = Resident(split(), PREPROCESS, "meta")
+    resident = InMemoryBatches(split(), PREPROCESS, "meta")
     for loader in loaders(resident, resident, 5, seed=0):
         for index, batch in zip(loader.sampler, loader, strict=True):
             assert {x.device.type for x in (index, *batch)} == {"meta"}
@@ -89,24 +89,26 @@ def test_indices_and_batches_are_where_the_images_are():
 
 def test_augmentation_comes_before_preprocessing_on_pixels_in_0_to_1():
     index, data = torch.tensor([3, 1]), split()
-    images, _ = Resident(data, PREPROCESS, augment=lambda x: 1 - x)[index]
+    images, _ = InMemoryBatches(data, PREPROCESS, augment=lambda x: 1 - x)[index]
     assert torch.equal(images, PREPROCESS(1 - data.images[index] / 255))
 
 
 @pytest.mark.parametrize("batch_size", [0, 24])
 def test_an_order_without_a_batch_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"batch_size is {batch_size}: it must be from 1 to 23"):
-        Order(Resident(split(), PREPROCESS), batch_size, seed=0)
+        EpochBatchSampler(InMemoryBatches(split(), PREPROCESS), batch_size, seed=0)
 
 
 def test_an_epoch_of_several_passes_sees_every_image_as_often():
-    resident = Resident(split(), PREPROCESS)
-    order = Order(resident, 5, seed=0, repeats=5)
+    resident = InMemoryBatches(split(), PREPROCESS)
+    order = EpochBatchSampler(resident, 5, seed=0, repeats=5)
     assert len(order) == 23  # 5 × 23 images in batches of 5: nothing is left over
     index = torch.cat(list(order))
     assert index.bincount().tolist() == [5] * 23
     passes = index.split(23)
     assert all(sorted(one.tolist()) == list(range(23)) for one in passes)
     assert not torch.equal(passes[0], passes[1])
-    assert len(Order(resident, 7, seed=0, repeats=2)) == 6
-    assert torch.equal(torch.cat(list(Order(resident, 5, seed=0))), torch.cat(list(Order(resident, 5, 0, 1))))
+    assert len(EpochBatchSampler(resident, 7, seed=0, repeats=2)) == 6
+    assert torch.equal(
+        torch.cat(list(EpochBatchSampler(resident, 5, seed=0))), torch.cat(list(EpochBatchSampler(resident, 5, 0, 1)))
+    )

@@ -62,12 +62,12 @@ def test_bad_counts_are_refused_and_all_names_are_there(root):
 
 def test_the_last_layer_alone_may_learn():
     for network, last in ((GResNet, "last"), (GCNN13, "convs.8")):
-        model = network("E2", learn="last", width=2, kernel_size=3, hidden=4)
+        model = network("E2", learned_layers="last", width=2, kernel_size=3, hidden=4)
         learning = {name.split(".codomain")[0] for name, _ in model.named_parameters() if "codomain" in name}
         assert learning == {last}
-    assert sum(isinstance(m, Uniform) for m in GResNet("SE2", width=2, learn="all").modules()) == 5
+    assert sum(isinstance(m, Uniform) for m in GResNet("SE2", width=2, learned_layers="all").modules()) == 5
     with pytest.raises(ValueError, match="learn is 'first': must be one of all, last"):
-        GResNet("SE2", learn="first")
+        GResNet("SE2", learned_layers="first")
 
 
 def test_the_divergence_from_haar_is_that_of_the_density_of_one_element():

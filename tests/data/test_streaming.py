@@ -22,7 +22,7 @@ from partialsym._utils.signals import Preempted
 from partialsym.cli.main import main
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import Preprocessing, batched
-from partialsym.data.reading.lazy import Stored
+from partialsym.data.reading.lazy import LazyImages
 from partialsym.data.sources.folder import folder
 from partialsym.training.behaviour import measured
 from partialsym.training.dataloaders import loaders
@@ -75,7 +75,7 @@ def test_a_folder_in_its_files_is_the_data_set_in_memory(tmp_path, layout, worke
     assert (found.mean, found.std) == (expected.mean, expected.std)
     for which in SPLITS:
         ours, theirs = getattr(found, which), getattr(expected, which)
-        assert isinstance(ours.images, Stored)
+        assert isinstance(ours.images, LazyImages)
         assert torch.equal(ours.labels, theirs.labels)
         assert torch.equal(ours.originals, theirs.originals)
         assert torch.equal(torch.cat(list(ours.images.split(5))), theirs.images)
@@ -185,7 +185,7 @@ def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config,
 
 def test_another_order_would_be_noticed(tmp_path, config, memory, monkeypatch):
     monkeypatch.setattr(
-        "partialsym.training.dataloaders.Rest.__iter__",
+        "partialsym.training.dataloaders.ResumableBatchSampler.__iter__",
         lambda self: iter(list(super(type(self), self).__iter__())[::-1]),
     )
     with pytest.raises(AssertionError):

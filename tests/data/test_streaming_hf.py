@@ -9,7 +9,7 @@ from made_folder import refused
 from made_streams import flat, known, others, passes, rows, saved
 
 from partialsym.data import trained_on
-from partialsym.data.batches.streaming import Passes
+from partialsym.data.batches.streaming import StreamBatchSampler
 from partialsym.data.sources.hf import hf
 
 
@@ -78,7 +78,7 @@ def test_an_order_depends_on_seed_and_epoch(library, tmp_path):
 
 def test_what_an_epoch_has_had_is_left_out_once(library, tmp_path):
     data = hf(saved(library, tmp_path / "x", rows(library, 24)), stream=True)
-    order = Passes(trained_on(data), 4, seed=0)
+    order = StreamBatchSampler(trained_on(data), 4, seed=0)
     order.set_epoch(3)
     whole = list(order)
     order.skip = 4

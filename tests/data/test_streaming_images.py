@@ -20,7 +20,7 @@ from partialsym.ask import ask
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import trained_on
 from partialsym.data.batches import streaming as module
-from partialsym.data.batches.streaming import Passes
+from partialsym.data.batches.streaming import StreamBatchSampler
 from partialsym.data.sources.hf import hf
 from partialsym.training.evaluation import imbalance
 
@@ -111,7 +111,7 @@ def test_images_behind_urls_are_fetched_where_they_are_decoded(library, tmp_path
 
 def test_what_the_library_raises_within_a_stream_is_one_line(library, tmp_path, monkeypatch):
     data = hf(saved(library, tmp_path / "x", rows(library, 24)), stream=True)
-    order = Passes(trained_on(data), 4, seed=0)
+    order = StreamBatchSampler(trained_on(data), 4, seed=0)
 
     def broken(rows=order.rows.split):
         yield from islice(rows, 5)
@@ -143,7 +143,7 @@ def test_training_on_a_stream_goes_on_where_it_was_whatever_reads_it(library, tm
     assert whole.history() == cut.history()
     apart = dict.fromkeys((*APART, "config"))
     assert {**whole.result(), **apart} == {**cut.result(), **apart}
-    monkeypatch.setattr(Passes, "skip", property(lambda order: 0, lambda order, skip: None), raising=False)
+    monkeypatch.setattr(StreamBatchSampler, "skip", property(lambda order: 0, lambda order, skip: None), raising=False)
     lost = run(tmp_path / "lost", replace(config, data=replace(data, workers=0)), resume=True)
     assert not same(weights(whole), weights(lost))
     with pytest.raises(ConfigError, match=r"data\.stream is True: must be false: a question is of all images"):

@@ -17,7 +17,7 @@ from training import same, weights
 from partialsym.config import DataConfig, TrainerConfig
 from partialsym.data.batches.batching import _Batches
 from partialsym.training.fit import run_folder
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = [
     pytest.mark.long,
@@ -67,7 +67,7 @@ def on_disk(tmp_path_factory):
 def note(out, forget=False):
     """Writes down the numbers of the images that a process trains on; `forget`: all read everything."""
     multiprocessing.set_start_method("fork", force=True)  # for workers: a fork of a forkserver's would import all anew
-    seen, ready, end = [], _Batches.ready, Fit.on_train_epoch_end
+    seen, ready, end = [], _Batches.ready, ClassifierModule.on_train_epoch_end
 
     def noted(self, batch):
         seen.append(batch[0].flatten(1).amax(1).tolist())
@@ -78,7 +78,7 @@ def note(out, forget=False):
         trained = [batch for batch in seen if max(batch) < COUNT]
         (out / f"seen{self.global_rank}.json").write_text(json.dumps(trained))
 
-    _Batches.ready, Fit.on_train_epoch_end = noted, on_train_epoch_end
+    _Batches.ready, ClassifierModule.on_train_epoch_end = noted, on_train_epoch_end
     if forget:
         import datasets.distributed
 

@@ -51,7 +51,7 @@ class Experiment:
     def output(self, elements, g=None):
         """[1, 2, 2, 2, 2] of the layer on L_g f, at g·h."""
         at = self.at if g is None else self.at.transport(g)
-        return self.layer(function(elements, g), at=at).values
+        return self.layer(function(elements, g), elements=at).values
 
     @torch.no_grad()
     def draws(self, p, g=None):

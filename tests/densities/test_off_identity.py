@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from made_up import entries, history, result
+from fake_results import entries, history, result
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Wedge
 from rows import inside
@@ -87,7 +87,7 @@ def test_curves_and_depths_name_the_centre():
 
 
 def test_the_centre_of_a_layer_is_read_from_the_network():
-    net = ps.GResNet("SE2", samples=4, width=2, hidden=4, kernel_size=3, classes=2)
+    net = ps.GResNet("SE2", samples=4, width=2, hidden=4, kernel_size=3, num_classes=2)
     net.last.codomain = Density(ps.SE2(), 4, algebra=About(0.25), components=AllComponents(1))
     first, *_, last = learned_subsets(net)
     assert last == {"layer": "last", "group": "SE2", "theta_deg": 45.0, "centre_deg": 90.0}

@@ -18,8 +18,8 @@ from training import TINY
 import partialsym as ps
 from partialsym.data.reading.loader import Loader
 from partialsym.training.callbacks.divergence import copies
-from partialsym.training.callbacks.progress import EVERY, Bar
-from partialsym.training.module import Fit, Mean
+from partialsym.training.callbacks.progress import EVERY, ProgressBar
+from partialsym.training.module import ClassifierModule, Mean
 
 GUARD = [["wait", "aten._local_scalar_dense.default", "divergence.py"]]
 LOOK = "signal.py"  # at the range of the images, where there is no training
@@ -149,8 +149,8 @@ def test_the_progress_bar_reads_every_so_many_steps():
     class Trainer:
         callback_metrics, global_step, is_last_batch = {}, 0, False
 
-    fit = Fit(ps.GResNet("T2", width=2, hidden=2, kernel_size=3), TINY.training, (), 2)
-    trainer, bar = Trainer(), Bar()
+    fit = ClassifierModule(ps.GResNet("T2", width=2, hidden=2, kernel_size=3), TINY.training, (), 2)
+    trainer, bar = Trainer(), ProgressBar()
     read = []
     for step in range(1, 2 * EVERY + 3):
         trainer.global_step, trainer.is_last_batch = step, step == 2 * EVERY + 2

@@ -20,7 +20,7 @@ from partialsym.testing import assert_density, assert_equivariant, assert_group_
 
 PAGES = Path(__file__).parents[2] / "docs" / "extending"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SMALL = {"width": 3, "hidden": 4, "kernel_size": 3, "classes": 2}
+SMALL = {"width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 2}
 
 
 def code(page):

@@ -15,7 +15,7 @@ from helpers import few
 from networks import network
 
 import partialsym
-from partialsym import GCNN13, GResNet, freeze, recalibrate, save_model, set_proportional
+from partialsym import GCNN13, GResNet, recalibrate, save_model, set_proportional, to_conv2d
 from partialsym.cli.main import main
 from partialsym.config import Experiment
 from partialsym.data import load
@@ -116,7 +116,7 @@ def test_a_model_in_float64_or_frozen_before_gives_a_float32_file(dtype, suffix,
     net = network(GResNet, "SE2", in_channels=2)
     torch.set_default_dtype(torch.float32)
     images = torch.rand(2, 2, 18, 22)
-    frozen = freeze(net).train()
+    frozen = to_conv2d(net).train()
     for i, model in enumerate((net, frozen)):
         export(model, tmp_path / f"{i}{suffix}", **ABOUT)
     assert frozen.training
@@ -129,12 +129,12 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
     path.write_text("before")
 
     def wrong(model, example):
-        frozen = freeze(model, example)
+        frozen = to_conv2d(model, example)
         with torch.no_grad():
             frozen.classifier.bias += 0.1
         return frozen
 
-    monkeypatch.setattr("partialsym.export.onnx.freeze", wrong)
+    monkeypatch.setattr("partialsym.export.onnx.to_conv2d", wrong)
     with pytest.raises(ValueError, match=r"was not written: its logits would differ from the model's by 0\.1"):
         export(net, path, **ABOUT)
     assert path.read_text() == "before"
@@ -164,9 +164,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
 def test_torchs_own_export_to_onnx_names_freeze_and_takes_what_is_frozen(dynamo, tmp_path):
     net, x = network(GResNet, "E2"), torch.randn(1, 1, 12, 12)
-    with pytest.raises(Exception, match=r"freeze the model before.*partialsym\.freeze"):  # torch wraps it
+    with pytest.raises(Exception, match=r"convert the model before.*partialsym\.to_conv2d"):  # torch wraps it
         torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
-    torch.onnx.export(freeze(net, x), (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
+    torch.onnx.export(to_conv2d(net, x), (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
     assert (tmp_path / "model.onnx").stat().st_size > 0
 
 
@@ -177,7 +177,7 @@ def run(tmp_path):
     config = {"name": "x", "data": {"name": "digits-6-180"}, "model": model, "training": {"recalibration_images": 64}}
     run, data = Run(tmp_path / "run"), load("digits-6-180")
     run.begin(Experiment.from_dict(config))
-    net = network(GResNet, classes=2, **{"name": model.pop("group"), **model})
+    net = network(GResNet, num_classes=2, **{"name": model.pop("group"), **model})
     save_model(net, run.folder / "model", classes=data.classes, mean=data.mean, std=data.std, size=data.size)
     return run
 
@@ -185,7 +185,7 @@ def run(tmp_path):
 @pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".pt2"))
 def test_the_command(run, tmp_path, suffix, capfd):
     path = tmp_path / "new" / f"model{suffix}"
-    assert main(["freeze", str(run.folder), "--out", str(path)]) == 0
+    assert main(["export", str(run.folder), "--out", str(path)]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     *layers, difference, file = out.splitlines()
@@ -200,7 +200,7 @@ def test_the_command(run, tmp_path, suffix, capfd):
 
 def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
     path = tmp_path / "model.pt2"
-    assert main(["freeze", str(run.folder), "--out", str(path), "--proportional"]) == 0
+    assert main(["export", str(run.folder), "--out", str(path), "--proportional"]) == 0
     assert "  last           3 of 6 elements\n" in capfd.readouterr().out
     trained = run.model()
     set_proportional(trained.model, True)
@@ -215,18 +215,18 @@ def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
 
 def test_mistakes_get_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "model.pt has no format" in refused(capsys, "freeze", run.folder, "--out", "model.pt")
-    assert "holds no model" in refused(capsys, "freeze", "nowhere")
+    assert "model.pt has no format" in refused(capsys, "export", run.folder, "--out", "model.pt")
+    assert "holds no model" in refused(capsys, "export", "nowhere")
     data = ("--data.root", "nowhere")
     config = (run.folder / "config.yaml").read_text().replace("digits-6-180", "MNIST")
     (run.folder / "config.yaml").write_text(config)
-    assert "nowhere" in refused(capsys, "freeze", run.folder, "--proportional", *data)
+    assert "nowhere" in refused(capsys, "export", run.folder, "--proportional", *data)
     assert list(tmp_path.iterdir()) == [run.folder]
 
 
 def test_onnx_without_its_extra_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert main(["freeze", "nowhere", "--out", str(tmp_path / "model.onnx")]) == 1
+    assert main(["export", "nowhere", "--out", str(tmp_path / "model.onnx")]) == 1
     assert (
         capsys.readouterr().err
         == "partialsym: writing ONNX needs the extra `export`: pip install 'partialsym[export]'.\n"

@@ -63,7 +63,7 @@ def test_layers_called_twice_and_shared(float64):
 
         def forward(self, images):
             f = self.lift(Signal.image(images))
-            return GlobalPool("mean")(self.same[0](f=self.conv(f, at=f.elements), at=f.elements))
+            return GlobalPool("mean")(self.same[0](f=self.conv(f, elements=f.elements), elements=f.elements))
 
     x = torch.randn(2, 1, 9, 9)
     frozen = assert_frozen(shaken(Twice()), x, example=x)

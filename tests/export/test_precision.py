@@ -19,7 +19,7 @@ from partialsym.export.onnx import export
 from partialsym.measure import equivariance_errors, lie_derivative, logits, sampled_accuracies
 from partialsym.runs.run import identity
 from partialsym.testing import equivariance_error
-from partialsym.training.fit import Alteration
+from partialsym.training.fit import Ablation
 
 get, put = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
 PREPROCESS = Preprocessing((0.5, 0.5), (0.5, 0.5))
@@ -61,7 +61,7 @@ CALLS = {
     "sampled_accuracies": lambda net, x, path: sampled_accuracies(net, split(x.clamp(0, 1)), PREPROCESS, 2),
     "equivariance_errors": lambda net, x, path: equivariance_errors(net, x.clamp(0, 1), PREPROCESS, [45]),
     "lie_derivative": lambda net, x, path: lie_derivative(net, x.clamp(0, 1), PREPROCESS),
-    "freeze": lambda net, x, path: ps.freeze(net, x),
+    "to_conv2d": lambda net, x, path: ps.to_conv2d(net, x),
     "export": lambda net, x, path: export(net, path / "model.pt2", **ABOUT),
 }
 
@@ -124,7 +124,7 @@ def test_a_setting_says_whether_a_training_step_is_as_torch_was_told_and_nothing
     training = replace(TINY.training, epochs=1, tf32=tf32, precision="32")
     config = replace(TINY, data=replace(TINY.data, train_images=64), training=training)
     before = settings()
-    run(tmp_path, config, alter=Alteration("look", look))
+    run(tmp_path, config, alter=Ablation("look", look))
     assert seen == {True: {not tf32}, False: {True}}
     assert settings() == before
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from made_up import LAYERS, entries
+from fake_results import LAYERS, entries
 from matplotlib.colors import to_rgb
 from rows import inside, line, panel, row, texts
 

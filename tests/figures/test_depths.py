@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up import entries
+from fake_results import entries
 from rows import inside, line, panel, row
 
 from partialsym.figures import depths

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from fake_results import ANGLES, LAYERS, history, result
 from helpers import few
-from made_up import ANGLES, LAYERS, history, result
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Wedge
 

@@ -8,7 +8,7 @@ from helpers import SAMPLES, ReLU, few, group_conv, lifting, perturbed
 from networks import shaken
 from torch import nn
 
-from partialsym import GCNN13, Augerino, Elements, GlobalPool, GResNet, Signal, freeze, group
+from partialsym import GCNN13, Augerino, Elements, GlobalPool, GResNet, Signal, group, to_conv2d
 from partialsym.data import Preprocessing
 from partialsym.measure import control_error, control_image, equivariance_errors, lie_derivative, probe, rotate
 from partialsym.measure.transforms import Motion, inscribed
@@ -17,7 +17,7 @@ from partialsym.testing import grid_symmetries, transform
 pytestmark = pytest.mark.usefixtures("float64")
 GREY = Preprocessing((0.3,), (0.5,))
 QUARTERS = (0, 90, 180, 270, -90)
-SMALL = {"width": 3, "hidden": 4, "kernel_size": 3, "classes": 5}
+SMALL = {"width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5}
 EXACT = 1e-10
 
 
@@ -94,7 +94,7 @@ def test_plain_networks_have_one():
     assert len(rows) == 2 * 9
     assert worst(rows, "interpolation") <= EXACT
     assert min(row["total"] for row in rows) > 0.01
-    for model in (plain_cnn(), freeze(network("T2").eval()), nn.Sequential(nn.Conv2d(1, 1, 3), network("SE2"))):
+    for model in (plain_cnn(), to_conv2d(network("T2").eval()), nn.Sequential(nn.Conv2d(1, 1, 3), network("SE2"))):
         rows = [r for r in equivariance_errors(model, images(), GREY, (0, 90)) if r["layer"] == "output"]
         assert [row["interpolation"] for row in rows] == [row["elements"] for row in rows] == [None, None]
         assert rows[0]["total"] == 0

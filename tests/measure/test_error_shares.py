@@ -10,7 +10,7 @@ from partialsym.measure import equivariance_errors, lie_derivative
 
 pytestmark = pytest.mark.usefixtures("float64")
 GREY = Preprocessing((0.3,), (0.5,))
-SETTINGS = {"samples": 4, "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5}
+SETTINGS = {"samples": 4, "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5}
 
 
 def test_the_shares_add_up_where_the_parts_are_larger_than_the_whole():

@@ -99,9 +99,9 @@ def test_copy_gap_pairs_by_original():
 def test_a_full_network_cannot_tell_copies_apart_and_a_partial_one_can(group, samples, kind):
     images, labels, originals = pairs(torch.rand(3, 1, 16, 16), kind)
     split = Split(images, labels, originals)
-    full = GResNet(group, partial=False, samples=samples, width=2, kernel_size=3, classes=2)
+    full = GResNet(group, partial=False, samples=samples, width=2, kernel_size=3, num_classes=2)
     assert copy_gap(full, split, PLAIN) < 1e-4
-    partial = GResNet(group, partial=True, samples=samples, width=2, kernel_size=3, classes=2)
+    partial = GResNet(group, partial=True, samples=samples, width=2, kernel_size=3, num_classes=2)
     with torch.no_grad():
         for name, parameter in partial.named_parameters():
             if name.endswith("raw"):
@@ -112,7 +112,7 @@ def test_a_full_network_cannot_tell_copies_apart_and_a_partial_one_can(group, sa
 
 
 def test_learned_subsets_and_accuracies():
-    model = GResNet("E2", samples=4, width=2, kernel_size=3, classes=2).train()
+    model = GResNet("E2", samples=4, width=2, kernel_size=3, num_classes=2).train()
     layers = ["lifting", "block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2", "last"]
     subsets = learned_subsets(model)
     assert [s["layer"] for s in subsets] == layers

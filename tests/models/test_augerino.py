@@ -213,7 +213,7 @@ def test_frozen_it_answers_the_same(name, float64):
 
 @pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".onnx"))
 def test_a_file_gives_the_same_answers_at_any_batch(suffix, tmp_path):
-    model = shaken(Augerino(GCNN13("SE2", width=2, samples=2, in_channels=2, classes=5), "E2", proportional=True))
+    model = shaken(Augerino(GCNN13("SE2", width=2, samples=2, in_channels=2, num_classes=5), "E2", proportional=True))
     export(model, tmp_path / f"model{suffix}", **ABOUT)
     mean, std = (torch.tensor(ABOUT[key])[:, None, None] for key in ("mean", "std"))
     for batch in (1, 5):

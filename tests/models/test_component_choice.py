@@ -10,13 +10,13 @@ from partialsym import (
     GroupConv,
     Signal,
     choose_components,
-    freeze,
     group,
     learned,
     load_model,
     monte_carlo,
     recalibrate,
     save_model,
+    to_conv2d,
 )
 from partialsym.component_choice import _Answers
 from partialsym.inference import seeds
@@ -152,7 +152,7 @@ def test_chance_alone_chooses_in_few_cases():
 
 
 def test_the_choice_is_part_of_the_state_dict_and_of_what_is_saved(tmp_path):
-    net = GResNet("E2", width=2, hidden=2, kernel_size=3, samples=4, classes=2)
+    net = GResNet("E2", width=2, hidden=2, kernel_size=3, samples=4, num_classes=2)
     recalibrate(net, [torch.randn(8, 1, 12, 12)])
     net.eval().last.codomain.component.choose(1, False)
     x = torch.randn(2, 1, 12, 12)
@@ -160,7 +160,7 @@ def test_the_choice_is_part_of_the_state_dict_and_of_what_is_saved(tmp_path):
     other = load_model(tmp_path / "model")[0]
     assert torch.equal(other(x), net(x))
     assert other.last.codomain.sample().weights.tolist() == [1, 1, 0, 0]
-    frozen = freeze(net, x)
+    frozen = to_conv2d(net, x)
     torch.testing.assert_close(frozen(x), net(x), rtol=1e-4, atol=1e-5)
     net.last.codomain.component.choose(1, None)
     assert float((net(x) - other(x)).detach().abs().max()) > 1e-4

@@ -171,7 +171,7 @@ def test_the_checker_refuses_symmetric_inputs():
 
 
 def resnet(name, partial, **options):
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5, **options}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5, **options}
     return perturbed(GResNet(name, partial=partial, **settings)).eval()
 
 
@@ -203,8 +203,8 @@ def test_below_theta_one_the_pooled_error_is_at_most_what_leaves_the_subset(thet
     inside = density("SE2", "learned", theta=theta, samples=48).eval().sample()
     f = random_signal("SE2")
     with torch.no_grad():
-        out, moved = layer(f, at=inside), layer(transform(f, g), at=inside)
-        outside = layer(f, at=inside.transport(g.T))
+        out, moved = layer(f, elements=inside), layer(transform(f, g), elements=inside)
+        outside = layer(f, elements=inside.transport(g.T))
     distance = (inside.transport(g).matrices[:, None] - inside.matrices).abs().amax((2, 3))  # [h, g⁻¹h]
     nearest, index = distance.min(1)
     stays = nearest < 1e-9
@@ -226,6 +226,6 @@ def test_below_theta_one_the_pooled_error_is_at_most_what_leaves_the_subset(thet
 def test_the_whole_group_leaves_no_pooled_error():
     layer, every, f = group_conv("SE2"), haar(group("SE2"), 48).eval().sample(), random_signal("SE2")
     with torch.no_grad():
-        out, moved = layer(f, at=every), layer(transform(f, QUARTER), at=every)
+        out, moved = layer(f, elements=every), layer(transform(f, QUARTER), elements=every)
     pool = GroupPool("mean")
     torch.testing.assert_close(pool(moved).values, transform(pool(out), QUARTER).values, rtol=0, atol=1e-12)

@@ -21,7 +21,7 @@ LAYERS = ["lifting", *(f"convs.{i}" for i in range(1, 9))]
 
 
 def cnn(name="SE2", **options):
-    return GCNN13(name, **{"samples": SAMPLES[name], "width": 2, "hidden": 4, "classes": 5, **options})
+    return GCNN13(name, **{"samples": SAMPLES[name], "width": 2, "hidden": 4, "num_classes": 5, **options})
 
 
 def images(height=8, width=8, batch=2, channels=1):
@@ -139,7 +139,7 @@ def test_every_kernel_can_be_named(kernel):
 ERRORS = [
     ({"name": "SE3"}, "'SE3'"),
     ({"in_channels": 0}, "in_channels is 0"),
-    ({"classes": 0}, "classes is 0"),
+    ({"num_classes": 0}, "num_classes is 0"),
     ({"width": -1}, "width is -1"),
     ({"hidden": 0}, "hidden is 0"),
     ({"kernel": "CNN"}, "kernel is 'CNN'.*SIREN"),
@@ -184,7 +184,7 @@ def test_save_load_gives_identical_outputs(tmp_path, name):
 
 def test_a_config_chooses_it():
     config = ModelConfig("C4", network="CNN13", width=2, kernel_options={"omega0": 30.0})
-    net = build_model(config, channels=3, classes=7)
+    net = build_model(config, channels=3, num_classes=7)
     assert isinstance(net, GCNN13)
     assert net(images(channels=3)).shape == (2, 7)
     assert net.lifting.kernel.omega0 == 30

@@ -11,7 +11,7 @@ from networks import assert_frozen, network, shapes
 from torch import nn
 from training import TINY, run
 
-from partialsym import GCNN13, Augerino, GResNet, GroupConv, LinearPool, Signal, freeze, group, regularization
+from partialsym import GCNN13, Augerino, GResNet, GroupConv, LinearPool, Signal, group, regularization, to_conv2d
 from partialsym import set_proportional as proportional
 from partialsym.config import HEADS as CONFIG_HEADS
 from partialsym.config import ConfigError, ModelConfig, TrainingConfig
@@ -26,7 +26,7 @@ from partialsym.training.module import objective
 
 
 def resnet(name="SE2", **options):
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5, **options}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5, **options}
     return perturbed(GResNet(name, **settings))
 
 
@@ -146,8 +146,8 @@ def test_other_elements_than_its_own_are_refused(float64):
         def forward(self, images):
             return self.pool(self.conv(self.lift(Signal.image(images))))
 
-    with pytest.raises(ValueError, match=r"on 4 elements, .*nor a freezing that drops elements"):
-        freeze(Own(), torch.randn(1, 1, 9, 9))
+    with pytest.raises(ValueError, match=r"on 4 elements, .*nor a conversion that drops elements"):
+        to_conv2d(Own(), torch.randn(1, 1, 9, 9))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_config_names_heads_and_augerino():
 
 
 def test_the_width_reward_widens_and_pushes_nothing_out():
-    model = Augerino(GResNet("SE2", width=2, samples=4, kernel_size=3, classes=2), "SE2")
+    model = Augerino(GResNet("SE2", width=2, samples=4, kernel_size=3, num_classes=2), "SE2")
     images, labels = torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
     theta = {key: p for key, p in model.named_parameters() if key.endswith("algebra.raw")}
     assert len(theta) == 6
@@ -211,7 +211,7 @@ def test_the_width_reward_widens_and_pushes_nothing_out():
 
 
 def test_at_the_whole_circle_loss_and_reward_count_together():
-    model = GResNet("SE2", width=2, samples=4, kernel_size=3, classes=2)
+    model = GResNet("SE2", width=2, samples=4, kernel_size=3, num_classes=2)
     images, labels = torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
     theta = [p for key, p in model.named_parameters() if key.endswith("algebra.raw")]
 

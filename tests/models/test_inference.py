@@ -13,7 +13,7 @@ from partialsym.inference import evaluating, recalibrated, sampled
 
 
 def resnet(name="SE2", **options):
-    settings = {"samples": SAMPLES[name], "width": 4, "hidden": 8, "kernel_size": 3, "classes": 3, **options}
+    settings = {"samples": SAMPLES[name], "width": 4, "hidden": 8, "kernel_size": 3, "num_classes": 3, **options}
     return GResNet(name, **settings)
 
 

@@ -51,6 +51,6 @@ def test_numbers_of_meta_are_refused_and_its_operations_counted():
     expected = operations(Step(model, images, labels))
     model.to("meta")
     with pytest.raises(ValueError, match="the model is on `meta`, where it has no numbers"):
-        ps.freeze(model)
+        ps.to_conv2d(model)
     assert multiply_adds(model, 1, (28, 28)) is None
     assert operations(Step(model, images.to("meta"), labels.to("meta"))) == expected

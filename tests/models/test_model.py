@@ -16,7 +16,7 @@ DRAWING = {net for net in product(SAMPLES, (False, True)) if net[0] in ("SE2", "
 
 
 def resnet(name="SE2", **options):
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5, **options}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5, **options}
     return GResNet(name, **settings)
 
 
@@ -154,7 +154,7 @@ def test_proportional_takes_fewer_elements_in_eval_mode(proportional):
 ERRORS = [
     ({"name": "SE3"}, "'SE3'"),
     ({"in_channels": 0}, "in_channels is 0"),
-    ({"classes": 0}, "classes is 0"),
+    ({"num_classes": 0}, "num_classes is 0"),
     ({"width": -1}, "width is -1"),
     ({"hidden": 0}, "hidden is 0"),
     ({"kernel": "CNN"}, "kernel is 'CNN'.*SIREN"),
@@ -221,7 +221,7 @@ def test_bfloat16_autocast_agrees_layer_by_layer(name):
 @pytest.mark.parametrize("training", [False, True])
 def test_gradcheck_of_a_whole_network(training, float64):
     """Towards every parameter, θ included, at one draw of the elements."""
-    net = perturbed(resnet(width=1, hidden=2, samples=2, classes=2, pools=("lifting",))).train(training)
+    net = perturbed(resnet(width=1, hidden=2, samples=2, num_classes=2, pools=("lifting",))).train(training)
     for key, parameter in net.named_parameters():
         if key.endswith("raw"):
             parameter.data.fill_(0.6)

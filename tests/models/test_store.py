@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import few
 
-from partialsym import freeze
+from partialsym import to_conv2d
 from partialsym._utils import atomic
 from partialsym.models import GCNN13, Augerino, GResNet
 from partialsym.models.saving import StoreError, load_model, save_model
@@ -19,7 +19,7 @@ GROUPS = ["T2", "Mirror", "SE2", "E2", "C4", "D4"]
 
 def small(group="E2", **settings):
     samples = {"T2": 1, "Mirror": 2, "D4": 8}.get(group, 4)
-    return GResNet(group, samples=samples, width=2, hidden=4, kernel_size=3, classes=3, **settings)
+    return GResNet(group, samples=samples, width=2, hidden=4, kernel_size=3, num_classes=3, **settings)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_augerino_round_a_foreign_model_or_frozen_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):
-        save_model(freeze(around()), tmp_path)
+        save_model(to_conv2d(around()), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "classes": 3}
+INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 3, "num_classes": 3}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def edit(folder, **changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: edit(f, format=2), "format version 2; this version reads 1"),
+        (lambda f: edit(f, format=9), "format version 9; this version reads 1"),
         (lambda f: edit(f, model="Net"), "names the model 'Net': must be one of GResNet"),
         (lambda f: edit(f, weights="../secret"), "names the weights '../secret'"),
         (lambda f: edit(f, sha256="0" * 64), "is damaged: its sha256 is .*, expected 000"),
@@ -218,5 +218,5 @@ def test_an_empty_folder_and_a_foreign_model_are_refused(tmp_path):
 
 def test_a_frozen_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this GResNet is frozen and cannot be saved: save the model"):
-        save_model(freeze(GResNet("SE2", width=2, samples=4, kernel_size=3)), tmp_path)
+        save_model(to_conv2d(GResNet("SE2", width=2, samples=4, kernel_size=3)), tmp_path)
     assert not list(tmp_path.iterdir())

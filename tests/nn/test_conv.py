@@ -119,12 +119,12 @@ def test_white_noise_keeps_its_variance_with_one_element_in_and_one_out(domain, 
 def test_output_elements_may_be_given():
     layer, f = conv("E2", kept(0.3, 4, E2())), signal("E2")
     at = Elements(E2(), E2().grid(3), torch.tensor([1.0, 1, 1, 0, 0, 0]))
-    state, out = torch.get_rng_state(), layer(f, at=at)
+    state, out = torch.get_rng_state(), layer(f, elements=at)
     assert out.elements is at
     assert torch.equal(state, torch.get_rng_state())
     torch.testing.assert_close(layer(f, Elements(E2(), at.matrices[2:3])).values, out.values[:, :, 2:3])
     without = conv("E2", E2())
-    assert without(f, at=at).values.shape == (2, 3, 6, 6, 5)
+    assert without(f, elements=at).values.shape == (2, 3, 6, 6, 5)
     assert without.codomain is None
 
 
@@ -232,7 +232,7 @@ def test_bfloat16_autocast_stays_within_two_percent():
         (lambda: conv("C1", haar(SE2(), 2)), "domain C1 does not include the codomain's group SE2"),
         (lambda: conv("SE2", dirac(SE2()))(signal("T2")), "signal on T2, but this layer's domain is SE2"),
         (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer takes 2"),
-        (lambda: conv("T2", SE2())(signal("T2")), "no density on SE2.*at="),
+        (lambda: conv("T2", SE2())(signal("T2")), "no density on SE2.*elements="),
         (lambda: conv("T2", dirac(SE2()))(signal("T2"), dirac(E2()).sample()), "elements of E2, .* codomain is SE2"),
         (lambda: conv("T2", dirac(T2()), k=7, padding="valid")(signal("T2")), "6×5 pixels is smaller than the 7×7"),
     ],

@@ -18,7 +18,7 @@ REFUSED = r"the input is torch\.\w+, but this layer is torch\.\w+: convert one o
 
 def net(name, cls=GResNet, **rest):
     torch.manual_seed(0)
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 3}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 3}
     return cls(name, **settings | rest).eval()
 
 
@@ -127,9 +127,9 @@ def test_layers_of_torch_may_stand_between_group_convolutions(name, low):
 @torch.no_grad()
 def test_elements_of_another_dtype_are_read_in_the_layers():
     conv, f = group_conv("SE2"), random_signal("SE2")
-    expected = conv(f, at=f.elements).values
+    expected = conv(f, elements=f.elements).values
     wide = replace(f.elements, matrices=f.elements.matrices.double())
-    assert torch.equal(conv(Signal(f.values, wide), at=wide).values, expected)
+    assert torch.equal(conv(Signal(f.values, wide), elements=wide).values, expected)
 
 
 @torch.no_grad()

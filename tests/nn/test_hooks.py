@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
-from partialsym import SE2, T2, GResNet, GroupConv, Signal, dirac, freeze, haar
+from partialsym import SE2, T2, GResNet, GroupConv, Signal, dirac, haar, to_conv2d
 from partialsym.kernels import KERNELS, SIREN
 
 pytestmark = [
@@ -178,9 +178,9 @@ def test_a_kernel_that_cannot_be_scaled_is_refused_when_its_layer_is_made(hang):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantized tensor creation:UserWarning")
 def test_a_quantised_kernel_is_refused_and_a_frozen_model_can_be_quantised():
     net, x = network(HOOKS["nothing"]).float().eval(), torch.randn(2, 1, 12, 12, dtype=torch.float32)
-    with pytest.raises(TypeError, match=r"quantized.*: freeze the model before it is quantised, partialsym\.freeze"):
+    with pytest.raises(TypeError, match=r"quantized.*: convert the model before.*, partialsym\.to_conv2d"):
         torch.ao.quantization.quantize_dynamic(net, {nn.Linear})(x)
-    found = torch.ao.quantization.quantize_dynamic(freeze(net, x), {nn.Linear})(x)
+    found = torch.ao.quantization.quantize_dynamic(to_conv2d(net, x), {nn.Linear})(x)
     torch.testing.assert_close(found, net(x), rtol=0.1, atol=0.1)
 
 
@@ -191,16 +191,16 @@ def test_a_hooked_network_can_be_copied_where_freeze_does():
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(net)
     before = net.block1.conv1.kernel.linear.weight
-    freeze(net, x)
+    to_conv2d(net, x)
     assert net.block1.conv1.kernel.linear.weight is before
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_scripting_names_freeze_and_tracing_works():
     net, x = network(HOOKS["nothing"]).eval(), torch.randn(2, 1, 12, 12)
-    with pytest.raises(NotImplementedError, match=r"partialsym\.freeze, and trace"):
+    with pytest.raises(NotImplementedError, match=r"partialsym\.to_conv2d, and trace"):
         torch.jit.script(net)
-    frozen = freeze(net, x)
+    frozen = to_conv2d(net, x)
     with pytest.raises(NotImplementedError, match=r"torch\.jit\.trace"):
         torch.jit.script(frozen)
     for model in (net, frozen):

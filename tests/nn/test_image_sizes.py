@@ -28,7 +28,7 @@ QUARTER = grid_symmetries()[1]
 def small(cls, name, **options):
     """A full network off its start, with statistics of its own."""
     torch.manual_seed(0)
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 3, "kernel_size": 3, "classes": 4}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 3, "kernel_size": 3, "num_classes": 4}
     net = perturbed(cls(name, partial=False, **settings | options))
     recalibrate(net, [torch.randn(4, net.in_channels, 24, 24)])
     return net.eval()

@@ -103,5 +103,5 @@ def test_sharing_ends_where_it_is_asked_to(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     net = share_statistics(GResNet("SE2", width=2, samples=2, kernel_size=3, hidden=4))
     lent = [m for m in net.modules() if isinstance(m, BatchNorm | Uniform)]
-    assert {type(m) for m in lent if m.summed} == {BatchNorm, Uniform}
-    assert not [m for m in share_statistics(net, shared=False).modules() if getattr(m, "summed", None)]
+    assert {type(m) for m in lent if m.all_reduce} == {BatchNorm, Uniform}
+    assert not [m for m in share_statistics(net, shared=False).modules() if getattr(m, "all_reduce", None)]

@@ -9,7 +9,7 @@ from helpers import random_signal
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from partialsym import BatchNorm, GResNet, freeze, recalibrate, share_statistics
+from partialsym import BatchNorm, GResNet, recalibrate, share_statistics, to_conv2d
 
 SMALL = {"width": 2, "kernel_size": 3, "hidden": 4}
 
@@ -128,7 +128,7 @@ def test_norms_without_running_statistics_take_those_of_the_batch():
     torch.func.replace_all_batch_norm_modules_(net)
     assert {len(list(norm.buffers())) for norm in norms(net)} == {0}
     torch.testing.assert_close(net.eval()(x), net.train()(x))  # a full D4 draws nothing
-    freeze(net.eval(), x)
+    to_conv2d(net.eval(), x)
     recalibrate(net, [x])
     norms(net)[0].reset_running_stats()
 

@@ -121,7 +121,7 @@ def given(net, change, value=None):
 
 def resnet(name, **options):
     torch.manual_seed(2)
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5}
     net = perturbed(GResNet(name, **settings | options))
     with torch.no_grad():
         for key, parameter in net.named_parameters():

@@ -16,7 +16,7 @@ from torch.func import (
     vmap,
 )
 
-from partialsym import Augerino, GResNet, GroupPool, Signal, freeze, set_proportional
+from partialsym import Augerino, GResNet, GroupPool, Signal, set_proportional, to_conv2d
 from partialsym.densities import Uniform
 from partialsym.ops import FactoredKernel, convolve
 from partialsym.signal import Elements
@@ -146,9 +146,9 @@ def test_draws_under_vmap_are_one_for_all_or_each_its_own():
 )
 def test_other_derivatives_are_refused_by_name_and_a_frozen_model_has_them(ask, message):
     net, x = made("partial")
-    with pytest.raises(NotImplementedError, match=rf"partialsym's .* {message}.*partialsym\.freeze"):
+    with pytest.raises(NotImplementedError, match=rf"partialsym's .* {message}.*partialsym\.to_conv2d"):
         ask(net, x[:1])
-    ask(freeze(net), x[:1])
+    ask(to_conv2d(net), x[:1])
 
 
 def test_second_derivatives_of_a_bound_and_of_a_drawn_maximum_are_refused():

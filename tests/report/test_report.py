@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from fake_results import LAYERS, result
 from helpers import few_angles
-from made_up import LAYERS, result
 from reports import behaved, read, write_run
 from training import TINY, run
 
 from partialsym.cli.main import main
 from partialsym.config import Experiment
-from partialsym.export.conversion import freeze
+from partialsym.export.conversion import to_conv2d
 from partialsym.report import report
 from partialsym.report.collect import gather
 from partialsym.report.markup import spread
@@ -189,7 +189,7 @@ def test_report_of_a_real_run_from_the_command_line(tmp_path, out, capsys, monke
         weights = layer.weight.numel() / layer.weight.shape[0]
         found.append(weights * answer.numel())
 
-    frozen = freeze(model.model)
+    frozen = to_conv2d(model.model)
     for layer in frozen.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             layer.register_forward_hook(count)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import result
+from fake_results import result
 from PIL import Image
 from reports import ANGLES, BREAK, HOSTILE, behaved, write_hostile, write_run
 

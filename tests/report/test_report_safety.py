@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from made_up import result
+from fake_results import result
 from reports import BREAK, HOSTILE, behaved, read, write_hostile, write_run
 
 from partialsym.report import report

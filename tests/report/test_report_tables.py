@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from made_up import LAYERS, history, result
+from fake_results import LAYERS, history, result
 from reports import ANGLES, TURNS, behaved, write_run
 
 from partialsym.report.collect import gather

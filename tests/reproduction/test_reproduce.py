@@ -10,7 +10,7 @@ import pytest
 from partialsym.cli.main import main
 from partialsym.reproduction.table import Table, load_table, render
 from partialsym.reproduction.table import tables as all_tables
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -36,25 +36,25 @@ def table(monkeypatch):
 @pytest.fixture
 def steps(monkeypatch):
     """The group of the network at every training step."""
-    taken, inner = [], Fit.training_step
+    taken, inner = [], ClassifierModule.training_step
 
     def training_step(self, batch, index):
         taken.append(self.model.lifting.group.name)
         return inner(self, batch, index)
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
     return taken
 
 
 def spoil(monkeypatch, group, step, do):
     """Let `do(loss)` take the place of the loss in one step of the networks of a group."""
-    inner = Fit.training_step
+    inner = ClassifierModule.training_step
 
     def training_step(self, batch, index):
         loss = inner(self, batch, index)
         return do(loss) if (self.model.lifting.group.name, self.global_step) == (group, step) else loss
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
 
 
 def stop(loss):

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from made_up import write
+from fake_results import write
 
 from partialsym.cli.main import main
 from partialsym.config import ConfigError

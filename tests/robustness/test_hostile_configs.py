@@ -114,7 +114,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("damage", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("command", [["predict", "{}", "x.png"], ["freeze", "{}", "--out", "{}/model.onnx"]], ids=str)
+@pytest.mark.parametrize("command", [["predict", "{}", "x.png"], ["export", "{}", "--out", "{}/model.onnx"]], ids=str)
 def test_no_traceback_reaches_a_user_without_debug(tmp_path, capsys, damage, command):
     about = {"classes": ["a", "b"], "mean": [0.5], "std": [0.5], "size": [8, 8]}
     damage(small_model(tmp_path / "model", **about))

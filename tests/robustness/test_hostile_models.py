@@ -37,7 +37,7 @@ def declared(shape, dtype="F32", data=b""):
         {"width": 2**20},
         {"hidden": 2**20},
         {"in_channels": 2**30},
-        {"classes": 2**30},
+        {"num_classes": 2**30},
         {"kernel_size": 100_001},
         {"samples": 10**9},
         {"samples": 10**6, "group": "SE2"},

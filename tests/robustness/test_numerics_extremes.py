@@ -45,7 +45,7 @@ IMAGES = {
 
 def network(kind, kernel="SIREN", **options):
     """With components of which some are drawn and some are not."""
-    settings = {"samples": SAMPLES["E2"] // 2, "width": 3, "hidden": 4, "kernel_size": 3, "classes": 3, **options}
+    settings = {"samples": SAMPLES["E2"] // 2, "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 3, **options}
     model = NETWORKS[kind]("E2", kernel=kernel, **settings)
     for name, parameter in model.named_parameters():
         if name.endswith("logits"):

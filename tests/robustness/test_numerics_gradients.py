@@ -29,7 +29,7 @@ LAST = "last.codomain.component.logits"
 
 
 def network(name, partial=True, head="group", theta=0.6, **options):
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 3, **options}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 3, **options}
     model = GResNet(name, partial=partial, head=head, **settings)
     with torch.no_grad():
         for key, parameter in perturbed(model).named_parameters():

@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from made_up import write
+from fake_results import write
 
 from partialsym.cli.main import main
 from partialsym.reproduction.table import load_table, render
@@ -13,7 +13,7 @@ from partialsym.reproduction.table import load_table, render
 def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
     row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
     file = write(tmp_path, row, 0, 0.5, format=2)
-    with pytest.raises(ValueError, match=f"{file} has format version 2: this version reads 1"):
+    with pytest.raises(ValueError, match=f"{file} has format version 9: this version reads 1"):
         render(table, tmp_path)
     write(tmp_path, row, 0, 0.5, config=table.experiment(row, 0).to_dict() | {"modle": {}})
     with pytest.raises(ValueError, match=f"{file} holds no config.*unknown key 'modle'"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_up import write
+from fake_results import write
 
 from partialsym import SE2, GResNet, Mirror, learned
 from partialsym.densities import Bernoulli

@@ -31,7 +31,7 @@ from partialsym.profiling import multiply_adds
 GROUPS = {"T2": 1, "Mirror": 2, "SE2": 2, "E2": 4, "C4": 4, "D4": 8}
 PRECISIONS = ("32", "bf16", "64")
 OWN = (operator._convolve, operator._convolve_backward)
-TINY = {"width": 2, "hidden": 2, "kernel_size": 3, "classes": 3}
+TINY = {"width": 2, "hidden": 2, "kernel_size": 3, "num_classes": 3}
 SIZE = 14
 
 
@@ -93,7 +93,7 @@ def evaluating(gpu, patch):
         kept(net),
         multiply_adds(net, 1, (28, 28)),
     ]
-    frozen = ps.freeze(net)
+    frozen = ps.to_conv2d(net)
     answers = frozen(batches[0])
     with tempfile.TemporaryDirectory() as place:
         ps.save_model(copy.deepcopy(net).cpu(), Path(place) / "model")
@@ -120,7 +120,7 @@ def made_under_a_default_device(gpu, patch):
                 found[name] += devices([values, density.component.probabilities(), *layer.buffers()])
                 density.support()
         nets = [*map(model, NETWORKS), model(kernel="Gabor"), augerino("E2")]
-        ps.freeze(nets[0])
+        ps.to_conv2d(nets[0])
     found["nets"] = sorted({device for net in nets for device in devices([*net.parameters(), *net.buffers()])})
     return found
 

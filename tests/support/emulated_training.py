@@ -15,7 +15,7 @@ from partialsym.data import Preprocessing, batched
 from partialsym.data.sources.folder import folder
 from partialsym.training.dataloaders import loaders
 from partialsym.training.fit import train
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 from partialsym.training.trainer import trainer
 
 
@@ -72,7 +72,7 @@ def augerino_in_training(gpu, patch):
 
 def planted_wait(gpu, patch):
     """A step that looks at its batch, twice."""
-    inner = Fit.training_step
+    inner = ClassifierModule.training_step
 
     def training_step(self, batch, index):
         float(batch[0].mean())
@@ -80,7 +80,7 @@ def planted_wait(gpu, patch):
         return inner(self, batch, index)
 
     with patch.context() as here:
-        here.setattr(Fit, "training_step", training_step)
+        here.setattr(ClassifierModule, "training_step", training_step)
         return trained(gpu, here, 3)
 
 

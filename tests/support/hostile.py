@@ -139,7 +139,7 @@ def image_bomb(width, height):
 
 def small_model(folder, **about):
     """A folder that loads, to be damaged."""
-    save_model(GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, classes=2), folder, **about)
+    save_model(GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, num_classes=2), folder, **about)
     return folder
 
 

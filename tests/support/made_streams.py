@@ -3,7 +3,7 @@
 from made_folder import png
 
 from partialsym.data import Preprocessing, batched, trained_on
-from partialsym.data.batches.streaming import Passes
+from partialsym.data.batches.streaming import StreamBatchSampler
 from partialsym.training.dataloaders import loaders
 
 PREPROCESS = Preprocessing((0.5,), (0.25,))
@@ -42,7 +42,7 @@ def passes(data, batch_size, processes=1, epoch=0, seed=0, repeats=1):
     """The images in each batch of every process, by number."""
     found = []
     for rank in range(processes):
-        order = Passes(trained_on(data), batch_size, seed, repeats, rank, processes)
+        order = StreamBatchSampler(trained_on(data), batch_size, seed, repeats, rank, processes)
         order.set_epoch(epoch)
         batches = [[numbered(picture) for picture in batch] for batch in order]
         assert len(batches) == len(order)

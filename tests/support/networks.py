@@ -4,7 +4,7 @@ import torch
 from helpers import SAMPLES, ReLU, group_conv, lifting, perturbed
 from torch import nn
 
-from partialsym import BatchNorm, GlobalPool, GroupConv, GroupPool, InstanceNorm, Signal, SpatialPool, freeze
+from partialsym import BatchNorm, GlobalPool, GroupConv, GroupPool, InstanceNorm, Signal, SpatialPool, to_conv2d
 from partialsym.nn.frozen import FrozenConv
 
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-10}}
@@ -27,7 +27,7 @@ def shaken(model, theta=0.5):
 
 
 def network(cls, name, **options):
-    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "classes": 5, **options}
+    settings = {"samples": SAMPLES[name], "width": 3, "hidden": 4, "kernel_size": 3, "num_classes": 5, **options}
     return shaken(cls(name, **settings))
 
 
@@ -40,7 +40,7 @@ def assert_frozen(model, x, **rest):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     rng = torch.get_rng_state()
-    frozen = freeze(model, **rest)
+    frozen = to_conv2d(model, **rest)
     assert torch.equal(torch.get_rng_state(), rng)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())

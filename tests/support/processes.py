@@ -18,11 +18,11 @@ from torch import nn
 from waiting import HANG
 
 from partialsym.cli.main import main
-from partialsym.data import Resident
+from partialsym.data import InMemoryBatches
 from partialsym.densities import Density, Uniform
 from partialsym.nn.norm import BatchNorm
 from partialsym.training.fit import train
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 
 def context():
@@ -89,23 +89,23 @@ def limited(arguments, size, said):
 
 def forget_statistics():
     """Every process its own batch statistics."""
-    BatchNorm.__setattr__ = lambda self, name, value: name == "summed" or nn.Module.__setattr__(self, name, value)
+    BatchNorm.__setattr__ = lambda self, name, value: name == "all_reduce" or nn.Module.__setattr__(self, name, value)
 
 
 def forget_bounds():
     """Every process its own look at the bounds of θ."""
-    Uniform.__setattr__ = lambda self, name, value: name == "summed" or nn.Module.__setattr__(self, name, value)
+    Uniform.__setattr__ = lambda self, name, value: name == "all_reduce" or nn.Module.__setattr__(self, name, value)
 
 
 def _at(step, rank, act):
     """Let one process act within a step; it gets the loss and gives one back."""
-    before = Fit.training_step
+    before = ClassifierModule.training_step
 
     def training_step(self, *arguments):
         loss = before(self, *arguments)
         return act(loss) if (self.global_step, self.global_rank) == (step, rank) else loss
 
-    Fit.training_step = training_step
+    ClassifierModule.training_step = training_step
 
 
 def signal_the_second():
@@ -147,7 +147,12 @@ def _rank(rank, port, config, out, change, options):
 @contextmanager
 def _watched(seen):
     """Notes what passes through a process while it trains: indices of images, losses, elements, rows of the history."""
-    batch, step, end, draw = Resident.__getitem__, Fit.training_step, Fit.on_train_epoch_end, Density.draw
+    batch, step, end, draw = (
+        InMemoryBatches.__getitem__,
+        ClassifierModule.training_step,
+        ClassifierModule.on_train_epoch_end,
+        Density.draw,
+    )
 
     def getitem(self, index):
         seen["images"].append([len(self), index.tolist()])
@@ -169,7 +174,7 @@ def _watched(seen):
         end(self)
         seen["epochs"].append(self.history[-1])
 
-    Resident.__getitem__, Fit.training_step, Fit.on_train_epoch_end, Density.draw = (
+    InMemoryBatches.__getitem__, ClassifierModule.training_step, ClassifierModule.on_train_epoch_end, Density.draw = (
         getitem,
         training_step,
         epoch_end,

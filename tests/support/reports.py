@@ -6,7 +6,7 @@ import struct
 import zlib
 from html.parser import HTMLParser
 
-from made_up import LAYERS, history, result
+from fake_results import LAYERS, history, result
 
 from partialsym.runs.run import Run
 from partialsym.training.behaviour import FORMAT

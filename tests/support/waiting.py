@@ -13,9 +13,9 @@ HANG = 600  # seconds, which end a test that hangs and decide nothing else
 
 def wait_at(folder, epoch):
     """Let trainings of this process wait at the start of an epoch, numbered from 0."""
-    from partialsym.training.module import Fit
+    from partialsym.training.module import ClassifierModule
 
-    before, folder = Fit.on_train_epoch_start, Path(folder)
+    before, folder = ClassifierModule.on_train_epoch_start, Path(folder)
 
     def on_train_epoch_start(self):
         if self.current_epoch == epoch:
@@ -24,7 +24,7 @@ def wait_at(folder, epoch):
                 time.sleep(0.05)
         before(self)
 
-    Fit.on_train_epoch_start = on_train_epoch_start
+    ClassifierModule.on_train_epoch_start = on_train_epoch_start
 
 
 def command(folder, epoch, *arguments):

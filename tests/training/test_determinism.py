@@ -16,7 +16,7 @@ from training import TINY, run, weights
 from partialsym.config import ConfigError, Experiment
 from partialsym.training import fit as fitting
 from partialsym.training.determinism import WORKSPACE, algorithms
-from partialsym.training.fit import Alteration
+from partialsym.training.fit import Ablation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 APART = ("seconds", "loader_share", "finished", "git", "config")  # times, the checkout, and what differs on purpose
@@ -87,7 +87,7 @@ def scattering(model):
 
 
 def test_what_has_no_deterministic_algorithm_is_an_error_when_asked_for(tmp_path):
-    alter = Alteration("scattering", scattering)
+    alter = Ablation("scattering", scattering)
     run(tmp_path / "free", experiment("32"), alter=alter)
     with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
         run(tmp_path / "strict", experiment("32", deterministic=True), alter=alter)

@@ -12,7 +12,7 @@ from partialsym.runs.verify import examine
 from partialsym.signal import Signal
 from partialsym.training.callbacks.divergence import Diverged, first_astray, growths
 from partialsym.training.fit import build_model, run_folder
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -22,14 +22,14 @@ SKIP = replace(STOP, training=replace(STOP.training, diverged="skip"))
 
 def spoil(monkeypatch, step, how):
     """Let `how` act on module, images and labels at the start of a step."""
-    inner = Fit.training_step
+    inner = ClassifierModule.training_step
 
     def training_step(self, batch, index):
         if self.global_step == step:
             batch = how(self.model, *batch)
         return inner(self, batch, index)
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
 
 
 def nan(model, images, labels):
@@ -67,7 +67,7 @@ def test_training_stops_with_the_step_the_layer_and_the_last_good_checkpoint(tmp
 def test_a_step_that_is_skipped_is_as_if_its_batch_had_not_been(tmp_path, monkeypatch):
     """Parameters, moments and statistics stay; the schedule goes on, and the result counts the step."""
     seen = []
-    inner = Fit.on_train_batch_end
+    inner = ClassifierModule.on_train_batch_end
 
     def state(fit):
         moments = [v.clone() for entry in fit.optimizers().state.values() for v in entry.values()]
@@ -78,7 +78,7 @@ def test_a_step_that_is_skipped_is_as_if_its_batch_had_not_been(tmp_path, monkey
         return inner(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "on_train_batch_end", look)
+        patch.setattr(ClassifierModule, "on_train_batch_end", look)
         spoil(patch, 4, nan)
         done = run(tmp_path, SKIP)
     temperature = {i for i, name in enumerate(done.model().model.state_dict()) if "temperature" in name}

@@ -14,7 +14,7 @@ from training import run
 from partialsym.runs.run import Run
 from partialsym.training import fit as fitting
 from partialsym.training.callbacks.divergence import Diverged
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 STOP = replace(SMALL, training=replace(SMALL.training, batch_size=64))  # 3 steps an epoch
@@ -27,7 +27,7 @@ def scaled(monkeypatch):
 
     def start_at(scale):
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        scales, inner, end = [], fitting.trainer_of, Fit.on_train_batch_end
+        scales, inner, end = [], fitting.trainer_of, ClassifierModule.on_train_batch_end
 
         def trainer_of(*args, **options):
             made = inner(*args, **options)
@@ -39,7 +39,7 @@ def scaled(monkeypatch):
             end(self, *args)
 
         monkeypatch.setattr(fitting, "trainer_of", trainer_of)
-        monkeypatch.setattr(Fit, "on_train_batch_end", on_train_batch_end)
+        monkeypatch.setattr(ClassifierModule, "on_train_batch_end", on_train_batch_end)
         return scales
 
     return start_at
@@ -57,21 +57,23 @@ def test_a_step_that_the_scaler_leaves_out_is_neither_an_end_nor_counted(config,
 def test_a_scale_below_one_is_no_excuse(scaled, tmp_path, monkeypatch):
     """The negative control: the gradient itself is not finite."""
     scaled(0.5)
-    inner = Fit.training_step
+    inner = ClassifierModule.training_step
 
     def training_step(self, batch, index):
         loss = inner(self, batch, index)
         return loss + (self.model.classifier.weight * 0).sum().sqrt()  # 0, with an infinite gradient
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
     with pytest.raises(Diverged, match="the loss is finite, but not the gradient"):
         run(tmp_path, STOP)
 
 
 def test_a_loss_that_is_not_finite_is_a_divergence_at_any_scale(scaled, tmp_path, monkeypatch):
     scaled(1024.0)
-    inner = Fit.training_step
-    monkeypatch.setattr(Fit, "training_step", lambda self, batch, index: inner(self, batch, index) * torch.inf)
+    inner = ClassifierModule.training_step
+    monkeypatch.setattr(
+        ClassifierModule, "training_step", lambda self, batch, index: inner(self, batch, index) * torch.inf
+    )
     with pytest.raises(Diverged, match="the loss is inf"):
         run(tmp_path, STOP)
 

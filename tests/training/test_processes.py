@@ -29,7 +29,7 @@ from partialsym._utils.signals import Preemption
 from partialsym.config import ConfigError, DataConfig, Experiment, TrainerConfig, TrainingConfig
 from partialsym.densities import Uniform
 from partialsym.runs.run import Run
-from partialsym.training.callbacks.checkpoint import Keeper
+from partialsym.training.callbacks.checkpoint import RunCallback
 from partialsym.training.fit import run_folder
 
 pytestmark = [
@@ -206,7 +206,7 @@ def test_a_process_killed_under_lightnings_launcher_ends_the_command_in_a_line(t
 def test_a_bound_of_theta_looks_at_the_gradient_of_all_processes():
     density = Uniform()
     for others, passes in ((3.0, True), (0.5, False)):
-        density.raw.grad, density.summed = None, lambda gradient, others=others: gradient + others
+        density.raw.grad, density.all_reduce = None, lambda gradient, others=others: gradient + others
         (-density.theta()).backward()  # alone it leads out
         assert bool(density.raw.grad) is passes
 
@@ -220,7 +220,7 @@ def test_a_signal_while_processes_agree_waits_for_the_next_step(tmp_path):
 
     strategy = SimpleNamespace(reduce_boolean_decision=agree)
     trainer = SimpleNamespace(is_last_batch=False, strategy=strategy, save_checkpoint=saved.append)
-    keeper = Keeper(run, preemption)
+    keeper = RunCallback(run, preemption)
     keeper.on_train_batch_end(trainer)
     assert saved == []
     with pytest.raises(KeyboardInterrupt):

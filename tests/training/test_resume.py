@@ -13,7 +13,7 @@ from training import TINY, run, same, weights
 
 from partialsym.config import ConfigError
 from partialsym.training.fit import run_folder
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -24,14 +24,14 @@ class Killed(Exception):
 
 def kill_at(monkeypatch, step):
     """Let training die at the start of a step."""
-    inner = Fit.training_step
+    inner = ClassifierModule.training_step
 
     def training_step(self, batch, index):
         if self.global_step == step:
             raise Killed
         return inner(self, batch, index)
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
 
 
 FEW = replace(  # a part of the images, several times an epoch, cropped at random, under Augerino
@@ -96,12 +96,12 @@ def test_best_survives_a_resume(tmp_path, monkeypatch):
     """The best epoch lies before the kill, and later ones are worse: the resumed run still knows it."""
     config = replace(TINY, training=replace(TINY.training, select="best", epochs=4))
     forced = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6}
-    inner = Fit.log
+    inner = ClassifierModule.log
 
     def log(self, name, value, **options):
         inner(self, name, forced[self.current_epoch + 1] if name == "validation_accuracy" else value, **options)
 
-    monkeypatch.setattr(Fit, "log", log)
+    monkeypatch.setattr(ClassifierModule, "log", log)
     whole = run(tmp_path, replace(config, name="whole"))
     with monkeypatch.context() as patch:
         kill_at(patch, 7)
@@ -115,7 +115,7 @@ def test_best_survives_a_resume(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_from_before_the_loader_was_timed_is_read():
-    fit = Fit(torch.nn.Linear(1, 2), TINY.training, (), 2)
+    fit = ClassifierModule(torch.nn.Linear(1, 2), TINY.training, (), 2)
     fit.on_load_checkpoint({"partialsym": {"history": [], "seconds": 3.0, "cpu": torch.get_rng_state(), "cuda": None}})
     assert fit.loader_share == 0
     assert fit.seconds >= 3

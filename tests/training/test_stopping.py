@@ -12,9 +12,9 @@ import partialsym.cli.main
 import partialsym.training.fit
 from partialsym._utils.signals import Interruption, Preempted, Preemption, Stopped
 from partialsym.runs.run import Run
-from partialsym.training.callbacks.checkpoint import Keeper
+from partialsym.training.callbacks.checkpoint import RunCallback
 from partialsym.training.fit import run_folder
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -30,11 +30,11 @@ WINDOWS = {
     "the network is built": (partialsym.training.fit, "build_model"),
     "Lightning's trainer is made": (partialsym.training.fit, "trainer_of"),
     "images are read": (partialsym.training.fit, "load_data"),
-    "Lightning has taken no signal yet": (Fit, "configure_optimizers"),
-    "a step is taken": (Fit, "training_step"),
-    "images of the validation are answered": (Fit, "validation_step"),
-    "a checkpoint is written": (Keeper, "on_save_checkpoint"),
-    "the training has ended": (Fit, "on_train_end"),
+    "Lightning has taken no signal yet": (ClassifierModule, "configure_optimizers"),
+    "a step is taken": (ClassifierModule, "training_step"),
+    "images of the validation are answered": (ClassifierModule, "validation_step"),
+    "a checkpoint is written": (RunCallback, "on_save_checkpoint"),
+    "the training has ended": (ClassifierModule, "on_train_end"),
     "the test images are evaluated": (partialsym.training.fit, "evaluation"),
     "the model is saved": (partialsym.training.fit, "save_model"),
     "the result is written": (Run, "hashes"),
@@ -116,7 +116,7 @@ def test_a_ctrl_c_that_is_raised_or_becomes_another_error_stops_the_run(window, 
 
 
 def test_a_run_whose_ctrl_c_was_dropped_stops_at_that_step_and_saves_it(monkeypatch, tmp_path):
-    steps, step = [], Fit.training_step
+    steps, step = [], ClassifierModule.training_step
 
     def training_step(self, *arguments):
         steps.append(self.global_step)
@@ -124,7 +124,7 @@ def test_a_run_whose_ctrl_c_was_dropped_stops_at_that_step_and_saves_it(monkeypa
             dropped(signal.SIGINT)
         return step(self, *arguments)
 
-    monkeypatch.setattr(Fit, "training_step", training_step)
+    monkeypatch.setattr(ClassifierModule, "training_step", training_step)
     with pytest.raises(Stopped):
         run(tmp_path, SMALL)
     assert steps == [0, 1, 2, 3, 4]

@@ -15,7 +15,7 @@ from partialsym.densities import Bernoulli, Uniform
 from partialsym.measure import accuracy, logits
 from partialsym.models import GResNet
 from partialsym.models.saving import StoreError, load_model
-from partialsym.training.fit import Alteration, build_model
+from partialsym.training.fit import Ablation, build_model
 from partialsym.training.module import schedule
 from partialsym.training.trainer import precision
 
@@ -111,7 +111,7 @@ def test_an_altered_network_is_what_is_trained_and_says_so(tmp_path):
         model.classifier.weight.requires_grad_(False).zero_()
         model.norm1.eps = 0.5
 
-    zero = Alteration("zero", change)
+    zero = Ablation("zero", change)
     done = run(tmp_path, alter=zero)
     record = json.loads((done.folder / "model" / "model.json").read_text())
     assert not load_file(done.folder / "model" / record["weights"])["classifier.weight"].any()

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from partialsym.data.base import Split
 from partialsym.data.batches.streaming import Decoding, Stream
-from partialsym.data.reading.lazy import Reading, Stored
+from partialsym.data.reading.lazy import LazyImages, Reading
 from partialsym.data.reading.levels import as_float
 from partialsym.data.reading.loader import Keys, Loader
 
@@ -33,7 +33,7 @@ class _Batches:
         return self.preprocess(images), labels
 
 
-class Resident(_Batches, Dataset[tuple[Tensor, Tensor]]):
+class InMemoryBatches(_Batches, Dataset[tuple[Tensor, Tensor]]):
     """A split that lives on a device; `resident[index]`, at an int64 index tensor [B], is a batch: images and labels.
 
     Args:
@@ -71,12 +71,12 @@ class Resident(_Batches, Dataset[tuple[Tensor, Tensor]]):
         return DataLoader(self, batch_size=None, sampler=order, generator=torch.Generator())
 
 
-class Streamed(_Batches):
+class LoaderBatches(_Batches):
     """As Resident, of images that workers read, in batches. All else is done in this process when a batch is asked for,
     so that the generators draw what they would for Resident.
 
     Args:
-        source: a split of `Stored` images, or a stream.
+        source: a split of `LazyImages` images, or a stream.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Streamed(_Batches):
             items = Decoding(self.source.how, self.source.shape)
             return Loader(items, order, self.source.workers, self.ready, pinned=pinned)
         images = self.source.images
-        assert isinstance(images, Stored)
+        assert isinstance(images, LazyImages)
         return Loader(Reading(images, self.source.labels), order, images.workers, self.ready, pinned=pinned)
 
 
@@ -108,14 +108,14 @@ def batched(
     preprocess: Callable[[Tensor], Tensor],
     device: torch.device | str = "cpu",
     augment: Callable[[Tensor], Tensor] | None = None,
-) -> Resident | Streamed:
+) -> InMemoryBatches | LoaderBatches:
     """Resident where the images are in memory, else Streamed."""
     if isinstance(source, Split) and isinstance(source.images, Tensor):
-        return Resident(source, preprocess, device, augment)
-    return Streamed(source, preprocess, device, augment)
+        return InMemoryBatches(source, preprocess, device, augment)
+    return LoaderBatches(source, preprocess, device, augment)
 
 
-class Order(Sampler[Tensor]):
+class EpochBatchSampler(Sampler[Tensor]):
     """The index tensors of the batches of an epoch, in an order that depends on (seed, epoch) alone.
 
     What is left over is dropped. Of several processes each has its share of every batch: together they see the images
@@ -133,7 +133,7 @@ class Order(Sampler[Tensor]):
 
     def __init__(
         self,
-        batches: Resident | Streamed,
+        batches: InMemoryBatches | LoaderBatches,
         batch_size: int,
         seed: int,
         repeats: int = 1,

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from partialsym.data.base import Dataset, Split
 from partialsym.data.reading import shown
 from partialsym.data.reading.download import extra
-from partialsym.data.reading.image_source import Picture, Preparation, stacked
+from partialsym.data.reading.image_source import ImageOptions, ImageSource, stacked
 
 HEAD = 4096  # images that are looked at before training
 BUFFER = 1000  # images that are shuffled at a time, undecoded
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
             plain = self.split.cast_column(self.image, datasets.Image(decode=False))
         return self._replace(split=plain.select_columns([self.image, self.label]))
 
-    def pictures(self, name: str) -> Iterator[Picture]:
+    def pictures(self, name: str) -> Iterator[ImageSource]:
         """Of undecoded rows in order; `{i}` in their name becomes the number of each, `{path}` its path."""
         i = -1
         try:
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
                 path = held.get("path") or ""
                 called = name.format(i=i, path=f" ({shown(path)})" if path else "")
                 lies = path if self.remote and "://" in path else Path(path) if path else None
-                yield Picture(called, -1 if label is None else label, held.get("bytes") or lies)
+                yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies)
         except OSError:
             raise
         except Exception as error:  # the library's own are of no common type
@@ -76,7 +76,7 @@ class Stream:
 
     name: str
     rows: Rows
-    how: Preparation
+    how: ImageOptions
     shape: tuple[int, ...] = ()
     workers: int = 2
 
@@ -91,7 +91,7 @@ class Stream:
         known = split.info.splits or {}
         return known[str(split.split)].num_examples if str(split.split) in known else 0
 
-    def head(self) -> Iterator[Picture]:
+    def head(self) -> Iterator[ImageSource]:
         """Its first images, shuffled by the seed of the split."""
         rows = self.rows._replace(split=self.shuffled(self.how.split_seed, SHARDS))
         return islice(rows.pictures("training image {i} of the stream{path}"), HEAD)
@@ -121,8 +121,8 @@ def trained_on(data: Dataset) -> Split | Stream:
     return data.stream if isinstance(data, StreamedDataset) else data.train
 
 
-class Passes(Sampler[list[Picture]]):
-    """The pictures of the batches of an epoch, of one process: as `Order`, but for the order of a stream.
+class StreamBatchSampler(Sampler[list[ImageSource]]):
+    """The pictures of the batches of an epoch, of one process: as `EpochBatchSampler`, but for the order of a stream.
 
     `skip`: batches to leave out, once: those that a stopped epoch has had. They are read, but not decoded.
     """
@@ -142,13 +142,13 @@ class Passes(Sampler[list[Picture]]):
     def __len__(self) -> int:
         return self.repeats * len(self.stream) // self.batch_size
 
-    def __iter__(self) -> Iterator[list[Picture]]:
+    def __iter__(self) -> Iterator[list[ImageSource]]:
         skip, self.skip = self.skip, 0
         pictures = islice(self._pictures(), skip * self.share, len(self) * self.share)
         while batch := list(islice(pictures, self.share)):
             yield batch
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _pictures(self) -> Iterator[ImageSource]:
         """Without end."""
         for turn in count(self.epoch * self.repeats):
             self.rows.split.set_epoch(turn)  # shuffles anew
@@ -162,9 +162,9 @@ class Passes(Sampler[list[Picture]]):
 class Decoding(Items[tuple[Tensor, Tensor]]):
     """Batches of pictures as images and labels."""
 
-    def __init__(self, how: Preparation, shape: tuple[int, ...]) -> None:
+    def __init__(self, how: ImageOptions, shape: tuple[int, ...]) -> None:
         self.how, self.shape = how, shape
 
-    def __getitem__(self, pictures: Iterable[Picture]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, pictures: Iterable[ImageSource]) -> tuple[Tensor, Tensor]:
         pictures = list(pictures)
         return stacked(pictures, self.how, self.shape), torch.tensor([picture.label for picture in pictures])

@@ -16,7 +16,7 @@ from partialsym.data.reading.download import extra
 from partialsym.data.reading.sizing import check_fit
 
 
-class Picture(NamedTuple):
+class ImageSource(NamedTuple):
     """An image to read: what errors call it, its class (-1: unknown), and its file, the bytes of one, a URL that
     Hugging Face's library opens, or nothing."""
 
@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ImageOptions:
     """How images become a data set: the arguments of `folder`. Raises ValueError on one that is out of its range."""
 
     size: tuple[int, int] | None = None
@@ -48,7 +48,7 @@ class Preparation:
             raise ValueError(f"test is {self.test!r}: it must be a fraction of the images in (0, 0.5]")
 
 
-def fetched(picture: Picture) -> Picture:
+def fetched(picture: ImageSource) -> ImageSource:
     """With its bytes, where it lies behind a URL; raises ValueError where they cannot be had."""
     if not isinstance(picture.source, str):
         return picture
@@ -61,7 +61,7 @@ def fetched(picture: Picture) -> Picture:
         raise ValueError(f"{picture.name} cannot be fetched: {reason}.") from None
 
 
-def pixels(picture: Picture, how: Preparation) -> Tensor:
+def pixels(picture: ImageSource, how: ImageOptions) -> Tensor:
     """The image, uint8 or uint16 [C, H, W], or ValueError or FileNotFoundError in a line that begins with its name."""
     source = picture.source
     if source is None or picture.label < 0:
@@ -75,7 +75,7 @@ def pixels(picture: Picture, how: Preparation) -> Tensor:
     return image if how.size is None else fitted(image, how.size, how.fit)
 
 
-def digest(picture: Picture) -> bytes:
+def digest(picture: ImageSource) -> bytes:
     """SHA-256 of the file of a picture."""
     if isinstance(picture.source, Path):
         with picture.source.open("rb") as file:
@@ -84,7 +84,7 @@ def digest(picture: Picture) -> bytes:
     return hashlib.sha256(picture.source).digest()
 
 
-def stacked(pictures: Iterable[Picture], how: Preparation, shape: tuple[int, ...]) -> Tensor:
+def stacked(pictures: Iterable[ImageSource], how: ImageOptions, shape: tuple[int, ...]) -> Tensor:
     """Images of one shape [C, H, W], [N, C, H, W]: float32 in [0, 1] where `how` has a range, else uint8; grey ones are
     repeated for C = 3.
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from partialsym.data.reading import shown
-from partialsym.data.reading.image_source import Picture, Preparation, stacked
+from partialsym.data.reading.image_source import ImageOptions, ImageSource, stacked
 from partialsym.data.reading.loader import Loader
 
 
-class Stored:
+class LazyImages:
     """Images [N, C, H, W] in files, uint8, or float32 in [0, 1] where `how` has a range. As a tensor of them, but that
     nothing is read before `to`, `split` or an int as index; what these give are tensors.
 
@@ -30,7 +30,7 @@ class Stored:
 
     ndim = 4
 
-    def __init__(self, files: Sequence[Path], how: Preparation, shape: tuple[int, ...], workers: int = 0) -> None:
+    def __init__(self, files: Sequence[Path], how: ImageOptions, shape: tuple[int, ...], workers: int = 0) -> None:
         # in one piece: workers share it
         self._files = np.array([os.fsencode(file.absolute()) for file in files], dtype=np.bytes_)
         self._how, self._shape, self.workers = how, shape, workers
@@ -63,7 +63,7 @@ class Stored:
     def to(self, *where: Any) -> Tensor:
         """The images, read here: on a device, in a dtype."""
         paths = [Path(os.fsdecode(file)) for file in self._files]
-        pictures = (Picture(shown(path), 0, path) for path in paths)
+        pictures = (ImageSource(shown(path), 0, path) for path in paths)
         return stacked(pictures, self._how, self._shape).to(*where)
 
     def split(self, size: int) -> Iterator[Tensor]:
@@ -76,7 +76,7 @@ class Stored:
 class Reading(Dataset[tuple[Tensor, Tensor]]):
     """Batches by index, of images that are read for it and their labels [N]."""
 
-    def __init__(self, images: Stored, labels: Tensor) -> None:
+    def __init__(self, images: LazyImages, labels: Tensor) -> None:
         self.images, self.labels = images, labels
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:

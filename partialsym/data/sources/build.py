@@ -13,8 +13,8 @@ from torch.utils.data import Dataset as Items
 
 from partialsym.data.base import Dataset, Images, Split
 from partialsym.data.reading import Levels, Range, as_float, shown
-from partialsym.data.reading.image_source import Picture, Preparation, digest, fetched, pixels
-from partialsym.data.reading.lazy import Stored
+from partialsym.data.reading.image_source import ImageOptions, ImageSource, digest, fetched, pixels
+from partialsym.data.reading.lazy import LazyImages
 from partialsym.data.reading.loader import Loader
 from partialsym.data.reading.ranges import taken
 
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 class _Gathered:
     """The images of all splits, in order: kept where `workers` is None, else they stay in their files."""
 
-    how: Preparation
+    how: ImageOptions
     workers: int | None
     splits: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class _Gathered:
     channels: int = 1
     levels: dict[str, Levels] = field(default_factory=lambda: {which: Levels() for which in ORDER})  # as they came
 
-    def add(self, which: str, picture: Picture, seen: Seen) -> None:
+    def add(self, which: str, picture: ImageSource, seen: Seen) -> None:
         self.sizes[seen.shape[1:]] += 1
         if len(self.sizes) > 1:  # refused in the end: no need to keep pixels
             self.images.clear()
@@ -76,7 +76,7 @@ class _Gathered:
             images = torch.stack([image.expand(self.channels, -1, -1) for image in ready])
         else:
             shape, how = (self.channels, *next(iter(self.sizes))), replace(self.how, range=range if self.deep else None)
-            images = Stored([self.files[i] for i in index], how, shape, self.workers)
+            images = LazyImages([self.files[i] for i in index], how, shape, self.workers)
         labels, originals = (torch.tensor([values[i] for i in index]) for values in (self.labels, self.originals))
         return Split(images, labels, originals)
 
@@ -84,8 +84,8 @@ class _Gathered:
 def gather(
     name: str,
     classes: tuple[str, ...],
-    parts: Mapping[str, Iterable[Picture]],
-    how: Preparation,
+    parts: Mapping[str, Iterable[ImageSource]],
+    how: ImageOptions,
     bad: Sequence[str] = (),
     workers: int | None = None,
     head: bool = False,
@@ -125,7 +125,9 @@ def gather(
     return Dataset(name, classes, **splits, mean=mean, std=std, range=ends)
 
 
-def _looked_at(parts: Mapping[str, Iterable[Picture]], found: _Gathered) -> Iterator[tuple[str, Picture, Seen | str]]:
+def _looked_at(
+    parts: Mapping[str, Iterable[ImageSource]], found: _Gathered
+) -> Iterator[tuple[str, ImageSource, Seen | str]]:
     """Every picture with what is seen of it, or what is wrong with it; values are counted on the way."""
     if found.workers is None:
         for which, part in parts.items():
@@ -143,15 +145,15 @@ def _looked_at(parts: Mapping[str, Iterable[Picture]], found: _Gathered) -> Iter
 
 
 def _read(
-    pictures: Mapping[str, Sequence[Picture]], how: Preparation, workers: int
-) -> Iterator[tuple[str, Sequence[Picture], list[Seen | str], Levels]]:
+    pictures: Mapping[str, Sequence[ImageSource]], how: ImageOptions, workers: int
+) -> Iterator[tuple[str, Sequence[ImageSource], list[Seen | str], Levels]]:
     """Some pictures of a split after the other, with what workers see of them, and their values."""
     keys = [(which, slice(i, i + SOME)) for which, part in pictures.items() for i in range(0, len(part), SOME)]
     for (which, some), looks in zip(keys, Loader(_Looks(pictures, how), keys, workers), strict=True):
         yield which, pictures[which][some], *looks
 
 
-def _look(picture: Picture, how: Preparation) -> Seen | str:
+def _look(picture: ImageSource, how: ImageOptions) -> Seen | str:
     try:
         picture = fetched(picture)
         image = pixels(picture, how)
@@ -163,7 +165,7 @@ def _look(picture: Picture, how: Preparation) -> Seen | str:
 class _Looks(Items[tuple[list[Seen | str], Levels]]):
     """What is seen of some pictures, without the images, and their values."""
 
-    def __init__(self, pictures: Mapping[str, Sequence[Picture]], how: Preparation) -> None:
+    def __init__(self, pictures: Mapping[str, Sequence[ImageSource]], how: ImageOptions) -> None:
         self.pictures, self.how = pictures, how
 
     def __getitem__(self, key: tuple[str, slice]) -> tuple[list[Seen | str], Levels]:
@@ -186,7 +188,7 @@ def _moved(found: _Gathered, which: str) -> Levels:
         for i in index:
             levels.add(found.images[i])
         return levels
-    pictures = [Picture(found.names[i], found.labels[i], found.files[i]) for i in index]
+    pictures = [ImageSource(found.names[i], found.labels[i], found.files[i]) for i in index]
     for _, _, looked, some in _read({which: pictures}, found.how, found.workers):
         levels = levels.plus(some)
         if changed := next((seen for seen in looked if isinstance(seen, str)), None):
@@ -217,7 +219,7 @@ def _check(found: _Gathered, classes: tuple[str, ...], given: Sequence[str]) -> 
         log.warning("identical files under two classes, %d in all: %s", len(disputed), disputed[0])
 
 
-def _divide(found: _Gathered, classes: tuple[str, ...], how: Preparation) -> None:
+def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> None:
     """Move training images to the splits that have none: of every class a share of its originals, at least one."""
     shares = {"test": how.test, "validation": how.validation}
     missing = [which for which in shares if which not in found.splits]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from partialsym.data.base import Dataset
 from partialsym.data.reading import Fit, Range, shown
 from partialsym.data.reading.download import extra
-from partialsym.data.reading.image_source import Picture, Preparation
+from partialsym.data.reading.image_source import ImageOptions, ImageSource
 from partialsym.data.sources.build import ORDER, gather, listing
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
@@ -53,7 +53,7 @@ def folder(
             training image but in others, or all the same, without a `range`; no `train`, but what may be meant by it.
         FileNotFoundError: `root` is not a folder.
     """
-    how = Preparation(size, fit, channels, validation, test, split_seed, range)
+    how = ImageOptions(size, fit, channels, validation, test, split_seed, range)
     if not os.fspath(root) or not (top := Path(root).expanduser()).is_dir():
         raise FileNotFoundError(f"root is {os.fspath(root)!r}: it must be an existing folder")
     bad: list[str] = []
@@ -64,7 +64,7 @@ def folder(
         raise ValueError(f"{shown(top)} has {found}: it must hold two classes or more, a folder each{listing(bad)}")
     number = {name: label for label, name in enumerate(classes)}
     parts = {
-        which: (Picture(shown(path.relative_to(top)), number[name], path) for name, path in found)
+        which: (ImageSource(shown(path.relative_to(top)), number[name], path) for name, path in found)
         for which, found in files.items()
     }
     return gather(top.resolve().name or "folder", classes, parts, how, bad, workers if stream else None)

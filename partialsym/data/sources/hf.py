@@ -11,7 +11,7 @@ from partialsym.data.base import Dataset
 from partialsym.data.batches.streaming import Rows, Stream, StreamedDataset
 from partialsym.data.reading import Fit, Range
 from partialsym.data.reading.download import extra
-from partialsym.data.reading.image_source import Preparation
+from partialsym.data.reading.image_source import ImageOptions
 from partialsym.data.sources.build import ORDER, gather
 from partialsym.data.sources.folder import SPLITS, meant
 
@@ -57,7 +57,7 @@ def hf(
         FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
         ImportError: `datasets` is missing.
     """
-    how = Preparation(size, fit, channels, validation, test, split_seed, range)
+    how = ImageOptions(size, fit, channels, validation, test, split_seed, range)
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
         raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")

@@ -56,7 +56,7 @@ class Checkpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "best_k_models": files, "dirpath": self.dirpath})
 
 
-class Keeper(Callback):
+class RunCallback(Callback):
     """Writes metrics.csv with every checkpoint; takes one more within the epoch when the run is to stop."""
 
     def __init__(self, run: Run, preemption: Preemption) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from partialsym._utils.seeding import forked
 from partialsym.nn.conv import GroupConv
 from partialsym.signal import Signal
-from partialsym.training.distributed import SharedSums
-from partialsym.training.module import Fit, random_state, set_random_state
+from partialsym.training.distributed import SyncStatistics
+from partialsym.training.module import ClassifierModule, random_state, set_random_state
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
 KEPT = "The checkpoint before it is kept: lower training.lr in a new run"
@@ -20,7 +20,7 @@ class Diverged(ValueError):
     """Training diverged; the message names the step and the layer. What was saved before is as it was."""
 
 
-class Guard(Callback):
+class DivergenceCallback(Callback):
     """Looks at the loss and the gradient of every step, and at the kernels at the end of an epoch, before it is saved.
 
     In 16-mixed a gradient that is too large for float16 at the loss's scale is no divergence: the scaler leaves the
@@ -50,7 +50,7 @@ class Guard(Callback):
         self.loss = loss.detach()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        assert isinstance(pl_module, Fit)
+        assert isinstance(pl_module, ClassifierModule)
         gradients = {name: p.grad for name, p in pl_module.model.named_parameters() if p.grad is not None}
         largest = torch._foreach_norm(list(gradients.values()), torch.inf)
         finite = bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all())
@@ -74,7 +74,7 @@ class Guard(Callback):
         return scaler is not None and bool(self.loss.isfinite()) and scaler.get_scale() >= 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Fit)
+        assert isinstance(pl_module, ClassifierModule)
         if not pl_module.train_loss.weight:
             raise Diverged(f"training diverged {_where(trainer)}: no loss of the epoch is finite. {KEPT}.")
         for name, growth in growths(pl_module.model).items():
@@ -82,14 +82,14 @@ class Guard(Callback):
                 what = f"the kernel of {name} has {growth:.2g} times the norm it started with"
                 raise Diverged(f"training diverged {_where(trainer)}: {what}. {KEPT}.")
 
-    def _what(self, trainer: Trainer, fit: Fit, gradients: dict[str, Tensor]) -> str:
+    def _what(self, trainer: Trainer, fit: ClassifierModule, gradients: dict[str, Tensor]) -> str:
         if bool(self.loss.isfinite()):  # a gradient comes from behind
             astray = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
             found = f"the gradient, beginning with {astray[-1]}" if astray else "that of another process"
             return f"the loss is finite, but not {found}"
         with trainer.precision_plugin.train_step_context(), forked([fit.device]):
             set_random_state(self.state)  # the same elements once more
-            SharedSums().revert(fit.model)  # not all processes come here
+            SyncStatistics().revert(fit.model)  # not all processes come here
             with fit.drawing():
                 first = first_astray(fit.model, self.images) or "the penalties"
         return f"the loss is {float(self.loss)}, beginning with {first}"

@@ -7,12 +7,12 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from partialsym.measure import learned_subsets
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 EVERY = 20  # steps: how often the bar reads what it shows
 
 
-class Bar(TQDMProgressBar):
+class ProgressBar(TQDMProgressBar):
     """Loss, accuracies in percent and what the layers keep, from lifting to the last: of every EVERY-th step and of the
     last one of an epoch, since a GPU has to be waited for."""
 
@@ -21,12 +21,12 @@ class Bar(TQDMProgressBar):
         self.shown: dict[str, Any] = {}
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        assert isinstance(pl_module, Fit)
+        assert isinstance(pl_module, ClassifierModule)
         if not self.shown or trainer.is_last_batch or trainer.global_step % EVERY == 0:
             self.shown = self._read(trainer, pl_module)
         return self.shown
 
-    def _read(self, trainer: lightning.Trainer, pl_module: Fit) -> dict[str, Any]:
+    def _read(self, trainer: lightning.Trainer, pl_module: ClassifierModule) -> dict[str, Any]:
         shown: dict[str, Any] = {"loss": f"{float(trainer.callback_metrics.get('loss', torch.nan)):.3f}"}
         if pl_module.history:
             last = pl_module.history[-1]

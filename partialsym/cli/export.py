@@ -10,7 +10,7 @@ from partialsym.densities import set_proportional
 from partialsym.export.conversion import kept
 from partialsym.export.onnx import check_target, export
 from partialsym.inference import recalibrate
-from partialsym.runs.run import Run, Trained
+from partialsym.runs.run import LoadedModel, Run
 from partialsym.training.evaluation import calibration
 from partialsym.training.fit import load_data
 
@@ -36,7 +36,7 @@ def run(options: Namespace) -> None:
     say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
 
 
-def _make_proportional(trained: Trained, config: Experiment, root: str | None) -> None:
+def _make_proportional(trained: LoadedModel, config: Experiment, root: str | None) -> None:
     """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
     before = kept(trained.model)
     set_proportional(trained.model, True)

@@ -37,7 +37,7 @@ def test_freezing_does_not_take_rounding_for_another_function(rounded):
         torch.manual_seed(seed)
         net, x = network(ps.GResNet, "E2", width=4, partial=False), torch.randn(4, 1, 16, 16)
         ps.recalibrate(net, [torch.randn(16, 1, 16, 16)])
-        frozen = ps.freeze(net, x)
+        frozen = ps.to_conv2d(net, x)
         assert sum(isinstance(module, ps.BatchNorm) for module in frozen.modules()) == 2  # the others are folded
         exact = copy.deepcopy(net).double()(x.double())
         torch.testing.assert_close(copy.deepcopy(frozen).double()(x.double()), exact, rtol=1e-5, atol=1e-5)
@@ -53,7 +53,7 @@ class Constant(nn.Module):
 
     def __init__(self, more=0.0):
         super().__init__()
-        self.net, self.more = network(ps.GResNet, "E2", classes=3), more
+        self.net, self.more = network(ps.GResNet, "E2", num_classes=3), more
 
     def forward(self, x):
         elements = len(self.net.features(x).elements)  # of which half are dropped
@@ -64,27 +64,27 @@ def test_a_model_that_does_not_run_in_float64_is_compared_in_its_own_dtype():
     x, net = images(), Constant()
     with pytest.raises(RuntimeError, match="dtype"):
         copy.deepcopy(net).double()(x.double())
-    torch.testing.assert_close(ps.freeze(net, x)(x), net(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ps.to_conv2d(net, x)(x), net(x), rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="reads more than"):
-        ps.freeze(Constant(more=0.1), x)
+        ps.to_conv2d(Constant(more=0.1), x)
 
 
 def test_the_elements_that_the_model_takes_are_those_compared():
     """θ is one where float32 and float64 do not agree on ⌈rθ⌉."""
     net, x = shaken(ps.GResNet("SE2", samples=5, width=2, hidden=4, kernel_size=3), theta=0.4000002145767212), images()
     ps.set_proportional(net, True)
-    frozen = ps.freeze(net, x)
+    frozen = ps.to_conv2d(net, x)
     assert (conversion.kept(net)["last"], conversion.kept(copy.deepcopy(net).double())["last"]) == ((2, 5), (3, 5))
     torch.testing.assert_close(frozen(x), net(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_difference_that_float32_would_hide_is_seen():
     x = images()
-    ps.freeze(Constant(more=0.0).net, x)
+    ps.to_conv2d(Constant(more=0.0).net, x)
 
     class Little(Constant):
         def forward(self, x):
             return self.net(x) * (1 + 1e-5 * len(self.net.features(x).elements))
 
     with pytest.raises(ValueError, match="reads more than"):
-        ps.freeze(Little(), x)
+        ps.to_conv2d(Little(), x)

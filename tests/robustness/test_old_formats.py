@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -75,14 +76,14 @@ def test_the_config_of_a_run_is_a_config_to_start_from(runs, capsys):
 
 
 def newer(path):
-    """The same file, of the next format."""
+    """The same file, of a later format."""
     if path.suffix == ".yaml":
-        path.write_text(path.read_text().replace("# format 1\n", "# format 2\n", 1))
+        path.write_text(re.sub(r"^# format \d+\n", "# format 9\n", path.read_text()))
     elif path.suffix == ".json":
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 9}))
     else:
         checkpoint = torch.load(path, weights_only=True)
-        checkpoint["partialsym"]["format"] = 2
+        checkpoint["partialsym"]["format"] = 9
         torch.save(checkpoint, path)
 
 
@@ -99,7 +100,7 @@ def newer(path):
 def test_every_file_says_its_format_and_a_later_one_is_refused_by_name(tmp_path, file, read, error):
     run = Run(shutil.copytree(FORMATS[-1] / "finished" / "seed0", tmp_path / "seed0"))
     newer(run.folder / file)
-    with pytest.raises(error, match=rf"{Path(file).name} has format version 2[:;] this version reads 1"):
+    with pytest.raises(error, match=rf"{Path(file).name} has format version 9[:;] this version reads 1"):
         read(run)
 
 

@@ -17,10 +17,10 @@ from partialsym import (
     GlobalPool,
     GResNet,
     Signal,
-    freeze,
     group,
     recalibrate,
     set_proportional,
+    to_conv2d,
 )
 from partialsym.export.conversion import kept
 
@@ -75,12 +75,12 @@ def test_the_number_of_elements_is_set_on_the_densities(float64):
 def test_signals_go_in_and_come_out(float64):
     """A layer by itself; what it gives is what the model gives on the elements that count."""
     conv, f = shaken(group_conv("E2", "learned")), random_signal("E2")
-    given, whole = freeze(conv, f)(f), conv(f)
+    given, whole = to_conv2d(conv, f)(f), conv(f)
     assert whole.elements.weights.tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     torch.testing.assert_close(given.values, whole.values[:, :, :4])
     torch.testing.assert_close(given.elements.matrices, whole.elements.matrices[:4])
     net, x = shaken(Own(last=False)), torch.randn(1, 1, 9, 9)
-    assert freeze(net, x)(x).values.shape == (1, 3, 4, 5, 5)
+    assert to_conv2d(net, x)(x).values.shape == (1, 3, 4, 5, 5)
 
 
 def test_weights_that_differ_are_kept(float64):
@@ -94,14 +94,14 @@ def test_weights_that_differ_are_kept(float64):
             self.conv = conv
 
         def forward(self, f):
-            return GlobalPool("mean")(self.conv(f, at=at))
+            return GlobalPool("mean")(self.conv(f, elements=at))
 
-    torch.testing.assert_close(freeze(Given(), f)(f), Given()(f), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(to_conv2d(Given(), f)(f), Given()(f), rtol=1e-10, atol=1e-10)
 
 
 def test_a_frozen_layer_refuses_other_elements():
     f = random_signal("E2")
-    frozen = freeze(group_conv("E2"), f)
+    frozen = to_conv2d(group_conv("E2"), f)
     fewer = Signal(f.values[:, :, :4], Elements(f.group, f.elements.matrices[:4]))
     with pytest.raises(ValueError, match="on 4 elements of E2, but this layer was frozen for 8 of E2"):
         frozen(fewer)
@@ -110,7 +110,7 @@ def test_a_frozen_layer_refuses_other_elements():
 
 
 def test_a_copy_and_another_dtype_hold_their_elements():
-    frozen = freeze(network(GResNet, "E2", partial=True))
+    frozen = to_conv2d(network(GResNet, "E2", partial=True))
     x = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(copy.deepcopy(frozen).double()(x.double()).float(), frozen(x), **CLOSE[torch.float32])
     assert "lifting.matrices" not in frozen.state_dict()
@@ -126,11 +126,11 @@ class Drawing(nn.Module):
     def forward(self, images):
         f = self.lift(Signal.image(images))
         if self.how == "twice":
-            self.conv(f, at=f.elements.transport(-torch.eye(2)))
+            self.conv(f, elements=f.elements.transport(-torch.eye(2)))
         at = self.conv.codomain.draw() if self.how == "drawn" else None
         if self.how == "seen" and images.any():
             at = f.elements.transport(-torch.eye(2))
-        return GlobalPool()(self.conv(f, at=at) if self.how != "never" else f)
+        return GlobalPool()(self.conv(f, elements=at) if self.how != "never" else f)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class Drawing(nn.Module):
 )
 def test_elements_that_change_cannot_be_frozen(how, message):
     with pytest.raises(ValueError, match=message):
-        freeze(Drawing(how), torch.randn(1, 1, 9, 9))
+        to_conv2d(Drawing(how), torch.randn(1, 1, 9, 9))
 
 
 def test_a_layer_that_reads_more_than_the_signal_shows():
@@ -158,17 +158,17 @@ def test_a_layer_that_reads_more_than_the_signal_shows():
             return GlobalPool()(f.map(lambda v: v * len(f.elements)))
 
     with pytest.raises(ValueError, match="the model's output differs by"):
-        freeze(Counts(), random_signal("E2"))
+        to_conv2d(Counts(), random_signal("E2"))
 
 
-def test_what_there_is_to_freeze():
+def test_what_there_is_to_convert():
     with pytest.raises(ValueError, match="holds no GroupConv"):
-        freeze(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 9, 9))
-    with pytest.raises(ValueError, match="freezing a Own needs an example of its input"):
-        freeze(Own())
-    frozen = freeze(network(GResNet, "SE2"))
+        to_conv2d(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 9, 9))
+    with pytest.raises(ValueError, match="converting a Own needs an example of its input"):
+        to_conv2d(Own())
+    frozen = to_conv2d(network(GResNet, "SE2"))
     with pytest.raises(ValueError, match="holds no GroupConv"):
-        freeze(frozen)
+        to_conv2d(frozen)
     big = network(GResNet, "C4", kernel_size=11, pools=("lifting", "block1", "block2"))  # 32 pixels are too few
     assert_frozen(big, torch.randn(1, 1, 96, 88))
 
@@ -176,7 +176,7 @@ def test_what_there_is_to_freeze():
 def test_the_comparison_sees_a_weight_that_is_off():
     """The negative control of `assert_frozen`."""
     net, x = network(GResNet, "SE2"), torch.randn(2, 1, 16, 16)
-    frozen = freeze(net)
+    frozen = to_conv2d(net)
     with torch.no_grad():
         frozen.last.plain.weight *= 1.001
     with pytest.raises(AssertionError):

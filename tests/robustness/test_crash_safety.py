@@ -24,7 +24,7 @@ from partialsym.config import ConfigError, DataConfig, TrainingConfig
 from partialsym.runs.lock import in_use, locked
 from partialsym.runs.verify import examine
 from partialsym.training.fit import run_folder
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -93,7 +93,10 @@ def forget_generators(patch):
 
 
 def forget_position(patch):
-    patch.setattr("partialsym.training.dataloaders.Rest.__iter__", lambda self: super(type(self), self).__iter__())
+    patch.setattr(
+        "partialsym.training.dataloaders.ResumableBatchSampler.__iter__",
+        lambda self: super(type(self), self).__iter__(),
+    )
 
 
 def forget_moments(patch):
@@ -101,8 +104,8 @@ def forget_moments(patch):
 
 
 def forget_metrics(patch):
-    inner = Fit.on_train_start
-    patch.setattr(Fit, "on_train_start", lambda self: (self.train_loss.reset(), inner(self)))
+    inner = ClassifierModule.on_train_start
+    patch.setattr(ClassifierModule, "on_train_start", lambda self: (self.train_loss.reset(), inner(self)))
 
 
 @pytest.mark.parametrize(
@@ -208,9 +211,9 @@ def test_the_best_epoch_is_known_in_a_folder_that_was_moved(tmp_path, monkeypatc
     """The best epoch lies before the stop; later ones are worse, and may not replace it."""
     config = replace(SMALL, training=replace(SMALL.training, select="best"))
     forced = {1: 0.9, 2: 0.7}
-    inner = Fit.log
+    inner = ClassifierModule.log
     monkeypatch.setattr(
-        Fit,
+        ClassifierModule,
         "log",
         lambda self, name, value, **options: inner(
             self, name, forced[self.current_epoch + 1] if name == "validation_accuracy" else value, **options
