@@ -99,6 +99,7 @@ class Book:
 
 def bf16() -> str:
     """What the processor has for bfloat16."""
-    if torch.cpu._is_amx_tile_supported():
+    processor = torch.cpu.get_capabilities()
+    if processor.get("amx_tile"):
         return "AMX"
-    return "AVX-512" if torch.cpu._is_avx512_bf16_supported() else "none"
+    return "AVX-512" if processor.get("avx512_bf16") else "none"

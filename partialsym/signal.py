@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.utils import _pytree as pytree
 
 from partialsym._utils.torch_func import unwrapped
+from partialsym._utils.torch_private import norm_bases, register_node
 from partialsym.groups import T2, Group
 
 LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
-_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+_NORMS = (*norm_bases(), nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +151,16 @@ def check_group(name: str, group: object) -> None:
         raise TypeError(f"{name} is {group!r}: must be a Group, such as partialsym.group('SE2').")
 
 
-pytree.register_pytree_node(
+register_node(
     Elements,
-    lambda e: ([e.matrices, e.weights], (e.group, e.tied)),
-    lambda children, rest: replace(Elements(rest[0], *children), tied=rest[1]),
-    serialized_type_name="partialsym.Elements",
+    (
+        lambda e: ([e.matrices, e.weights], (e.group, e.tied)),
+        lambda children, rest: replace(Elements(rest[0], *children), tied=rest[1]),
+    ),
+    "partialsym.Elements",
 )
-pytree.register_pytree_node(
+register_node(
     Signal,
-    lambda s: ([s.values, s.elements], None),
-    lambda children, _: Signal(*children),
-    serialized_type_name="partialsym.Signal",
+    (lambda s: ([s.values, s.elements], None), lambda children, _: Signal(*children)),
+    "partialsym.Signal",
 )

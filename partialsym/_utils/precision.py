@@ -6,13 +6,12 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.torch_private import get_fp32_precision, set_fp32_precision
+
 FULL, INHERITED = "ieee", "none"
 WHOLE = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))  # what an operation without a setting inherits
 MATMUL = (("cuda", "matmul"), ("mkldnn", "matmul"))
 OPERATIONS = (*MATMUL, *((backend, op) for backend in ("cuda", "mkldnn") for op in ("conv", "rnn")))
-
-# What torch.backends.*.fp32_precision read and write; there the setter of mkldnn's writes that of all backends.
-_get, _set = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
 
 
 @contextmanager
@@ -26,12 +25,12 @@ def full_float32() -> Iterator[None]:
     """
     whole = {}
     for key in WHOLE:  # from the outside in: read with nothing to inherit
-        whole[key] = _get(*key)
-        _set(*key, INHERITED)
-    own = {key: _get(*key) for key in OPERATIONS}
+        whole[key] = get_fp32_precision(*key)
+        set_fp32_precision(*key, INHERITED)
+    own = {key: get_fp32_precision(*key) for key in OPERATIONS}
     _write(dict.fromkeys(WHOLE, FULL))
     # An operation that inherits is left alone: cuDNN's own default, once written over, could not be set again.
-    changed = {key: own[key] for key in OPERATIONS if _get(*key) != FULL}
+    changed = {key: own[key] for key in OPERATIONS if get_fp32_precision(*key) != FULL}
     _write(dict.fromkeys(changed, FULL))
     products = torch.get_float32_matmul_precision()
     if products != "highest":  # or reading it would fail within
@@ -61,4 +60,4 @@ def double(tensor: Tensor) -> Tensor:
 
 def _write(settings: dict[tuple[str, str], str]) -> None:
     for key, value in settings.items():
-        _set(*key, value)
+        set_fp32_precision(*key, value)

@@ -4,18 +4,19 @@ from typing import Any, Never
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from partialsym._utils.torch_private import functorch_active, in_forward_mode, is_batched_level, unwrap_level
 
 
 def transformed() -> bool:
     """Whether a transform of torch.func is at work, outside of a compiler."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    return not torch.compiler.is_compiling() and functorch_active()
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
     """What grad, vmap, or one within the other hold: of `vmap` with the axis that it hides."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+    while (held := unwrap_level(tensor)) is not tensor:
+        tensor = held
     return tensor
 
 
@@ -23,11 +24,12 @@ def batched(tensor: Tensor) -> bool:
     """Whether `torch.vmap` hides an axis of it, at whatever level."""
     if not transformed():
         return False
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        if torch._C._functorch.is_batchedtensor(tensor):
-            return True
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    return False
+    while not is_batched_level(tensor):
+        held = unwrap_level(tensor)
+        if held is tensor:
+            return False
+        tensor = held
+    return True
 
 
 def refuse_second(what: str) -> Never:
@@ -39,7 +41,7 @@ def refuse_second(what: str) -> Never:
 
 def refuse_forward(what: str) -> None:
     """Raise NotImplementedError within forward-mode differentiation: torch might take a derivative of 0."""
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+    if not torch.compiler.is_compiling() and in_forward_mode():
         raise NotImplementedError(
             f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
             "frozen model has one towards its images: partialsym.to_conv2d."

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym._utils.precision import double, full_precision
+from partialsym._utils.torch_private import children_of
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.models import Augerino, named_densities
 from partialsym.nn.conv import GroupConv
@@ -115,9 +116,9 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
     for parent in list(model.modules()):
-        for name, child in parent._modules.items():
+        for name, child in children_of(parent).items():
             if child in new:
-                parent._modules[name] = new[child]
+                parent.register_module(name, new[child])
     return new.get(model, model)
 
 

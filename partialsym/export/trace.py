@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from partialsym._utils.precision import double
+from partialsym._utils.torch_private import tree_leaves, tree_map_only
 from partialsym.densities import Density
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
@@ -48,7 +48,7 @@ def in_float64(model: nn.Module, example: Input) -> tuple[nn.Module, Input]:
 
 
 def _in_float64(tree: Any) -> Any:
-    return pytree.tree_map_only(Tensor, lambda t: double(t) if t.is_floating_point() else t, tree)
+    return tree_map_only(Tensor, lambda t: double(t) if t.is_floating_point() else t, tree)
 
 
 def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
@@ -112,13 +112,13 @@ def same(a: Elements, b: Elements) -> bool:
     """Whether two sets of elements are equal, in order and in their weights."""
     if a.group != b.group or (a.weights is None) != (b.weights is None):
         return False
-    leaves = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
+    leaves = zip(tree_leaves(a), tree_leaves(b), strict=True)
     return all(torch.equal(*both) for both in leaves if both[0] is not None)
 
 
 def tensors(output: object) -> Iterator[Tensor]:
     """The tensors in an output; of a Signal the values on the elements that count."""
-    for leaf in pytree.tree_leaves(output, is_leaf=lambda node: isinstance(node, Signal)):
+    for leaf in tree_leaves(output, is_leaf=lambda node: isinstance(node, Signal)):
         if isinstance(leaf, Signal):
             weights = leaf.elements.weights
             yield leaf.values if weights is None else leaf.values[:, :, weights != 0]

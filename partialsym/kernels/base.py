@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from partialsym._utils.torch_func import batched
+from partialsym._utils.torch_private import has_hooks
 
 
 class Kernel(nn.Module, ABC):
@@ -84,12 +85,7 @@ class Kernel(nn.Module, ABC):
 
 def _is_plain(linear: nn.Module) -> bool:
     """Whether calling a layer is weight and bias, and nothing else."""
-    return (
-        type(linear).forward is nn.Linear.forward
-        and "forward" not in linear.__dict__
-        and not (linear._forward_pre_hooks or linear._forward_hooks or linear._backward_pre_hooks)
-        and not linear._backward_hooks
-    )
+    return type(linear).forward is nn.Linear.forward and "forward" not in linear.__dict__ and not has_hooks(linear)
 
 
 def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor]:

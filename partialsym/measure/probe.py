@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from partialsym._utils.precision import double
+from partialsym._utils.torch_private import conv_bases
 from partialsym.data import Preprocessing, as_float
 from partialsym.data.base import Images
 from partialsym.densities import Density
@@ -22,6 +22,7 @@ from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements, Signal
 
 OUTPUT = "output"
+CONVOLUTIONS = conv_bases()
 BATCH = 64  # of images: the maps of all layers are held
 Maps = dict[str, Tensor]
 Given = Callable[[GroupConv, bool], Elements | None]
@@ -45,7 +46,7 @@ class Probe:
         self.model = model
         self.inside: nn.Module = model.model if isinstance(model, Augerino) else model
         self.names = {m: name for name, m in self.inside.named_modules() if isinstance(m, GroupConv)}
-        self.movable = bool(self.names) and not any(isinstance(m, _ConvNd) for m in self.inside.modules())
+        self.movable = bool(self.names) and not any(isinstance(m, CONVOLUTIONS) for m in self.inside.modules())
 
     def own(self, x: Tensor, factor: int = 1) -> tuple[Maps, list[Elements]]:
         """A pass on the layers' own elements, or on `factor` times as many rotations: maps, elements a call."""

@@ -6,8 +6,8 @@ from typing import Never
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from partialsym._utils.torch_private import tree_map_only
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
 from partialsym.signal import Elements, Signal, check_signal
@@ -114,4 +114,4 @@ def _kept(elements: Elements) -> Elements:
 
 
 def _double(elements: Elements) -> Elements:
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor.cpu().double(), elements)
+    return tree_map_only(Tensor, lambda tensor: tensor.cpu().double(), elements)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from partialsym._utils.torch_func import batched
+from partialsym._utils.torch_private import BatchNormBase
 from partialsym.signal import Signal, check_signal
 
 
@@ -36,7 +36,7 @@ def _pooled(
     return common, spread / total, first[0]
 
 
-class BatchNorm(_BatchNorm):
+class BatchNorm(BatchNormBase):
     """(f − E[f]) / √(Var[f] + ε)·γ + β per channel, E over batch, space and the weighted elements.
 
     Running statistics gathered under drawn elements are wrong for the deterministic ones of eval mode: call

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
-from torch._inductor.exc import GPUTooOldForTriton, TritonMissing
+
+from partialsym._utils.torch_private import compiler_errors, mark_dynamic
 
 log = logging.getLogger(__name__)
 PAYS = 5000  # steps, against one to two minutes of compiling; the gain a step has not been measured
@@ -27,12 +27,12 @@ class Compiled:
 
     def __call__(self, *tensors: Tensor) -> Any:
         for tensor in tensors:
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+            mark_dynamic(tensor, 0)
         if self.proven:
             return self.function(*tensors)
         try:
             result = self.function(*tensors)
-        except (BackendCompilerFailed, TritonMissing, GPUTooOldForTriton) as error:
+        except compiler_errors() as error:
             log.warning("the training step is not compiled, which is slower: %.300s", " ".join(str(error).split()))
             self.function = self.plain
             result = self.plain(*tensors)

@@ -93,5 +93,5 @@ def precision(setting: str) -> str:
         return setting
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if fast else "32"
+    processor = torch.cpu.get_capabilities()
+    return "bf16-mixed" if processor.get("amx_tile") or processor.get("avx512_bf16") else "32"

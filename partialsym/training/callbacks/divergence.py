@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from partialsym._utils.seeding import forked
+from partialsym._utils.torch_private import foreach_copy, foreach_norm
 from partialsym.nn.conv import GroupConv
 from partialsym.signal import Signal
 from partialsym.training.distributed import SyncStatistics
@@ -52,7 +53,7 @@ class DivergenceCallback(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         assert isinstance(pl_module, ClassifierModule)
         gradients = {name: p.grad for name, p in pl_module.model.named_parameters() if p.grad is not None}
-        largest = torch._foreach_norm(list(gradients.values()), torch.inf)
+        largest = foreach_norm(list(gradients.values()), torch.inf)
         finite = bool(torch.stack([self.loss.float(), *(value.float() for value in largest)]).isfinite().all())
         if trainer.strategy.reduce_boolean_decision(finite):  # in all processes
             return
@@ -100,7 +101,7 @@ def copies(tensors: list[Tensor]) -> list[Tensor]:
     made = [torch.empty_like(tensor) for tensor in tensors]
     for dtype in {tensor.dtype for tensor in tensors}:
         to, of = zip(*(pair for pair in zip(made, tensors, strict=True) if pair[1].dtype == dtype), strict=True)
-        torch._foreach_copy_(to, of)
+        foreach_copy(to, of)
     return made
 
 
