@@ -30,12 +30,12 @@ with TemporaryDirectory() as folder:
         "six-or-nine",
         data=DataConfig(source="folder", root=str(root), size=16),
         model=ModelConfig("SE2", samples=4, width=4, kernel_size=3),
-        training=TrainingConfig(epochs=4, batch_size=32, lr=1e-2, density_lr=5e-2),
+        training=TrainingConfig(epochs=3, batch_size=32, lr=1e-2, density_lr=5e-2),
     )
     # Everything a run makes lies in its folder: the model, checkpoints, metrics, what each layer keeps.
     run = train(experiment, Path(folder) / "runs", progress=False)
     result = run.result()
-    print("images:", ", ".join(f"{count} for {split}" for split, count in result["images"].items()))
+    print("images:", ", ".join(f"{result['images'][split]} for {split}" for split in ("train", "validation", "test")))
     print(f"{result['accuracy']['test']:.0%} of the test images are right")
 
     # The trained network, and what it says of one file.

@@ -1,0 +1,75 @@
+"""Every script of examples/ runs, prints what its page shows, and learns what the page says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+PAGES = {page.stem: page for page in sorted((ROOT / "docs" / "examples").glob("*.md"))}
+
+
+def script(page):
+    (name,) = re.findall(r'^--8<-- "examples/(\w+\.py)"$', page.read_text(encoding="utf-8"), re.MULTILINE)
+    return ROOT / "examples" / name
+
+
+def shown(page):
+    return re.search(r"^```text\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[1]
+
+
+def numbers(line):
+    return [float(number) for number in NUMBER.findall(line)]
+
+
+def run(name, folder):
+    """What the script prints, as its own process, outside of the checkout."""
+    path = script(PAGES[name])
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, encoding="utf-8", cwd=folder, env=env)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []
+    assert NUMBER.sub("#", done.stdout) == NUMBER.sub("#", shown(PAGES[name]))  # digits differ from machine to machine
+    return done.stdout.splitlines()
+
+
+def test_every_script_has_its_page_and_every_page_is_found():
+    assert sorted(script(page).name for page in PAGES.values()) == sorted(f.name for f in ROOT.glob("examples/*.py"))
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert yaml.safe_load(nav[: nav.index("plugins:")])["extra"]["version"] == {"provider": "mike"}
+    for name in PAGES:
+        assert f"examples/{name}.md" in nav
+
+
+@pytest.mark.slow
+def test_own_training_loop(tmp_path):
+    full, partial, *layers = map(numbers, run("own-training-loop", tmp_path))
+    assert full[0] == 50  # by symmetry: an image and its copy get one answer
+    assert partial[0] > 85
+    assert min(layer[-1] for layer in layers) < 150
+
+
+@pytest.mark.slow
+def test_own_network(tmp_path):
+    full, _, _, partial, _, _, kept = map(numbers, run("own-network", tmp_path))
+    assert full[0] < 92 < partial[0]
+    assert kept[0] < 90
+
+
+@pytest.mark.slow
+def test_own_images(tmp_path):
+    images, accuracy, *_ = map(numbers, run("own-images", tmp_path))
+    assert images == [261, 28, 72]
+    assert accuracy[0] > 85
+
+
+@pytest.mark.slow
+def test_export(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    accuracy, *_ = map(numbers, run("export", tmp_path))
+    assert accuracy[0] > 85
