@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 FIGURES = ("results/*/*.png", "benchmarks/*.png")
 OUTSIDE = re.compile(r"\[([^\[\]]*)\]\(((?:\.\./)+)([^)#\s]+)\)")
 

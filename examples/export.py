@@ -42,14 +42,14 @@ with torch.no_grad():
     compare("to_conv2d", plain(test))
 
 # One file that needs no partialsym. It takes images in [0, 1], a batch of any size, and normalises them itself.
-about = {"mean": [mean], "std": [std], "classes": ["zero", "one"], "size": (8, 8)}
 with TemporaryDirectory() as folder:
-    export(model, Path(folder) / "model.pt2", **about)
-    program = torch.export.load(Path(folder) / "model.pt2").module()
-    with torch.no_grad():
-        compare("torch.export", program(images[240:]))
+    program, network = Path(folder) / "model.pt2", Path(folder) / "model.onnx"
+    for path in (program, network):
+        export(model, path, mean=[mean], std=[std], classes=["zero", "one"], size=(8, 8))
 
-    export(model, Path(folder) / "model.onnx", **about)
-    session = onnxruntime.InferenceSession(Path(folder) / "model.onnx", providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        compare("torch.export", torch.export.load(program).module()(images[240:]))
+
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     (answers,) = session.run(["logits"], {"images": images[240:].numpy()})
     compare("onnxruntime", torch.from_numpy(answers))

@@ -45,7 +45,8 @@ for partial in (False, True):
     net = Net(partial)
     density = list(net.conv.codomain.parameters())  # θ, if it is learned: it takes a larger learning rate
     weights = [p for name, p in net.named_parameters() if "codomain" not in name]
-    optimiser = torch.optim.Adam([{"params": weights}, {"params": density, "lr": 5e-2}], lr=1e-2)
+    optimiser = torch.optim.Adam(weights, lr=1e-2)
+    optimiser.add_param_group({"params": density, "lr": 5e-2})
     for _ in range(80):
         batch = torch.randint(240, (32,))
         loss = F.cross_entropy(net(images[batch]), labels[batch])
