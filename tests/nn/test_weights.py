@@ -56,7 +56,7 @@ LAYERS = {
 def with_absent(elements):
     """The elements and one more, of weight 0; or as many more as are dropped together."""
     weights = elements.matrices.new_ones(len(elements)) if elements.weights is None else elements.weights
-    r = elements.together
+    r = elements.tied
     matrices = torch.cat([elements.matrices, elements.matrices[-r:]])
     return replace(elements, matrices=matrices, weights=torch.cat([weights, weights.new_zeros(r)]))
 
@@ -239,6 +239,6 @@ def test_the_maximum_gives_a_weight_that_elements_share_the_gradient_of_all_of_t
     torch.testing.assert_close(gradients[4][1], (with_them - without).sum())
     assert not torch.allclose(gradients[1][1], gradients[4][1], rtol=0.5)  # one by one is another number
     density = learned(group("E2"), 8)
-    assert density.draw().together == density.eval().sample().together == 4
+    assert density.draw().tied == density.eval().sample().tied == 4
     with pytest.raises(ValueError, match="together is 3: must be a divisor of 8"):
         Elements(f.group, f.elements.matrices, None, 3)
