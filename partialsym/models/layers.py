@@ -6,10 +6,9 @@ from functools import partial as bind
 from typing import Any
 
 from partialsym.densities import Density, Sampling, haar, learned
-from partialsym.groups import T2, Group
-from partialsym.groups import group as group_named
-from partialsym.kernels import KERNELS
+from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
+from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
 _GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from partialsym import GCNN13, GResNet, GroupConv, Signal, group, load_model, recalibrate, save_model
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
-from partialsym.kernels import KERNELS
 from partialsym.measure import learned_subsets
+from partialsym.registry import KERNELS
 from partialsym.testing import assert_equivariant, equivariance_error, grid_symmetries
 from partialsym.training.fit import build_model, train
 
