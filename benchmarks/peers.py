@@ -28,8 +28,7 @@ class Regular(nn.Module):
 
     def __init__(self, width: int, kernel_size: int = 7, classes: int = 10) -> None:
         super().__init__()
-        from e2cnn import gspaces
-        from e2cnn import nn as e
+        from e2cnn import gspaces, nn as e
 
         space = gspaces.Rot2dOnR2(8)
         image, narrow, wide = (

@@ -9,8 +9,7 @@ from partialsym.figures.points import points_of
 from partialsym.measure import subset_spread
 from partialsym.reproduction.table import load_table, mean_std, render, tables
 from partialsym.runs.schema import sampled_accuracy
-from studies.departures import RESULTS as DEPARTURES
-from studies.departures import TASKS, experiment
+from studies.departures import RESULTS as DEPARTURES, TASKS, experiment
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "reproduction.md"

@@ -1,18 +1,19 @@
 """Checks of settings, in one form: the key, the value, and what would be right."""
 
 import difflib
+from collections.abc import Collection
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message names the key, quotes the value and says what would be right."""
+from partialsym._utils.errors import ConfigError
 
 
-def one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
+def one_of(key: str, value: str, valid: Collection[str]) -> None:
     """Raise ConfigError where `value` is none of `valid`, naming the nearest of them."""
+    if value in valid:
+        return
     near = [v for v in valid if v.lower() == value.lower()] or difflib.get_close_matches(value, valid, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    check(key, value, value in valid, f"one of {', '.join(valid)}", hint)
+    check(key, value, False, f"one of {', '.join(valid)}", hint)
 
 
 def check(key: str, value: Any, good: bool, right: str, hint: str = "") -> None:

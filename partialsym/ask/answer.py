@@ -30,6 +30,7 @@ def ask(
     data: DataConfig,
     group: str = "E2",
     *,
+    network: str = "ResNet",
     budget: float = 600.0,
     out: str | Path = "ask",
     seeds: int = 3,
@@ -45,6 +46,7 @@ def ask(
     Args:
         data: the images.
         group: SE2, Mirror or E2.
+        network: which kind is trained, ResNet or one that was registered.
         budget: seconds on the clock.
         out: folder of this question and no other.
         seeds: runs of each method. A later, larger number adds runs.
@@ -63,31 +65,31 @@ def ask(
     check("workers", workers, workers >= 1, "at least 1")
     check("data.stream", data.stream, not data.stream or data.source != "hf", "false: a question is of all images")
     images = load_data(replace(data, train_images=None))
-    question = Question.of(data, group, Path(out), images)
+    question = Question.of(data, group, Path(out), images, network)
     if question.plan is not None:
         log.info("%s holds the plan: for a new one, say of longer training, choose another --out", question.file)
     shape = Shape(images.size, images.channels, len(images.classes))
-    for caveat in caveats(group, shape):
+    for caveat in caveats(group, shape, network):
         log.info("%s", caveat)
     try:
         with pool(workers) as executor:
             if question.plan is None:
                 train, after = question.data.train_images or len(images.train), _evaluated(question.data, images)
                 spend = Budget(deadline - time.time(), seeds, workers, train, len(images.validation), after)
-                question = question.planned(_plan(executor, spend, group, shape))
+                question = question.planned(_plan(executor, spend, question, shape))
             experiments = question.experiments(shape, seeds)
             _train(executor, question, experiments, images, deadline)
     except KeyboardInterrupt:
         raise Stopped(f"{out} is stopped: the same command goes on.") from None
-    order = list(methods(group, shape, 1))
+    order = list(METHODS[group])
     runs = [(config, run_folder(config, question.folder)) for config in experiments]
     done = sorted((order.index(config.name), config.seed, run) for config, run in runs if run.finished)
     return question, [run for *_, run in done]
 
 
-def caveats(group: str, shape: Shape) -> list[str]:
+def caveats(group: str, shape: Shape, network: str = "ResNet") -> list[str]:
     """What the full networks are only approximately invariant to, a sentence each."""
-    found = methods(group, shape, min(WIDTHS)).values()
+    found = methods(group, shape, min(WIDTHS), network).values()
     return list(filter(None, (inexact(m, build_model(m, shape.channels, shape.classes), shape.size) for m in found)))
 
 
@@ -101,7 +103,7 @@ def _evaluated(config: DataConfig, data: Dataset) -> int:
     )
 
 
-def _plan(executor: Executor, budget: Budget, group: str, shape: Shape) -> Plan:
+def _plan(executor: Executor, budget: Budget, question: Question, shape: Shape) -> Plan:
     """Time the methods, the widest first, with all workers busy, until a width gets enough steps.
 
     Before that a few images pass through the narrowest: a budget that is too small is then refused in seconds.
@@ -109,7 +111,7 @@ def _plan(executor: Executor, budget: Budget, group: str, shape: Shape) -> Plan:
     log.info("timing the networks on this machine")
 
     def timed(width: int, batch: int) -> dict[str, Seconds]:
-        found = methods(group, shape, width)
+        found = methods(question.group, shape, width, question.network)
         # the costly ones first
         jobs = {executor.submit(measure, found[name], shape, batch): name for name in sorted(found)}
         return dict(as_they_end(jobs))

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from partialsym._utils.validation import one_of
+from partialsym._utils.validation import check, one_of
 from partialsym.config import ModelConfig
+from partialsym.registry import NETWORKS, takes
 
 KERNEL = 5  # pixels: a third cheaper than the paper's 7, which buys steps
 ROTATIONS = 4  # elements of every layer, and as many mirrored ones
@@ -33,18 +34,21 @@ class Shape(NamedTuple):
     classes: int
 
 
-def methods(group: str, shape: Shape, width: int) -> dict[str, ModelConfig]:
-    """Name → network for every method that a question about `group` needs: residual networks of that width.
+def methods(group: str, shape: Shape, width: int, network: str = "ResNet") -> dict[str, ModelConfig]:
+    """Name → network for every method that a question about `group` needs: networks of that kind and width.
 
-    Small images get few pools, large ones a pool more.
+    Of the ResNet small images get few pools, large ones one more. A registered network must take `group`, `partial` and
+    `samples`; it gets the width, the kernel size and the pools if it takes them.
 
     Raises:
-        ConfigError: another group than SE2, Mirror or E2.
+        ConfigError: another group than SE2, Mirror or E2; an unknown network, or one that cannot be asked with.
     """
     one_of("group", group, tuple(METHODS))
+    one_of("network", network, NETWORKS)
+    for needed in ("group", "partial", "samples"):
+        check("network", network, takes(network, needed), f"one that takes {needed!r}: methods differ in it")
     side = min(shape.size)
     pools = [place for place, least in (("lifting", 12), ("block1", 24), ("block2", 48)) if side >= least]
-    return {
-        name: ModelConfig(width=width, kernel_size=KERNEL, pools=tuple(pools), **settings)
-        for name, settings in METHODS[group].items()
-    }
+    free = {"width": width, "kernel_size": KERNEL, "pools": tuple(pools)}
+    shared: dict[str, Any] = {key: value for key, value in free.items() if takes(network, key)}
+    return {name: ModelConfig(network=network, **shared, **settings) for name, settings in METHODS[group].items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
-from partialsym._utils.validation import ConfigError
+from partialsym._utils.errors import ConfigError
 from partialsym.ask.methods import METHODS, Shape, methods
 from partialsym.ask.planning import Plan
 from partialsym.config import DataConfig, Experiment
@@ -26,17 +26,18 @@ class Question(NamedTuple):
     group: str
     out: Path
     digest: str
+    network: str = "ResNet"
     plan: Plan | None = None
 
     @classmethod
-    def of(cls, data: DataConfig, group: str, out: Path, images: Dataset) -> "Question":
+    def of(cls, data: DataConfig, group: str, out: Path, images: Dataset, network: str = "ResNet") -> "Question":
         """A new question, or the one that was asked in `out` before, with its plan.
 
         Raises:
             ConfigError: another question was asked there, or of other images, or something else lies there.
             ValueError: ask.json is damaged.
         """
-        asked = cls(data.complete(), group, out, _digest(images))
+        asked = cls(data.complete(), group, out, _digest(images), network)
         if not asked.file.is_file():
             if out.is_dir() and any(out.iterdir()):
                 raise ConfigError(f"{out} exists and holds no question: choose another --out.")
@@ -45,7 +46,7 @@ class Question(NamedTuple):
         if not isinstance(held, dict) or held.get("format") != FORMAT:
             raise ValueError(f"{asked.file} is damaged, or of another format version: this version reads {FORMAT}.")
         for key, now in asked.about().items():
-            if held.get(key) != now:
+            if held.get(key, "ResNet" if key == "network" else None) != now:  # which the first files did not name
                 before, given = (f" = {held.get(key)!r}", f"{now!r}") if key != "images" else ("", "those given")
                 raise ConfigError(
                     f"{out} holds a question with other {key}{before}, not {given}: choose another --out."
@@ -68,6 +69,7 @@ class Question(NamedTuple):
         data = json.loads(json.dumps(asdict(replace(self.data, root=None))))
         return {
             "group": self.group,
+            "network": self.network,
             "images": self.digest,
             **{f"data.{key}": value for key, value in data.items() if key not in ELSEWHERE},
         }
@@ -82,7 +84,7 @@ class Question(NamedTuple):
         """All runs, seed after seed, the longest of a seed first."""
         plan = self.plan
         assert plan is not None
-        found = methods(self.group, shape, plan.width)
+        found = methods(self.group, shape, plan.width, self.network)
         data = self.data if plan.images is None else replace(self.data, train_images=plan.images)
         names = sorted(found, key=lambda name: -plan.seconds[name])
         return [plan.experiment(name, seed, data, found[name]) for seed in range(seeds) for name in names]

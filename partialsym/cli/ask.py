@@ -30,6 +30,7 @@ def run(options: Namespace) -> None:
     question, runs = ask(
         options.data,
         options.group,
+        network=options.network,
         budget=parse_time(options.budget),
         out=options.out,
         seeds=options.seeds,
@@ -58,13 +59,14 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
     steps = plan.steps(images["train"])
     trained = runs[0].model()
     shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
-    inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape))
+    inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape, question.network))
+    kind = "residual networks" if question.network == "ResNet" else f"networks {question.network!r}"
     part = "" if plan.images is None else ", a part of those there are"
     return (
         f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
         f"{WORDS[question.group]}.\n\n"
-        f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: residual "
-        f"networks of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
+        f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: "
+        f"{kind} of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
         f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
         f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
         f"accuracies, which chose nothing.{inexact}"

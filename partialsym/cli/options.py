@@ -16,7 +16,7 @@ _DATA = tuple(key for key in _KEYS if key.startswith("data."))
 OPTIONS = {
     "fit": (*_BOTH, "out", "resume", "progress"),
     "cost": (*_BOTH, "pairs"),
-    "ask": (*_DATA, "help", "data", "group", "budget", "seeds", "workers", "out"),
+    "ask": (*_DATA, "help", "data", "group", "network", "budget", "seeds", "workers", "out"),
 }
 
 
@@ -35,6 +35,7 @@ def _progress(parser: ArgumentParser) -> None:
 def _ask(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataConfig, "data")
     parser.add_argument("--group", type=str, default="E2", help="SE2 (rotations), Mirror, or E2 (both)")
+    parser.add_argument("--network", type=str, default="ResNet", help="ResNet, or a network that was registered")
     parser.add_argument("--budget", type=str, default="10m", help="time for everything: 90s, 10m, 2h")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method; fewer than 3 give no verdict")
     parser.add_argument("--workers", type=int | None, default=None, help="runs at a time; default one a core")

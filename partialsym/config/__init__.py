@@ -1,20 +1,16 @@
 """What an experiment is: one typed, validated tree. Imports neither torch nor lightning."""
 
-from partialsym._utils.validation import ConfigError
-from partialsym.config.data import AUGMENTATIONS, DATASETS, DataConfig
+from partialsym._utils.errors import ConfigError
+from partialsym.config.data import AUGMENTATIONS, DataConfig
 from partialsym.config.experiment import Experiment, check_keys, keys_of, unknown_key
-from partialsym.config.model import GROUPS, HEADS, KERNELS, NETWORKS, PLACES, ModelConfig
+from partialsym.config.model import HEADS, PLACES, ModelConfig
 from partialsym.config.reading import read_yaml
 from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
 
 __all__ = [
     "AUGMENTATIONS",
-    "DATASETS",
-    "GROUPS",
     "HEADS",
-    "KERNELS",
-    "NETWORKS",
     "PLACES",
     "ConfigError",
     "DataConfig",

@@ -5,22 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from partialsym._utils.validation import check, one_of
+from partialsym.registry import DATASETS
 
-DATASETS = (
-    "digits-6-180",
-    "digits-6-M",
-    "MNIST",
-    "MNIST6-180",
-    "MNIST6-M",
-    "rotMNIST",
-    "sectors-2",
-    "sectors-3",
-    "sectors-4",
-    "sectors-6",
-    "CIFAR-10",
-    "CIFAR-100",
-    "PCam",
-)
 AUGMENTATIONS = ("crop", "flip")
 OWN, HF = ("test", "size", "fit", "channels", "range", "stream", "workers"), ("subset", "image", "label")
 
@@ -31,8 +17,8 @@ class DataConfig:
 
     Args:
         name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, sectors-<K> with K of 2, 3, 4,
-            6, CIFAR-10, CIFAR-100 or PCam; of a Hugging Face data set, its own; of a folder, what to call it. Default
-            MNIST6-180, or the folder's.
+            6, CIFAR-10, CIFAR-100, PCam or one that was registered. A Hugging Face data set has its own name. A folder
+            has the name that you give it. Default: MNIST6-180, or the folder's name.
         source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set); `--data folder` for
             short.
         root: directory that holds the files; else PARTIALSYM_DATA, else a download. Of a folder, that.

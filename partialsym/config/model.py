@@ -2,26 +2,13 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from partialsym._utils.validation import check, one_of
+from partialsym.registry import GROUPS, KERNELS, NETWORKS, SETTINGS, network_defaults, takes
 
-GROUPS = ("T2", "Mirror", "SE2", "E2")  # and C<n>, D<n>
-KERNELS = ("SIREN", "MLP", "Fourier", "Gabor", "MAGNet")
-NETWORKS = ("ResNet", "CNN13")
 PLACES = ("lifting", "block1", "block2")
 HEADS = ("group", "plane", "linear")
-_OWN: dict[str, dict[str, Any]] = {  # what each network takes where a config leaves it out
-    "ResNet": {
-        "width": 10,
-        "kernel_size": 7,
-        "hidden": 32,
-        "pools": ("lifting", "block1"),
-        "dropout": 0.0,
-        "head": "group",
-    },
-    "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
-}
 
 
 @dataclass(frozen=True)
@@ -29,14 +16,15 @@ class ModelConfig:
     """The network: see partialsym.GResNet and GCNN13.
 
     Args:
-        group: T2, Mirror, SE2, E2, C<n> or D<n>.
-        network: ResNet or CNN13, the 13-layer CNN.
+        group: T2, Mirror, SE2, E2, C<n>, D<n> or one that was registered.
+        network: ResNet, CNN13 (the 13-layer CNN) or one that was registered.
+        options: other arguments of a network that was registered, such as {depth: 3}.
         partial: learn which part of the group each layer keeps.
         learned_layers: which layers do, all or the last alone; the others keep the whole group.
         samples: group elements of every layer; default 8, or all of a finite group.
-        width: channels after lifting; default 10, CNN13 128.
+        width: channels after lifting; default 32, CNN13 128.
         kernel_size: pixels, odd; default 7, CNN13 3.
-        kernel: SIREN, MLP, Fourier, Gabor or MAGNet.
+        kernel: SIREN, MLP, Fourier, Gabor, MAGNet or one that was registered.
         hidden: features of the kernel network; default 32, CNN13 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
         pools: of the ResNet: where 2×2 maxima are taken, of lifting, block1, block2; default lifting and block1.
@@ -52,6 +40,7 @@ class ModelConfig:
 
     group: str = "SE2"
     network: str = "ResNet"
+    options: dict[str, bool | int | float | str] = field(default_factory=dict)
     partial: bool = True
     learned_layers: Literal["all", "last"] = "all"
     samples: int | None = None
@@ -74,10 +63,10 @@ class ModelConfig:
             _check_group("model.augerino", self.augerino)
         one_of("model.network", self.network, NETWORKS)
         one_of("model.kernel", self.kernel, KERNELS)
-        for name in ("pools", "head"):
+        for name in SETTINGS:
             value = getattr(self, name)
-            free = name in _OWN[self.network] or value is None
-            check(f"model.{name}", value, free, f"left out: it is a setting of the ResNet, not of {self.network}")
+            free = value is None or takes(self.network, name)
+            check(f"model.{name}", value, free, f"left out: {self.network} has no such setting")
         for place in self.pools or ():
             one_of("model.pools", place, PLACES)
         if self.head is not None:
@@ -91,7 +80,8 @@ class ModelConfig:
 
     def complete(self) -> "ModelConfig":
         """With what its network takes where a setting is left out."""
-        return replace(self, **{key: value for key, value in _OWN[self.network].items() if getattr(self, key) is None})
+        defaults = network_defaults(self.network)
+        return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
 
 
 def _check_group(key: str, value: str) -> None:

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from partialsym._utils.validation import ConfigError, check
+from partialsym._utils.errors import ConfigError
+from partialsym._utils.validation import check
 
 
 @dataclass(frozen=True)

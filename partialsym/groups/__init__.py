@@ -10,8 +10,8 @@ from partialsym.groups.e2 import E2
 from partialsym.groups.mirror import Mirror
 from partialsym.groups.se2 import SE2
 from partialsym.groups.t2 import T2
+from partialsym.registry import GROUPS
 
-GROUPS: dict[str, Callable[[], Group]] = {"T2": T2, "Mirror": Mirror, "SE2": SE2, "E2": E2}
 FAMILIES: dict[str, Callable[[int], Group]] = {"C": Cyclic, "D": Dihedral}
 
 
@@ -19,18 +19,18 @@ def group(name: str) -> Group:
     """The group of that name.
 
     Args:
-        name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>` or `D<n>`.
+        name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>`, `D<n>`, or one that was registered.
     Raises:
         ValueError: there is no group of that name.
 
     >>> group("C4").components.shape
     torch.Size([4, 2, 2])
     """
-    if name in GROUPS:
-        return GROUPS[name]()
     if match := re.fullmatch(r"([CD])([1-9]\d{0,3})", name):
         return FAMILIES[match[1]](int(match[2]))
+    if name in GROUPS:
+        return GROUPS[name]()
     raise ValueError(f"Unknown group {name!r}: one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
 
 
-__all__ = ["E2", "FAMILIES", "GROUPS", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]
+__all__ = ["E2", "FAMILIES", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]

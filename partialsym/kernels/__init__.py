@@ -5,6 +5,4 @@ from partialsym.kernels.mfn import Fourier, Gabor, MAGNet
 from partialsym.kernels.mlp import MLP
 from partialsym.kernels.siren import SIREN
 
-KERNELS = {"SIREN": SIREN, "MLP": MLP, "Fourier": Fourier, "Gabor": Gabor, "MAGNet": MAGNet}
-
-__all__ = ["KERNELS", "MLP", "SIREN", "Fourier", "Gabor", "Kernel", "MAGNet"]
+__all__ = ["MLP", "SIREN", "Fourier", "Gabor", "Kernel", "MAGNet"]

@@ -1,14 +1,12 @@
 """The group-equivariant 13-layer CNN, full or partial, for every group."""
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.densities import Sampling
-from partialsym.models.layers import Layers, check_arguments
+from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
@@ -25,16 +23,11 @@ class GCNN13(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn densities, or keep the whole group in every layer.
-        learned_layers: which, those of `all` layers but lifting, or of the `last` convolution alone.
         in_channels, num_classes: of the images and of the answer.
-        samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
-        kernel_size: of all convolutions.
-        kernel: name of the kernel network; `hidden` its features; `kernel_options` its other arguments.
         dropout: share of values dropped.
-        sampling: `systematic` or `iid`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
+            (default 3), `kernel`, `hidden` (default 8), `kernel_options`, `sampling`, `proportional`.
     Raises:
         ValueError: an argument out of range.
     """
@@ -43,44 +36,26 @@ class GCNN13(nn.Module):
         self,
         group: str = "SE2",
         *,
-        partial: bool = True,
-        learned_layers: Literal["all", "last"] = "all",
         in_channels: int = 1,
         num_classes: int = 10,
-        samples: int | None = None,
         width: int = 128,
-        kernel_size: int = 3,
-        kernel: str = "SIREN",
-        hidden: int = 8,
-        kernel_options: Mapping[str, Any] | None = None,
         dropout: float = 0.3,
-        sampling: Sampling = "systematic",
-        proportional: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        check_arguments(
-            in_channels=in_channels,
-            num_classes=num_classes,
-            width=width,
-            hidden=hidden,
-            kernel=kernel,
-            kernel_options=kernel_options,
-            dropout=dropout,
-        )
+        check_at_least_one(in_channels=in_channels, num_classes=num_classes, width=width)
+        check_dropout(dropout)
+        defaults: LayerOptions = {"kernel_size": 3, "hidden": 8}
+        layers = Layers(group, **(defaults | options))
         self.in_channels, self.num_classes = in_channels, num_classes
-        layers = Layers(
-            group,
-            partial=partial,
-            learned_layers=learned_layers,
-            samples=samples,
-            kernel_size=kernel_size,
-            kernel=kernel,
-            hidden=hidden,
-            kernel_options=kernel_options,
-            sampling=sampling,
-            proportional=proportional,
-        )
+        self.settings: dict[str, Any] = {
+            "group": group,
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "width": width,
+            "dropout": dropout,
+            **layers.options,
+        }
         widths = [width, width, *7 * [2 * width]]
         self.lifting, self.norm0 = layers.lifting(in_channels, width), BatchNorm(width)
         # By name, not in lists: counted from 1 like everywhere the network is described.

@@ -1,15 +1,15 @@
 """The group-equivariant ResNet of the paper, full or partial, for every group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial as bind
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.densities import Sampling, dirac
+from partialsym.densities import dirac
 from partialsym.groups import T2
-from partialsym.models.layers import Layers, check_arguments
+from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm, InstanceNorm
 from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
@@ -31,21 +31,15 @@ class GResNet(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn densities, or keep the whole group in every layer.
-        learned_layers: which, those of `all` layers but lifting, or of the `last` convolution alone.
         in_channels, num_classes: of the images and of the answer.
-        samples: elements of every layer; by default 8, or all of a finite group.
         width: w, channels after lifting.
-        kernel_size: of all convolutions but the pointwise shortcuts.
-        kernel: name of the kernel network; `hidden` its features (half as many in the shortcuts); `kernel_options`
-            its other arguments.
         pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
         dropout: inside the residual blocks.
         head: `group` takes the maximum over the group; `plane` ("T(2) head") lets the last convolution go to T(2), a
             projection; `linear` ("linear pooling") maps the elements to channels by a LinearPool, which weighs every
             one of them itself, so that the last convolution keeps the whole group.
-        sampling: `systematic` or `iid`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
+            (default 7), `kernel`, `hidden` (default 32), `kernel_options`, `sampling`, `proportional`.
     Raises:
         ValueError: an argument out of range; elements in random order (`iid`) under the head `linear`.
     """
@@ -54,48 +48,31 @@ class GResNet(nn.Module):
         self,
         group: str = "SE2",
         *,
-        partial: bool = True,
-        learned_layers: Literal["all", "last"] = "all",
         in_channels: int = 1,
         num_classes: int = 10,
-        samples: int | None = None,
         width: int = 32,
-        kernel_size: int = 7,
-        kernel: str = "SIREN",
-        hidden: int = 32,
-        kernel_options: Mapping[str, Any] | None = None,
         pools: Sequence[str] = ("lifting", "block1"),
         dropout: float = 0.0,
         head: Literal["group", "plane", "linear"] = "group",
-        sampling: Sampling = "systematic",
-        proportional: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        check_arguments(
-            in_channels=in_channels,
-            num_classes=num_classes,
-            width=width,
-            hidden=hidden,
-            kernel=kernel,
-            kernel_options=kernel_options,
-            dropout=dropout,
-        )
+        check_at_least_one(in_channels=in_channels, num_classes=num_classes, width=width)
+        check_dropout(dropout)
         _check_pools(pools)
-        _check_head(head, sampling)
+        layers = Layers(group, **options)
+        _check_head(head, layers.options["sampling"])
         self.in_channels, self.num_classes = in_channels, num_classes
-        layers = Layers(
-            group,
-            partial=partial,
-            learned_layers=learned_layers,
-            samples=samples,
-            kernel_size=kernel_size,
-            kernel=kernel,
-            hidden=hidden,
-            kernel_options=kernel_options,
-            sampling=sampling,
-            proportional=proportional,
-        )
+        self.settings: dict[str, Any] = {
+            "group": group,
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "width": width,
+            "pools": pools,
+            "dropout": dropout,
+            "head": head,
+            **layers.options,
+        }
 
         def pool(place: str) -> nn.Module:
             return SpatialPool(2) if place in pools else nn.Identity()

@@ -3,16 +3,40 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial as bind
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from partialsym.densities import Density, Sampling, haar, learned
-from partialsym.groups import T2, Group
-from partialsym.groups import group as group_named
-from partialsym.kernels import KERNELS
+from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
+from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
 _GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
+
+
+class LayerOptions(TypedDict, total=False):
+    """What all networks take for their group convolutions: the arguments of `Layers` but the group.
+
+    partial: learn densities (default), or keep the whole group in every layer.
+    learned_layers: which densities, those of `all` layers but lifting (default), or of the `last` layer alone.
+    samples: elements of every layer; by default 8, or all of a finite group.
+    kernel_size: pixels, odd, of all convolutions but the pointwise shortcuts.
+    kernel: name of the kernel network, by default SIREN.
+    hidden: features of the kernel network; pointwise convolutions have half as many.
+    kernel_options: other arguments of the kernel network.
+    sampling: `systematic` (default) or `iid`.
+    proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    """
+
+    partial: bool
+    learned_layers: Literal["all", "last"]
+    samples: int | None
+    kernel_size: int
+    kernel: str
+    hidden: int
+    kernel_options: Mapping[str, Any] | None
+    sampling: Sampling
+    proportional: bool
 
 
 class Layers:
@@ -20,32 +44,38 @@ class Layers:
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        partial: learn densities, or keep the whole group in every layer.
-        learned_layers: which densities, those of `all` layers but lifting, or of the `last` layer alone.
-        samples: elements of every layer; None for 8, or all of a finite group.
-        kernel_size: of all convolutions but the pointwise shortcuts.
-        kernel: name of the kernel network; `hidden` its features (half as many in pointwise convolutions);
-            `kernel_options` its other arguments.
-        sampling: `systematic` or `iid`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        others: see `LayerOptions`. All of them, with the defaults, are the attribute `options`.
     Raises:
-        ValueError: an unknown group, or `learned_layers`.
+        ValueError: an unknown group or kernel, an unknown option of a kernel, or an argument out of range.
     """
 
     def __init__(
         self,
         group: str,
         *,
-        partial: bool,
-        learned_layers: str,
-        samples: int | None,
-        kernel_size: int,
-        kernel: str,
-        hidden: int,
-        kernel_options: Mapping[str, Any] | None,
-        sampling: Sampling,
-        proportional: bool,
+        partial: bool = True,
+        learned_layers: Literal["all", "last"] = "all",
+        samples: int | None = None,
+        kernel_size: int = 7,
+        kernel: str = "SIREN",
+        hidden: int = 32,
+        kernel_options: Mapping[str, Any] | None = None,
+        sampling: Sampling = "systematic",
+        proportional: bool = False,
     ) -> None:
+        self.options: LayerOptions = {
+            "partial": partial,
+            "learned_layers": learned_layers,
+            "samples": samples,
+            "kernel_size": kernel_size,
+            "kernel": kernel,
+            "hidden": hidden,
+            "kernel_options": kernel_options,
+            "sampling": sampling,
+            "proportional": proportional,
+        }
+        check_at_least_one(hidden=hidden)
+        _check_kernel(kernel, kernel_options or {})
         if learned_layers not in LEARNED_LAYERS:
             raise ValueError(f"learned_layers is {learned_layers!r}: must be one of {', '.join(LEARNED_LAYERS)}.")
         self.group = h = group_named(group)
@@ -93,17 +123,21 @@ class Layers:
         )
 
 
-def check_arguments(
-    *, kernel: str, kernel_options: Mapping[str, Any] | None, dropout: float, **at_least_one: int
-) -> None:
-    """Raise ValueError at the first argument of a network that is out of range."""
-    for name, value in at_least_one.items():
+def check_at_least_one(**counts: int) -> None:
+    """Raise ValueError at the first that is below 1."""
+    for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: must be at least 1.")
+
+
+def check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}: must be in [0, 1).")
+
+
+def _check_kernel(kernel: str, given: Mapping[str, Any]) -> None:
     if kernel not in KERNELS:
         raise ValueError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
     options = [name for name in inspect.signature(KERNELS[kernel]).parameters if name not in _GIVEN]
-    if unknown := [name for name in kernel_options or {} if name not in options]:
+    if unknown := [name for name in given if name not in options]:
         raise ValueError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}: must be in [0, 1).")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from torch import nn
 from partialsym._utils.atomic import replace_file, replace_text
 from partialsym._utils.limited_read import read_bytes
 from partialsym.densities import Density
-from partialsym.models import MODELS, Augerino
+from partialsym.models.augerino import Augerino
 from partialsym.models.round_trip import answers_otherwise, built_otherwise, learns_theta
 from partialsym.nn.conv import HAAR_ROTATIONS
 from partialsym.nn.frozen import FrozenConv
+from partialsym.registry import NETWORKS
 
 FORMAT = 2
 RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
@@ -44,7 +45,8 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     At any moment the folder holds the previous model or the new one, whole.
 
     Args:
-        model: one of `partialsym.models.MODELS`, in float32, float64, float16 or bfloat16, on any device.
+        model: a GResNet, a GCNN13, a registered network, or an Augerino of one; in float32, float64, float16 or
+            bfloat16, on any device.
         folder: made where it does not exist.
         altered: the name of a change that no settings describe. The weights are then kept even where the network would
             come back as another; the record says so, and `load_model` refuses it.
@@ -54,8 +56,11 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     """
     name = type(model).__name__
     for kind in (name, type(model.model).__name__) if isinstance(model, Augerino) else (name,):
-        if kind not in MODELS:
-            raise ValueError(f"{kind} cannot be saved: must be one of {', '.join(MODELS)}. Use its state_dict instead.")
+        if kind not in (known := _classes()):
+            raise ValueError(
+                f"{kind} cannot be saved: must be one of {', '.join(known)}. Use its state_dict, or register it by "
+                "partialsym.register_network."
+            )
     if any(isinstance(module, FrozenConv) for module in model.modules()):
         raise ValueError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
     if clash := _OWN & about.keys():
@@ -140,6 +145,11 @@ def _migrated(settings: Any) -> Any:
     return {RENAMED.get(key, key): value for key, value in settings.items()} | inside
 
 
+def _classes() -> dict[str, Callable[..., nn.Module]]:
+    """As a saved model names them."""
+    return {network.__name__: network for network in (*NETWORKS.values(), Augerino)}
+
+
 def _settings(model: nn.Module) -> dict[str, Any]:
     """The arguments that make the network as it is now: with the classes of a new head, and what `set_proportional`
     chose for its learned densities, if that is one for all."""
@@ -171,7 +181,8 @@ def _lost(model: nn.Module, path: Path, record: dict[str, Any]) -> str | None:
         return wrong
     again.load_state_dict(state)
     inside = settings.get("settings") or settings
-    side = (inside["kernel_size"] + 1) * 2 ** len(inside.get("pools", "12"))  # even all the way, and then a kernel
+    kernel_size, pools = inside.get("kernel_size", 7), inside.get("pools", "12")
+    side = (kernel_size + 1) * 2 ** len(pools)  # even all the way, and then a kernel
     images = torch.randn(1, inside["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
     return answers_otherwise(model, again, images)
 
@@ -236,15 +247,16 @@ def rebuild(path: Path, name: object, settings: object) -> nn.Module:
     """The model of a record, with fresh weights; an Augerino's settings hold the name and settings of what is inside.
 
     Raises:
-        StoreError: a name that is none of MODELS, an Augerino in another, or settings that are no dict.
+        StoreError: a name that is not registered, an Augerino in another, or settings that are no dict.
         Exception: whatever the constructor raises at settings that do not fit.
     """
-    if not isinstance(name, str) or name not in MODELS:
-        raise StoreError(f"{path} names the model {name!r}: must be one of {', '.join(MODELS)}.")
+    classes = _classes()
+    if not isinstance(name, str) or name not in classes:
+        raise StoreError(f"{path} names the model {name!r}: must be one of {', '.join(classes)}.")
     if not isinstance(settings, dict):
         raise StoreError(f"{path} has the settings {settings!r} of {name}: must be a dict.")
-    if MODELS[name] is not Augerino:
-        return MODELS[name](**settings)
+    if classes[name] is not Augerino:
+        return classes[name](**settings)
     rest = {key: value for key, value in settings.items() if key not in ("model", "settings")}
     if settings.get("model") == name:  # before it recurses
         raise StoreError(f"{path} has an Augerino in an Augerino: one is enough.")

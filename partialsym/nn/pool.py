@@ -128,7 +128,7 @@ class LinearPool(nn.Module):
         if len(f.elements) != self.samples:
             raise ValueError(
                 f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
-                "weights belongs to one element, so neither proportional evaluation nor other samples nor a freezing "
+                "weights belongs to one element, so neither proportional evaluation nor other samples nor a conversion "
                 "that drops elements fit."
             )
         values = f.values.amax((-2, -1))

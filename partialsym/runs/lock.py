@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from partialsym._utils.validation import ConfigError
+from partialsym._utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"

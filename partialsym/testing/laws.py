@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from partialsym.groups import FAMILIES, GROUPS, Group
+from partialsym.groups import FAMILIES, Group
+from partialsym.registry import GROUPS
 
 ORDERS = {"C": (1, 3, 4, 6, 8), "D": (1, 4, 6)}
 

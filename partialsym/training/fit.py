@@ -24,8 +24,9 @@ from partialsym.data.sources.folder import folder
 from partialsym.data.sources.hf import hf
 from partialsym.groups import group as group_named
 from partialsym.inference import evaluating
-from partialsym.models import NETWORKS, Augerino, exact_symmetries, symmetries_of
+from partialsym.models import Augerino, exact_symmetries, symmetries_of
 from partialsym.models.saving import save_model
+from partialsym.registry import NETWORKS, takes
 from partialsym.runs.checkpoints import read_checkpoint
 from partialsym.runs.lock import locked
 from partialsym.runs.provenance import provenance
@@ -37,8 +38,7 @@ from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
 from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
 from partialsym.training.module import ClassifierModule, random_state
-from partialsym.training.trainer import precision
-from partialsym.training.trainer import trainer as trainer_of
+from partialsym.training.trainer import precision, trainer as trainer_of
 
 log = logging.getLogger(__name__)
 
@@ -139,10 +139,15 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
 
 def build_model(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
     """The network of a config, in an Augerino if it names one; a setting they refuse becomes a ConfigError."""
-    settings = {key: value for key, value in vars(config.complete()).items() if value is not None}
-    network, copies, around = NETWORKS[settings.pop("network")], settings.pop("copies"), settings.pop("augerino", None)
+    config = config.complete()
+    other = ("network", "options", "copies", "augerino")  # not settings of the network
+    settings = {key: value for key, value in vars(config).items() if value is not None and key not in other}
+    for key in [key for key in settings if not takes(config.network, key)]:
+        right = f"left out: {config.network} has no such setting"
+        check(f"model.{key}", value := settings.pop(key), value == getattr(ModelConfig(), key), right)
+    copies, around = config.copies, config.augerino
     try:
-        model = network(in_channels=channels, num_classes=num_classes, **settings)
+        model = NETWORKS[config.network](in_channels=channels, num_classes=num_classes, **settings, **config.options)
         if around is None:
             return model
         return Augerino(model, around, copies=copies, sampling=config.sampling, proportional=config.proportional)

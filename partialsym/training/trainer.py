@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
+from partialsym._utils.errors import ConfigError
 from partialsym._utils.signals import Preemption
-from partialsym._utils.validation import ConfigError
 from partialsym.config import Experiment
 from partialsym.runs.run import Run
 from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, RunCallback

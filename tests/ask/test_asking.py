@@ -4,6 +4,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_a_hopeless_budget_is_seen_at_a_glance(monkeypatch, seconds, timed):
 
     monkeypatch.setattr("partialsym.ask.answer.measure", measure)
     with ThreadPoolExecutor(1) as executor, nullcontext() if timed == 2 else pytest.raises(ConfigError, match="give"):
-        answer._plan(executor, budget(), "E2", SHAPE)
+        answer._plan(executor, budget(), Question(DataConfig("MNIST"), "E2", Path("ask"), ""), SHAPE)
     assert list(dict.fromkeys(batches)) == [(8, 8), (16, 64), (8, 64)][:timed]
 
 

@@ -2,25 +2,26 @@
 
 import pytest
 
-from partialsym import config as c
-from partialsym.data import SOURCES
+from partialsym import Kernel, PartialsymError, config as c, register_kernel
 from partialsym.data.transforms import AUGMENTERS
-from partialsym.groups import GROUPS
-from partialsym.kernels import KERNELS
-from partialsym.models import NETWORKS
 from partialsym.models.gresnet import HEADS, PLACES
+from partialsym.registry import NETWORKS, SETTINGS, network_defaults
 from partialsym.reproduction.table import load_table, tables
 from partialsym.runs.run import flatten
 
 
-def test_names_are_the_keys_of_the_dicts():
-    assert set(c.GROUPS) == set(GROUPS)
-    assert set(c.KERNELS) == set(KERNELS)
-    assert set(c.DATASETS) == set(SOURCES)
-    assert set(c.NETWORKS) == set(NETWORKS)
+def test_names_and_defaults_are_those_of_the_library():
+    for name in ("ResNet", "CNN13"):
+        settings = NETWORKS[name](group="T2").settings
+        assert network_defaults(name) == {key: settings[key] for key in SETTINGS if key in settings}
     assert c.PLACES == PLACES
     assert set(c.AUGMENTATIONS) == set(AUGMENTERS)
     assert c.HEADS == HEADS
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(PartialsymError, match="there is a kernel 'SIREN' already"):
+        register_kernel("SIREN")(Kernel)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_names_are_the_keys_of_the_dicts():
         (lambda: c.DataConfig(train_images=1), "data.train_images is 1: must be at least 2"),
         (lambda: c.DataConfig(augment=("flop",)), "data.augment is 'flop'.*Did you mean 'flip'"),
         (lambda: c.ModelConfig(head="plan"), "model.head is 'plan'.*Did you mean 'plane'"),
-        (lambda: c.ModelConfig(network="CNN13", head="plane"), "model.head is 'plane'.*a setting of the ResNet"),
+        (lambda: c.ModelConfig(network="CNN13", head="plane"), "model.head is 'plane'.*CNN13 has no such setting"),
         (lambda: c.ModelConfig(augerino="SE3"), "model.augerino is 'SE3'"),
         (lambda: c.ModelConfig(copies=0), "model.copies is 0"),
         (lambda: c.TrainingConfig(repeats=0), "training.repeats is 0"),

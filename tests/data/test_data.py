@@ -8,14 +8,15 @@ import pytest
 import torch
 from helpers import few
 
-from partialsym.data import SOURCES, Dataset, Split, as_float, load, normalise, pairs, split_by_original
+from partialsym.data import Dataset, Split, as_float, load, normalise, pairs, split_by_original
 from partialsym.data.base import statistics
 from partialsym.data.sources.mnist import mnist6
 from partialsym.data.sources.mnist_files import FILES
+from partialsym.registry import DATASETS
 
 TURNS = {"180": lambda x: torch.rot90(x, k=2, dims=(-2, -1)), "M": lambda x: torch.flip(x, dims=(-1,))}
 ORIGINALS = {"digits-6-M": 181, "MNIST6-180": 5918 + 958, "MNIST": 70_000}
-PAIRED = [name for name in SOURCES if name.endswith(("-180", "-M"))]
+PAIRED = [name for name in DATASETS if name.endswith(("-180", "-M"))]
 
 
 @functools.lru_cache(maxsize=2)
@@ -130,8 +131,8 @@ def test_the_split_of_a_seed_does_not_drift():
 def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="'mnist6-18O': did you mean 'MNIST6-180'") as error:
         load("mnist6-18O")
-    assert all(name in str(error.value).partition("Valid: ")[2].split(", ") for name in SOURCES)
-    for name in SOURCES:
+    assert all(name in str(error.value).partition("Valid: ")[2].split(", ") for name in DATASETS)
+    for name in DATASETS:
         for fraction in (0, -0.1, 0.51, float("nan"), "0.1", None):
             with pytest.raises(ValueError, match=rf"validation is {fraction!r}.*\(0, 0.5\]"):
                 load(name, tmp_path / "never read", validation=fraction)

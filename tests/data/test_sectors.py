@@ -10,10 +10,10 @@ from training import TINY, run
 
 from partialsym import GCNN13, GResNet, regularization
 from partialsym.config import DataConfig, TrainingConfig
-from partialsym.data import SOURCES
 from partialsym.data.sources.sectors import DIGIT, GAP, PROBE, sectors
 from partialsym.densities import Bernoulli, Uniform
 from partialsym.measure import rotate
+from partialsym.registry import DATASETS
 from partialsym.training.module import objective
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -56,7 +56,7 @@ def test_bad_counts_are_refused_and_all_names_are_there(root):
     for count in (1, 37):
         with pytest.raises(ValueError, match=f"count is {count}: must be from 2 to 36"):
             sectors(count, root, content_md5={})
-    assert {name for name in SOURCES if name.startswith("sectors")} == {f"sectors-{k}" for k in (2, 3, 4, 6)}
+    assert {name for name in DATASETS if name.startswith("sectors")} == {f"sectors-{k}" for k in (2, 3, 4, 6)}
     assert PROBE == 500
 
 
@@ -101,7 +101,7 @@ def test_the_prior_is_in_the_loss(root):
 
 
 def test_the_result_holds_the_measured_range(tmp_path, monkeypatch, root):
-    monkeypatch.setitem(SOURCES, "sectors-2", lambda *args, **rest: sectors(2, *args, content_md5={}, **rest))
+    monkeypatch.setitem(DATASETS, "sectors-2", lambda *args, **rest: sectors(2, *args, content_md5={}, **rest))
     config = replace(
         TINY, data=DataConfig("sectors-2", root=str(root)), training=TrainingConfig(epochs=1, batch_size=8)
     )

@@ -1,6 +1,10 @@
 """What docs/extending says of adding a group, a density, a kernel and a data set, done: its code is what runs here."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +15,10 @@ from training import TINY, run
 
 import partialsym as ps
 from partialsym.config import ConfigError, DataConfig, ModelConfig
-from partialsym.config import data as config_data
-from partialsym.config import model as config_model
-from partialsym.data import SOURCES, load, normalise
-from partialsym.groups import GROUPS
-from partialsym.kernels import KERNELS
+from partialsym.data import load, normalise
+from partialsym.registry import DATASETS, GROUPS, KERNELS, NETWORKS
 from partialsym.testing import assert_density, assert_equivariant, assert_group_laws, grid_symmetries
+from partialsym.training.fit import build_model
 
 PAGES = Path(__file__).parents[2] / "docs" / "extending"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,9 +39,14 @@ def run_page(page):
     return names
 
 
+@pytest.fixture(autouse=True)
+def _registered_here_alone(monkeypatch):
+    for registry in (DATASETS, GROUPS, KERNELS, NETWORKS):
+        monkeypatch.setattr(registry, "_held", dict(registry._held))
+
+
 @pytest.fixture
-def bars(monkeypatch):
-    monkeypatch.setitem(SOURCES, "bars", None)  # the page sets it, this takes it out again
+def bars():
     return run_page("dataset")["bars"]
 
 
@@ -62,35 +69,12 @@ def batch(bars, count=32):
     return normalise(data.train.images[:count], data.mean, data.std), data.train.labels[:count]
 
 
-def add(monkeypatch, registry, module, names, name, what):
-    """The two lines of a page's table."""
-    monkeypatch.setitem(registry, name, what)
-    monkeypatch.setattr(module, names, (*getattr(module, names), name))
-
-
-def test_every_page_says_where_its_lines_go():
-    root = PAGES.parents[1]
-    for page, table in {
-        "group": {"partialsym/groups/__init__.py": ["GROUPS"], "partialsym/config/model.py": ["GROUPS"]},
-        "density": {"partialsym/densities/__init__.py": ["ALGEBRAS", "COMPONENTS"]},
-        "kernel": {"partialsym/kernels/__init__.py": ["KERNELS"], "partialsym/config/model.py": ["KERNELS"]},
-        "dataset": {"partialsym/data/__init__.py": ["SOURCES"], "partialsym/config/data.py": ["DATASETS"]},
-    }.items():
-        rows = (PAGES / f"{page}.md").read_text(encoding="utf-8").split("## Name it")[1].splitlines()
-        for file, names in table.items():
-            (row,) = [row for row in rows if row.startswith(f"| `{file}` |")]
-            for name in names:
-                assert f"`{name}`" in row
-                assert re.search(rf"^{name}\b.* = [({{]", (root / file).read_text(encoding="utf-8"), re.MULTILINE)
-
-
-def test_a_group(monkeypatch, bars, float64):
-    torch.set_default_dtype(torch.float32)
-    flip = run_page("group")["Flip"]
-    torch.set_default_dtype(torch.float64)
+def test_a_group(bars, float64):
     with pytest.raises(ConfigError, match="'Flip'"):
         ModelConfig("Flip")
-    add(monkeypatch, GROUPS, config_model, "GROUPS", "Flip", flip)
+    torch.set_default_dtype(torch.float32)
+    run_page("group")
+    torch.set_default_dtype(torch.float64)
     h = ps.group(ModelConfig("Flip").group)
     assert_group_laws(h)
     assert_density(ps.learned(h, 2), draws=500)
@@ -136,9 +120,8 @@ def test_a_density_without_its_gradient_fails():
         assert_density(density, draws=500)
 
 
-def test_a_kernel(monkeypatch, bars, tmp_path):
-    radial = run_page("kernel")["Radial"]
-    add(monkeypatch, KERNELS, config_model, "KERNELS", "Radial", radial)
+def test_a_kernel(bars, tmp_path):
+    run_page("kernel")
     assert ModelConfig(kernel="Radial").kernel == "Radial"
     net = ps.GResNet("Mirror", kernel="Radial", kernel_options={"sigma": 0.5}, **SMALL)
     first, last = steps(net, *batch(bars))
@@ -152,10 +135,10 @@ def test_a_kernel(monkeypatch, bars, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_data_set(monkeypatch, bars, tmp_path):
+def test_a_data_set(tmp_path):
     with pytest.raises(ConfigError, match="'bars'"):
         DataConfig("bars")
-    add(monkeypatch, SOURCES, config_data, "DATASETS", "bars", bars)
+    run_page("dataset")
     state = torch.get_rng_state()
     data = load("bars")
     assert torch.equal(state, torch.get_rng_state())
@@ -165,3 +148,63 @@ def test_a_data_set(monkeypatch, bars, tmp_path):
     result = run(tmp_path, replace(TINY, data=DataConfig("bars"), model=model, training=training)).result()
     assert result["data"] == "bars"
     assert [result["images"][split] for split in ("train", "validation", "test")] == [180, 20, 100]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_network(bars, tmp_path):
+    with pytest.raises(ConfigError, match="'Small'"):
+        ModelConfig(network="Small")
+    small = run_page("network")["Small"]
+    with pytest.raises(ConfigError, match=r"model\.hidden is 4: must be left out: Small has no such setting"):
+        ModelConfig(network="Small", hidden=4)
+    model = ModelConfig("Mirror", network="Small", partial=False, samples=2, options={"depth": 2})
+    assert model.complete().width == 8
+    with pytest.raises(ConfigError, match=r"model\.learned_layers is 'last': must be left out"):
+        build_model(replace(model, learned_layers="last"), 1, 2)
+    with pytest.raises(ConfigError, match=r"model: .*'deep'"):
+        build_model(replace(model, options={"deep": 2}), 1, 2)
+    training = replace(TINY.training, epochs=1)
+    trained = run(tmp_path, replace(TINY, data=DataConfig("bars"), model=model, training=training)).model().model
+    assert type(trained) is small
+    assert len(trained.layers) == 2
+    first, last = steps(small("SE2"), *batch(bars))
+    assert last < first / 2
+
+
+PACKAGE = """
+[partialsym]
+mine = mine.networks
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_command_line_knows_a_package_by_its_entry_point(tmp_path):
+    """Trained, asked with, reported on and exported from a package of its own."""
+    (tmp_path / "mine").mkdir()
+    blocks = [block for page in ("network", "dataset") for block in code(page)]
+    (tmp_path / "mine" / "networks.py").write_text("\n".join(blocks), encoding="utf-8")
+    about = tmp_path / "mine-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(PACKAGE)
+    root = str(Path(ps.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root]), "OMP_NUM_THREADS": "1"}
+
+    def command(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "partialsym", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    options = ("--data.name", "bars", "--training.epochs", "1", "--model.network", "Small", "--model.samples", "2")
+    command("fit", "--name", "mine", "--model.group", "Mirror", "--model.options", "{depth: 2}", *options)
+    first = json.loads((tmp_path / "runs" / "mine" / "seed0" / "result.json").read_text())["config"]["model"]
+    assert (first["network"], first["width"], first["options"]) == ("Small", 8, {"depth": 2})
+    assert "report: page.html" in command("report", "runs/mine/seed0", "--out", "page.html")
+    assert "largest difference" in command("export", "runs/mine/seed0", "--out", "model.pt2")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from partialsym.kernels import KERNELS, MLP, SIREN, Fourier, Gabor, Kernel, MAGNet
+from partialsym.kernels import MLP, SIREN, Fourier, Gabor, Kernel, MAGNet
+from partialsym.registry import KERNELS
 
 pytestmark = pytest.mark.usefixtures("float64")
 every_kernel = pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)

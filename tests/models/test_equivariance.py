@@ -23,8 +23,8 @@ from partialsym import (
     group,
     haar,
 )
-from partialsym.kernels import KERNELS
 from partialsym.models import ResidualBlock
+from partialsym.registry import KERNELS
 from partialsym.testing import assert_equivariant, equivariance_error, grid_symmetries, transform
 
 pytestmark = pytest.mark.usefixtures("float64")

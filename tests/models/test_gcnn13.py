@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from partialsym import GCNN13, GResNet, GroupConv, Signal, group, load_model, recalibrate, save_model
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig
-from partialsym.kernels import KERNELS
 from partialsym.measure import learned_subsets
+from partialsym.registry import KERNELS
 from partialsym.testing import assert_equivariant, equivariance_error, grid_symmetries
 from partialsym.training.fit import build_model, train
 
@@ -176,7 +176,7 @@ def test_save_load_gives_identical_outputs(tmp_path, name):
     net = ready(name, dropout=0.1, kernel_options={"omega0": 3.0})
     save_model(net, tmp_path)
     loaded, about = load_model(tmp_path)
-    assert (type(loaded), about["model"], about["format"]) == (GCNN13, "GCNN13", 1)
+    assert (type(loaded), about["model"], about["format"]) == (GCNN13, "GCNN13", 2)
     assert loaded.settings == net.settings
     x = images()
     assert torch.equal(loaded(x), net(x))
@@ -200,7 +200,7 @@ def test_what_a_config_leaves_out_is_the_networks_own():
     chosen = ModelConfig(network="CNN13", dropout=0.0, width=4).complete()
     assert (chosen.width, chosen.dropout) == (4, 0)
     resnet = Experiment("x").model
-    assert (resnet.network, resnet.width, resnet.kernel_size, resnet.hidden) == ("ResNet", 10, 7, 32)
+    assert (resnet.network, resnet.width, resnet.kernel_size, resnet.hidden) == ("ResNet", 32, 7, 32)
     assert (resnet.pools, resnet.dropout) == (("lifting", "block1"), 0)
     for model in (config, resnet, ModelConfig(pools=())):
         experiment = Experiment("x", model=model)

@@ -11,10 +11,19 @@ from networks import assert_frozen, network, shapes
 from torch import nn
 from training import TINY, run
 
-from partialsym import GCNN13, Augerino, GResNet, GroupConv, LinearPool, Signal, group, regularization, to_conv2d
-from partialsym import set_proportional as proportional
-from partialsym.config import HEADS as CONFIG_HEADS
-from partialsym.config import ConfigError, ModelConfig, TrainingConfig
+from partialsym import (
+    GCNN13,
+    Augerino,
+    GResNet,
+    GroupConv,
+    LinearPool,
+    Signal,
+    group,
+    regularization,
+    set_proportional as proportional,
+    to_conv2d,
+)
+from partialsym.config import HEADS as CONFIG_HEADS, ConfigError, ModelConfig, TrainingConfig
 from partialsym.export.conversion import kept
 from partialsym.export.onnx import export
 from partialsym.measure import learned_subsets

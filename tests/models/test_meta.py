@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import partialsym as ps
-from partialsym.kernels import KERNELS
-from partialsym.models import NETWORKS
 from partialsym.profiling import Step, multiply_adds, operations
+from partialsym.registry import KERNELS, NETWORKS
 from partialsym.regularization import haar_divergence, kernel_norm, monotonic, width
 
 

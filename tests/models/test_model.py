@@ -8,8 +8,8 @@ from helpers import KINDS, SAMPLES, few, perturbed
 from torch import nn
 
 from partialsym import BatchNorm, GlobalPool, GResNet, GroupConv, InstanceNorm, Signal, SpatialPool
-from partialsym.kernels import KERNELS
 from partialsym.models.gresnet import PLACES
+from partialsym.registry import KERNELS
 
 NETS = few([(name, partial) for name in SAMPLES for partial in (False, True)], *KINDS)
 DRAWING = {net for net in product(SAMPLES, (False, True)) if net[0] in ("SE2", "E2") or (net[1] and net[0] != "T2")}

@@ -9,8 +9,9 @@ from torch.func import functional_call
 
 from partialsym.densities import dirac, haar, learned
 from partialsym.groups import E2, SE2, T2, Cyclic, group
-from partialsym.kernels import KERNELS, SIREN
+from partialsym.kernels import SIREN
 from partialsym.nn.conv import GroupConv, disc
+from partialsym.registry import KERNELS
 from partialsym.signal import Elements, Signal
 
 pytestmark = pytest.mark.usefixtures("float64")

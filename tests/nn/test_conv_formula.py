@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from partialsym.densities import dirac, haar, learned
 from partialsym.groups import E2, T2, group
-from partialsym.kernels import KERNELS, SIREN
+from partialsym.kernels import SIREN
 from partialsym.nn.conv import GroupConv, disc
+from partialsym.registry import KERNELS
 from partialsym.signal import Elements, Signal
 from partialsym.testing.laws import every_group
 

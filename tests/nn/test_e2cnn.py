@@ -40,8 +40,7 @@ def theirs(name, k, into):
 
     What is outside our disc is taken out of its filter: nothing for k = 3, the corners for more.
     """
-    from e2cnn import gspaces
-    from e2cnn import nn as e
+    from e2cnn import gspaces, nn as e
 
     space = gspaces.Rot2dOnR2(int(name[1:]))
     source = e.FieldType(space, IN * [space.trivial_repr if into == "T2" else space.regular_repr])

@@ -11,7 +11,8 @@ from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym import SE2, T2, GResNet, GroupConv, Signal, dirac, haar, to_conv2d
-from partialsym.kernels import KERNELS, SIREN
+from partialsym.kernels import SIREN
+from partialsym.registry import KERNELS
 
 pytestmark = [
     pytest.mark.usefixtures("float64"),

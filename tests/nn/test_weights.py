@@ -240,5 +240,5 @@ def test_the_maximum_gives_a_weight_that_elements_share_the_gradient_of_all_of_t
     assert not torch.allclose(gradients[1][1], gradients[4][1], rtol=0.5)  # one by one is another number
     density = learned(group("E2"), 8)
     assert density.draw().tied == density.eval().sample().tied == 4
-    with pytest.raises(ValueError, match="together is 3: must be a divisor of 8"):
+    with pytest.raises(ValueError, match="tied is 3: must be a divisor of 8"):
         Elements(f.group, f.elements.matrices, None, 3)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from partialsym.cli.main import main
-from partialsym.reproduction.table import Table, load_table, render
-from partialsym.reproduction.table import tables as all_tables
+from partialsym.reproduction.table import Table, load_table, render, tables as all_tables
 from partialsym.training.module import ClassifierModule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

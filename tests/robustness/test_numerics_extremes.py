@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from partialsym import GCNN13, GResNet, signal
 from partialsym.data.base import Split
-from partialsym.kernels import KERNELS
+from partialsym.registry import KERNELS
 
 NETWORKS = {"ResNet": GResNet, "CNN13": GCNN13}
 SIZE = 14

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from partialsym import GResNet
 from partialsym.densities import Bernoulli
 from partialsym.densities.algebra import _InwardClamp
-from partialsym.kernels import KERNELS
 from partialsym.nn import norm
 from partialsym.ops import operator
+from partialsym.registry import KERNELS
 
 pytestmark = pytest.mark.usefixtures("float64")
 HEADS = ("group", "plane", "linear")

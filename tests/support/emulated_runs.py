@@ -23,10 +23,10 @@ from partialsym import measure, regularization
 from partialsym.data import Preprocessing, load
 from partialsym.densities import AllComponents
 from partialsym.export.conversion import kept
-from partialsym.kernels import KERNELS
-from partialsym.models import NETWORKS, Augerino
+from partialsym.models import Augerino
 from partialsym.ops import operator
 from partialsym.profiling import multiply_adds
+from partialsym.registry import KERNELS, NETWORKS
 
 GROUPS = {"T2": 1, "Mirror": 2, "SE2": 2, "E2": 4, "C4": 4, "D4": 8}
 PRECISIONS = ("32", "bf16", "64")

@@ -8,8 +8,7 @@ from torch import nn
 from partialsym.cli.main import main
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import load
-from partialsym.measure import accuracy as right
-from partialsym.measure import logits
+from partialsym.measure import accuracy as right, logits
 from partialsym.report.collect import Method, Seed
 from partialsym.report.summary import undecided_layers
 from partialsym.report.verdicts import Judged

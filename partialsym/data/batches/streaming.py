@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset as Items
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset as Items, Sampler
 
 from partialsym.data.base import Dataset, Split
 from partialsym.data.reading import shown

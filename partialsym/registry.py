@@ -1,0 +1,206 @@
+"""What a config may name – groups, kernels, networks, data sets –, ours and those of other packages. Imports no torch.
+
+Another package registers its own by a decorator, and names the module that does so as an entry point, which is imported
+when a name is asked for that is not known otherwise:
+
+    [project.entry-points.partialsym]
+    mine = "mypackage.networks"
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from partialsym._utils.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from partialsym.data.base import Dataset
+    from partialsym.groups.base import Group
+    from partialsym.kernels.base import Kernel
+
+T = TypeVar("T")
+U = TypeVar("U", bound=Callable[..., Any])
+
+
+class Reference(NamedTuple):
+    """Something of ours that is imported when it is asked for; `arguments` come before those of a call."""
+
+    module: str
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+    def load(self) -> Any:
+        found = getattr(import_module(self.module), self.name)
+        return partial(found, *self.arguments) if self.arguments else found
+
+
+class Registry(MutableMapping[str, T]):
+    """Names and what they stand for.
+
+    Args:
+        kind: what it holds, for messages.
+        own: what comes with the package.
+    """
+
+    def __init__(self, kind: str, own: Mapping[str, Reference]) -> None:
+        self.kind = kind
+        self._held: dict[str, Any] = dict(own)
+
+    def register(self, name: str) -> Callable[[U], U]:
+        """A decorator: from now on `name` stands for what it decorates.
+
+        Raises:
+            InputError: something else has that name.
+        """
+
+        def add(what: U) -> U:
+            held = self._held.get(name)
+            same = getattr(held, "__qualname__", None) == what.__qualname__ and held.__module__ == what.__module__
+            if held is not None and not same:  # the same module may be run twice
+                raise InputError(f"there is a {self.kind} {name!r} already: choose another name.")
+            self._held[name] = what
+            return what
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self:
+            raise KeyError(name)
+        held = self._held[name]
+        return held.load() if isinstance(held, Reference) else held
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._held:
+            _load_plugins()
+        return name in self._held
+
+    def __setitem__(self, name: str, what: T) -> None:
+        self._held[name] = what
+
+    def __delitem__(self, name: str) -> None:
+        del self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        _load_plugins()
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        _load_plugins()
+        return len(self._held)
+
+
+@cache
+def _load_plugins() -> None:
+    """Import what other packages name as entry points; they register by that."""
+    for point in entry_points(group="partialsym"):
+        point.load()
+
+
+def _data(module: str, name: str, *arguments: Any) -> Reference:
+    return Reference(f"partialsym.data.sources.{module}", name, arguments)
+
+
+GROUPS: Registry[Callable[[], Group]] = Registry(
+    "group", {name: Reference(f"partialsym.groups.{name.lower()}", name) for name in ("T2", "Mirror", "SE2", "E2")}
+)
+KERNELS: Registry[Callable[..., Kernel]] = Registry(
+    "kernel",
+    {
+        "SIREN": Reference("partialsym.kernels.siren", "SIREN"),
+        "MLP": Reference("partialsym.kernels.mlp", "MLP"),
+        **{name: Reference("partialsym.kernels.mfn", name) for name in ("Fourier", "Gabor", "MAGNet")},
+    },
+)
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
+    "network",
+    {
+        "ResNet": Reference("partialsym.models.gresnet", "GResNet"),
+        "CNN13": Reference("partialsym.models.gcnn13", "GCNN13"),
+    },
+)
+DATASETS: Registry[Callable[..., Dataset]] = Registry(
+    "data set",
+    {
+        "digits-6-180": _data("digits", "digits", "180"),
+        "digits-6-M": _data("digits", "digits", "M"),
+        "MNIST": _data("mnist", "mnist"),
+        "MNIST6-180": _data("mnist", "mnist6", "180"),
+        "MNIST6-M": _data("mnist", "mnist6", "M"),
+        "rotMNIST": _data("rotmnist", "rotmnist"),
+        **{f"sectors-{count}": _data("sectors", "sectors", count) for count in (2, 3, 4, 6)},
+        "CIFAR-10": _data("cifar", "cifar", "CIFAR-10"),
+        "CIFAR-100": _data("cifar", "cifar", "CIFAR-100"),
+        "PCam": _data("pcam", "pcam"),
+    },
+)
+SETTINGS = ("width", "kernel_size", "hidden", "pools", "dropout", "head")  # that a network may have a default for
+_DEFAULTS: dict[str, dict[str, Any]] = {  # those of ours, known without torch; a test holds them to the classes
+    "ResNet": {
+        "width": 32,
+        "kernel_size": 7,
+        "hidden": 32,
+        "pools": ("lifting", "block1"),
+        "dropout": 0.0,
+        "head": "group",
+    },
+    "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
+}
+
+
+def network_defaults(name: str) -> dict[str, Any]:
+    """What the network of that name takes for settings that a config leaves out, of `SETTINGS` those it has.
+
+    A registered network that takes more by `**options` has defaults of its own for these, which are not among them.
+    """
+    if name in _DEFAULTS:
+        return _DEFAULTS[name]
+    given = inspect.signature(NETWORKS[name]).parameters
+    return {key: given[key].default for key in SETTINGS if key in given}
+
+
+def takes(name: str, setting: str) -> bool:
+    """Whether the network of that name has that argument."""
+    if name in _DEFAULTS and setting in SETTINGS:
+        return setting in _DEFAULTS[name]
+    given = inspect.signature(NETWORKS[name]).parameters
+    return setting in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
+
+
+def register_group(name: str) -> Callable[[U], U]:
+    """A class decorator: `ps.group(name)` and `--model.group NAME` make an object of it, without arguments.
+
+    >>> import partialsym as ps
+    >>> @ps.register_group("Flipped")
+    ... class Flipped(ps.Mirror):
+    ...     name = "Flipped"
+    >>> ps.group("Flipped").name
+    'Flipped'
+    """
+    return GROUPS.register(name)
+
+
+def register_kernel(name: str) -> Callable[[U], U]:
+    """A class decorator: networks take the `Kernel` as `kernel=name`, a config as `--model.kernel NAME`."""
+    return KERNELS.register(name)
+
+
+def register_network(name: str) -> Callable[[U], U]:
+    """A class decorator: `--model.network NAME` makes an object of it, and `save_model` and `load_model` know it.
+
+    The class takes `in_channels` and `num_classes`, and those of the settings of a config that it names: `group`,
+    `partial`, `samples`, `width`, …; what else it takes is given as `--model.options`. Its attribute `settings` is a
+    dict of the arguments that make the same network again, of plain values.
+    """
+    return NETWORKS.register(name)
+
+
+def register_dataset(name: str) -> Callable[[U], U]:
+    """A decorator of a function (root, *, validation, split_seed) → `Dataset`: `--data.name NAME` loads it."""
+    return DATASETS.register(name)
