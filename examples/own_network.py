@@ -12,17 +12,16 @@ class Net(nn.Module):
     """Two group convolutions on SE(2), the rotations, and an answer that depends on no place and no element.
 
     Args:
-        partial: learn which rotations the second layer keeps, or keep all.
+        density: the rotations that the second layer keeps.
     """
 
-    def __init__(self, partial: bool) -> None:
+    def __init__(self, density: ps.Density) -> None:
         super().__init__()
         plane, rotations = ps.T2(), ps.SE2()
-        kept = ps.learned(rotations, samples=4) if partial else ps.haar(rotations, samples=4)
         self.lift = ps.GroupConv(1, 8, domain=plane, codomain=ps.haar(rotations, samples=4), kernel_size=3)
         self.norm1 = ps.BatchNorm(8)
         self.pool1 = ps.SpatialPool()
-        self.conv = ps.GroupConv(8, 8, domain=rotations, codomain=kept, kernel_size=3)
+        self.conv = ps.GroupConv(8, 8, domain=rotations, codomain=density, kernel_size=3)
         self.norm2 = ps.BatchNorm(8)
         self.pool2 = ps.GlobalPool("mean")
         self.head = nn.Linear(8, 2)
@@ -42,11 +41,11 @@ known, test = slice(0, 240), slice(240, None)
 
 for partial in (False, True):
     torch.manual_seed(0)
-    net = Net(partial)
-    density = list(net.conv.codomain.parameters())  # θ, if it is learned: it takes a larger learning rate
+    density = ps.learned(ps.SE2(), samples=4) if partial else ps.haar(ps.SE2(), samples=4)
+    net = Net(density)
     weights = [p for name, p in net.named_parameters() if "codomain" not in name]
     optimiser = torch.optim.Adam(weights, lr=1e-2)
-    optimiser.add_param_group({"params": density, "lr": 5e-2})
+    optimiser.add_param_group({"params": list(density.parameters()), "lr": 5e-2})  # θ, if it is learned
     for _ in range(80):
         batch = torch.randint(240, (32,))
         loss = F.cross_entropy(net(images[batch]), labels[batch])
@@ -61,4 +60,4 @@ for partial in (False, True):
     print(f"{'partial' if partial else 'full'} network: {right:.0%} of {len(answers)} test images are right")
     print(f"  exactly invariant to: {', '.join(ps.exact_symmetries(net, (8, 8))) or 'nothing'}")
     print(f"  turned by 180°: the answers {'stay' if changed < 1e-4 else 'change'}")
-print(f"the partial network's second layer keeps rotations up to ±{net.conv.codomain.support()['theta_deg']:.0f}°")
+print(f"the partial network's second layer keeps rotations up to ±{density.support()['theta_deg']:.0f}°")
