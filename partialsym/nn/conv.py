@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Literal, Never
 
 import torch
-from einops import einsum
 from torch import Tensor, nn
 
 from partialsym.densities import Density
@@ -112,8 +111,8 @@ class GroupConv(nn.Module):
         """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
-            kernel = einsum(k.weight, k.phi, "o i f, m f n y x -> o m i n y x")
-            bias = einsum(k.bias, k.mean, k.disc, "o i, n, y x -> o i n y x")
+            kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
+            bias = torch.einsum("oi,n,yx->oinyx", k.bias, k.mean, k.disc)
             return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
