@@ -82,9 +82,9 @@ class GroupConv(nn.Module):
         self.register_buffer("inside", inside.to(self.taps.device), persistent=False)
         self.register_buffer("domain_grid", constant(domain.grid(HAAR_ROTATIONS)), persistent=False)
         self.register_buffer("group_grid", grid if self.codomain is None else None, persistent=False)
-        with torch.no_grad():
-            square = self._mean_square(grid)
-        if not square.is_meta:  # where there are no numbers
+        if not self.taps.is_meta:  # where there are no numbers
+            with torch.no_grad():
+                square = self._mean_square(grid)
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
     def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
