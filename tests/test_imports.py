@@ -91,12 +91,6 @@ sys.exit(main(["fit", "--help"]))
     assert done.stderr == "partialsym: the command line needs the extra `train`: pip install 'partialsym[train]'.\n"
 
 
-def test_no_file_is_long():
-    files = [*ROOT.rglob("*.py"), *ROOT.parent.glob("tests/*.py")]
-    assert len(files) > 30
-    assert {f.name: n for f in files if (n := f.read_text(encoding="utf-8").count("\n")) > 250} == {}
-
-
 def test_every_export_exists():
     for name in dir(partialsym):
         assert getattr(partialsym, name) is not None
