@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import pickle
-import tarfile
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -21,11 +19,9 @@ from partialsym.config import Experiment, read_yaml
 from partialsym.data.reading import as_float, files, fitted
 from partialsym.data.reading.idx import header, read_idx
 from partialsym.data.reading.npz import read_npz
-from partialsym.data.sources.cifar_files import LAYOUTS, _batch, _read_official
 from partialsym.data.sources.rotmnist import read_amat
 from partialsym.models import GResNet, saving
 
-CLASSES = tuple("abcdefghij")
 FORMS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS", "JPEG2000")
 
 
@@ -109,20 +105,6 @@ def _amat() -> list[bytes]:
     return [f"{row} 1.0\n{row} 9\n".encode(), b"1 2 3\n", b"\n\n", b"1e999 nan\n"]
 
 
-def _tables() -> list[bytes]:
-    content = {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]}
-    return [pickle.dumps(content, protocol) for protocol in (3, 4)] + [pickle.dumps({"data": [1], "labels": 1}, 2)]
-
-
-def _tars() -> list[bytes]:
-    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w") as tar:
-        for name in (LAYOUTS["CIFAR-100"].meta, "train", "test"):
-            entry = tarfile.TarInfo(f"cifar-100-python/{name}")
-            entry.size = len(raw := pickle.dumps({"fine_label_names": list(CLASSES)}, 2))
-            tar.addfile(entry, io.BytesIO(raw))
-    return [file.getvalue()]
-
-
 @cache
 def _network() -> GResNet:
     return GResNet("T2", samples=1, width=1, hidden=2, kernel_size=3, num_classes=2)
@@ -166,8 +148,6 @@ TARGETS = {
     "idx": Target(lambda data: read_idx(_file(data), 3), _idx),
     "npz": Target(lambda data: read_npz(_file(data), ("x", "y")), _npz),
     "amat": Target(lambda data: read_amat(io.BytesIO(data), "fuzzed", 2), _amat),
-    "pickle": Target(lambda data: _batch(data, "fuzzed", "labels", 10), _tables),
-    "tar": Target(lambda data: _read_official(_file(gzip.compress(data, 0)), LAYOUTS["CIFAR-100"], CLASSES), _tars),
     "record": Target(_read_record, lambda: [(_model() / "model.json").read_bytes()]),
     "weights": Target(_read_weights, lambda: [_weights().read_bytes()]),
 }

@@ -73,12 +73,15 @@ def _type(thing: object) -> str:
 def _state(model: nn.Module) -> dict[str, str]:
     """What is shared by two names counts for the first alone, as in an optimiser."""
     kept = model.state_dict()
-    parameters = {name: f"a parameter {_shape(p)}" for name, p in model.named_parameters()}
-    buffers = {name: f"{'a buffer' if name in kept else 'a constant'} {_shape(b)}" for name, b in model.named_buffers()}
+    parameters = {name: f"a parameter {described(p)}" for name, p in model.named_parameters()}
+    buffers = {
+        name: f"{'a buffer' if name in kept else 'a constant'} {described(b)}" for name, b in model.named_buffers()
+    }
     return parameters | buffers
 
 
-def _shape(values: Tensor) -> str:
+def described(values: Tensor) -> str:
+    """Shape and dtype, as "[2, 3] of float32"."""
     return f"{list(values.shape)} of {str(values.dtype).removeprefix('torch.')}"
 
 

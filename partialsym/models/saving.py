@@ -6,28 +6,29 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from partialsym._utils.atomic import replace_file, replace_text
 from partialsym._utils.limited_read import read_bytes
 from partialsym.densities import Density
 from partialsym.models.augerino import Augerino
-from partialsym.models.round_trip import answers_otherwise, built_otherwise, learns_theta
-from partialsym.nn.conv import HAAR_ROTATIONS
+from partialsym.models.round_trip import answers_otherwise, built_otherwise, described, learns_theta
+from partialsym.nn.conv import GroupConv
 from partialsym.nn.frozen import FrozenConv
 from partialsym.registry import NETWORKS
 
 FORMAT = 2
 RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
 _OWN = {"format", "model", "settings", "dtype", "weights", "sha256", "difference"}
-COUNTS = ("width", "in_channels", "hidden", "num_classes", "kernel_size", "samples", "layers")
 MOST_RECORD, MOST_WEIGHTS = 2**20, 2**30  # bytes
-MOST_FEATURES = 2**25  # of the kernels' features at a time: a few seconds and some 100 MB
+MOST_FEATURES = 2**25  # that the kernels of a layer compute at construction: a few seconds and some 100 MB
+MOST_ELEMENTS, MOST_PIXELS = 1024, 511  # of a finite group, and across a kernel: far more than are in use
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
 
 
@@ -104,37 +105,51 @@ def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(folder) / "model.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no model: there is no model.json in it.")
+    record = _record(path)
+    with _refused(path, record["model"]):
+        weights = _weights(path, record)
+        _check_fit(path, record, weights)
+        model = _made(path, record)
+        model.load_state_dict(weights)
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise StoreError(f"{path.parent / record['weights']} has weights that are not finite, in {key}.")
+    return model.eval(), record
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The record of a model that can be rebuilt, its settings under their present names."""
     try:
         record = json.loads(read_bytes(path, MOST_RECORD))
         if record["format"] not in (1, FORMAT):
             raise StoreError(f"{path} has format version {record['format']!r}; this version reads 1 and {FORMAT}.")
         if record["format"] == 1:
             record["settings"] = _migrated(record["settings"])
-        name, settings, dtype = record["model"], record["settings"], _DTYPES[record["dtype"]]
-        weights, digest = record["weights"], record["sha256"]
-        if wrong := record.get("difference"):
-            altered, said = record.get("altered"), " ".join(str(wrong).split())
-            raise StoreError(f"{path} is of a network altered by {altered!r}: it cannot be rebuilt ({said}).")
+        _ = record["model"], record["settings"], record["weights"], record["sha256"], _DTYPES[record["dtype"]]
+        wrong = record.get("difference")
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{path} is not a model record ({error}).") from None
-    if Path(str(weights)).name != weights or not (path.parent / weights).is_file():
-        raise StoreError(f"{path} names the weights {weights!r}: no such file beside it.")
+    if wrong:
+        altered, said = record.get("altered"), " ".join(str(wrong).split())
+        raise StoreError(f"{path} is of a network altered by {altered!r}: it cannot be rebuilt ({said}).")
+    return record
+
+
+def _weights(path: Path, record: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors in the file that a record names: they take as many bytes as the file, whatever they declare."""
+    name = record["weights"]
+    if Path(str(name)).name != name or not (file := path.parent / name).is_file():
+        raise StoreError(f"{path} names the weights {name!r}: no such file beside it.")
     try:
-        data = read_bytes(path.parent / weights, MOST_WEIGHTS)
+        data = read_bytes(file, MOST_WEIGHTS)
     except ValueError as error:
         raise StoreError(str(error)) from None
     found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        raise StoreError(f"{path.parent / weights} is damaged: its sha256 is {found}, expected {digest}.")
-    with _refused(path, name):
-        model = _made(path, name, settings, dtype, len(data))
-        model.load_state_dict(load(data))
-    for key, value in model.state_dict().items():
-        if not value.isfinite().all():
-            raise StoreError(f"{path.parent / weights} has weights that are not finite, in {key}.")
-    return model.eval(), record
+    if found != record["sha256"]:
+        raise StoreError(f"{file} is damaged: its sha256 is {found}, expected {record['sha256']}.")
+    return load(data)
 
 
 def _migrated(settings: Any) -> Any:
@@ -174,30 +189,29 @@ def _lost(model: nn.Module, path: Path, record: dict[str, Any]) -> str | None:
     for key, value in state.items():
         if value.is_meta or not value.isfinite().all():
             return f"{key} has {'no values, on the meta device' if value.is_meta else 'values that are not finite'}"
-    name, settings = record["model"], record["settings"]
-    with _refused(path, name), torch.random.fork_rng(devices=()):
-        again = _made(path, name, settings, _DTYPES[record["dtype"]], size)
+    with _refused(path, record["model"]), torch.random.fork_rng(devices=()):
+        _check_before(path, record["settings"], len(state))
+        again = _made(path, record)
     if wrong := built_otherwise(model, again):
         return wrong
+    _check_cost(path, again)
     again.load_state_dict(state)
-    inside = settings.get("settings") or settings
+    inside = record["settings"].get("settings") or record["settings"]
     kernel_size, pools = inside.get("kernel_size", 7), inside.get("pools", "12")
     side = (kernel_size + 1) * 2 ** len(pools)  # even all the way, and then a kernel
     images = torch.randn(1, inside["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
     return answers_otherwise(model, again, images)
 
 
-def _made(path: Path, name: object, settings: object, dtype: torch.dtype, size: int) -> nn.Module:
+def _made(path: Path, record: dict[str, Any]) -> nn.Module:
     """The model of a record, with fresh weights; of 16 bits made in 32, which some of its sums need.
 
-    Raises:
-        StoreError: settings of a larger network than weights of `size` bytes are of; and as `rebuild` does.
+    Raises as `rebuild` does.
     """
-    _check_size(path, settings, size, dtype.itemsize)
-    default = torch.get_default_dtype()
+    dtype, default = _DTYPES[record["dtype"]], torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.promote_types(dtype, torch.float32))  # constants cannot be widened afterwards
-        return rebuild(path, name, settings).to(dtype)
+        return rebuild(path, record["model"], record["settings"]).to(dtype)
     finally:
         torch.set_default_dtype(default)
 
@@ -218,29 +232,49 @@ def _refused(path: Path, name: object) -> Iterator[None]:
         LookupError,
         SafetensorError,
     ) as error:
-        raise StoreError(f"{path.parent} does not fit {name}: {' '.join(str(error).split())}") from None
+        said = shorten(str(error), 500, placeholder=" …")  # torch's may go on for pages
+        raise StoreError(f"{path.parent} does not fit {name}: {said}") from None
 
 
-def _check_size(path: Path, settings: object, size: int, each: int) -> None:
-    """Raise StoreError, before anything is made, where settings ask for more than weights of `size` bytes, `each` a
-    number, can hold, or for a network that takes minutes and gigabytes to be made."""
-    if not isinstance(settings, dict):
-        return  # which is refused by name
-    _check_size(path, settings.get("settings"), size, each)
-    options = settings.get("kernel_options")
-    given = {**settings, **(options if isinstance(options, dict) else {})}
-    counts = {key: given.get(key) or 1 for key in COUNTS}
-    for key, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise StoreError(f"{path} has {key} = {value!r}: must be a whole number, at least 1.")
-    width, into, hidden, classes, kernel_size, samples, layers = counts.values()
-    if each * width * max(hidden * max(width, into), classes) > size:
-        raise StoreError(f"{path} is of a larger network than weights of {size:,} bytes are of.")
-    finite = re.fullmatch(r"([CD])(\d{1,4})", str(settings.get("group")))
-    elements = max(samples, HAAR_ROTATIONS, int(finite[2]) * (2 if finite[1] == "D" else 1) if finite else 1)
-    if elements**2 * kernel_size**2 * hidden * layers > MOST_FEATURES:
-        why = f"kernels of {elements} elements, {kernel_size}×{kernel_size} pixels and {hidden} features"
-        raise StoreError(f"{path} is of a network with {why}: too large to be made.")
+def _check_fit(path: Path, record: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Raise, before a network takes any memory, where it has other parameters and buffers than `weights`, by name,
+    shape and dtype, or would take minutes and gigabytes to be made: it is made on `meta` first."""
+    _check_before(path, record["settings"], len(weights))
+    with torch.device("meta"):
+        network = _made(path, record)
+    for key, value in network.state_dict().items():
+        if key in weights and (found := described(weights[key])) != (expected := described(value)):
+            raise StoreError(f"{path} does not fit its weights: {key} is {found} there, and {expected} in the network.")
+    network.load_state_dict(weights, assign=True)  # refuses those that are missing or of no layer
+    _check_cost(path, network)
+
+
+def _check_before(path: Path, settings: object, tensors: int) -> None:
+    """Raise StoreError at settings that take long or much memory even on `meta`: a finite group and a kernel's pixels
+    are computed on the processor, and every layer of a kernel is a module, with weights among the `tensors`."""
+    while isinstance(settings, dict):
+        options = settings.get("kernel_options")
+        finite = re.fullmatch(r"([CD])(\d{1,4})", str(settings.get("group")))
+        order = int(finite[2]) * (2 if finite[1] == "D" else 1) if finite else 1
+        for what, value, most in (
+            ("a group of order", order, MOST_ELEMENTS),
+            ("kernel_size", settings.get("kernel_size"), MOST_PIXELS),
+            ("layers", options.get("layers") if isinstance(options, dict) else 1, tensors),
+        ):
+            if isinstance(value, int | float) and value > most:
+                raise StoreError(f"{path} is of a network with {what} {value}, at most {most}: too large to be made.")
+        settings = settings.get("settings")  # of what is inside an Augerino
+
+
+def _check_cost(path: Path, model: nn.Module) -> None:
+    """Raise StoreError at a network whose kernels have too many features: no weight shows how many elements and pixels
+    a layer evaluates its kernel on, when it is made or called."""
+    for conv in (module for module in model.modules() if isinstance(module, GroupConv)):
+        elements = max(len(conv.domain_grid), conv.codomain.samples if conv.codomain else 1)
+        hidden, layers = conv.kernel.linear.in_features, sum(isinstance(m, nn.Linear) for m in conv.kernel.modules())
+        if elements**2 * len(conv.taps) * hidden * layers > MOST_FEATURES:
+            why = f"kernels of {elements} elements, {conv.kernel_size}×{conv.kernel_size} pixels and {hidden} features"
+            raise StoreError(f"{path} is of a network with {why}: too large to be made.")
 
 
 def rebuild(path: Path, name: object, settings: object) -> nn.Module:

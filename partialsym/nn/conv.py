@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Literal, Never
 
 import torch
-from einops import einsum
 from torch import Tensor, nn
 
 from partialsym.densities import Density
@@ -83,9 +82,9 @@ class GroupConv(nn.Module):
         self.register_buffer("inside", inside.to(self.taps.device), persistent=False)
         self.register_buffer("domain_grid", constant(domain.grid(HAAR_ROTATIONS)), persistent=False)
         self.register_buffer("group_grid", grid if self.codomain is None else None, persistent=False)
-        with torch.no_grad():
-            square = self._mean_square(grid)
-        if not square.is_meta:  # where there are no numbers
+        if not self.taps.is_meta:  # where there are no numbers
+            with torch.no_grad():
+                square = self._mean_square(grid)
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
     def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
@@ -112,8 +111,8 @@ class GroupConv(nn.Module):
         """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
-            kernel = einsum(k.weight, k.phi, "o i f, m f n y x -> o m i n y x")
-            bias = einsum(k.bias, k.mean, k.disc, "o i, n, y x -> o i n y x")
+            kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
+            bias = torch.einsum("oi,n,yx->oinyx", k.bias, k.mean, k.disc)
             return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:

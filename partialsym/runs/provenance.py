@@ -14,7 +14,7 @@ import partialsym
 
 def provenance() -> dict[str, Any]:
     """Versions, machine and git commit (None outside a checkout; `dirty` where files of the package differ from it)."""
-    packages = ("torch", "lightning", "numpy", "einops")
+    packages = ("torch", "lightning", "numpy")
     return {
         "versions": {
             "partialsym": partialsym.__version__,

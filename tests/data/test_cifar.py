@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_cifar import archive, digests, fortran, make, members, packed, refused
+from made_cifar import archive, digests, fortran, known, make, members, packed, refused
 
 from partialsym.data import load
 from partialsym.data.base import statistics
@@ -31,14 +31,16 @@ def test_every_container_gives_the_same(tmp_path, made, name):
     for folder in folders:
         folder.mkdir()
     np.savez(folders[0] / LAYOUTS[name].packed, **packed(made, name))
-    archive(folders[1], name, members(made, name))
-    archive(folders[2], name, fortran(members(made, name)))
-    path = archive(folders[3], name, members(made, name), dump=lambda content: pickle.dumps(content, 4))
+    files, dump = members(made, name), lambda content: pickle.dumps(content, 4)
+    hashes = [{}, known(archive(folders[1], name, files), files)]
+    hashes += [known(archive(folders[2], name, fortran(files)), fortran(files))]
+    path = archive(folders[3], name, files, dump)
+    hashes += 2 * [known(path, files, dump)]
     with tarfile.open(path) as tar:
         tar.extractall(folders[4], filter="data")
     state, results = torch.get_rng_state(), []
-    for folder in folders:
-        data = cifar(name, folder, split_seed=3, mirrors=(), content_sha256=digests(made, name))
+    for folder, md5 in zip(folders, hashes, strict=True):
+        data = cifar(name, folder, split_seed=3, mirrors=(), content_sha256=digests(made, name), **md5)
         results.append((data.train, data.validation, data.test))
         assert [len(split) for split in results[-1]] == [63, 7, 9]
         assert (data.name, data.classes, (data.mean, data.std)) == (name, CLASSES[name], STATISTICS[name])
@@ -66,23 +68,25 @@ def test_changed_content_is_refused(tmp_path, made, container, split, what):
     expected = digests(made, "CIFAR-10")
     images, labels = (field.copy() for field in made["CIFAR-10", split])
     (images if what == "pixel" else labels).flat[5] ^= 1
-    changed = made | {("CIFAR-10", split): (images, labels)}
+    changed, md5 = made | {("CIFAR-10", split): (images, labels)}, {}
     if container == "packed":
         np.savez(path := tmp_path / "cifar10.npz", **packed(changed, "CIFAR-10"))
     else:
-        path = archive(tmp_path, "CIFAR-10", members(changed, "CIFAR-10"))
+        files = members(changed, "CIFAR-10")
+        md5 = known(path := archive(tmp_path, "CIFAR-10", files), files)
     with refused(f"{path}: not the official {split} split", digests(changed, "CIFAR-10")[split], expected[split]):
-        cifar("CIFAR-10", tmp_path, content_sha256=expected)
-    with refused("not the official train split", CONTENT_SHA256["CIFAR-10"]["train"]):
+        cifar("CIFAR-10", tmp_path, content_sha256=expected, **md5)
+    right = CONTENT_SHA256["CIFAR-10"]["train"] if container == "packed" else LAYOUTS["CIFAR-10"].archive_md5
+    with refused(f"{path}: ", f"expected {right}"):
         load("CIFAR-10", tmp_path)
-    assert len(cifar("CIFAR-10", tmp_path, content_sha256={}).test) == 9
+    assert len(cifar("CIFAR-10", tmp_path, content_sha256={}, **md5).test) == 9
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_packed_file_comes_first_then_the_archive_then_the_folder(tmp_path, made, name):
     layout, wrong = LAYOUTS[name], "damaged"
     (tmp_path / layout.folder).mkdir()
-    with refused(f"{tmp_path / layout.folder}: no member '{layout.meta}'"):
+    with refused(f"{tmp_path / layout.folder}: no member '{next(iter(layout.batches['train']))}'"):
         cifar(name, tmp_path)
     (tmp_path / layout.archive).write_bytes(b"")
     with refused(str(tmp_path / layout.archive), wrong):
@@ -95,20 +99,23 @@ def test_the_packed_file_comes_first_then_the_archive_then_the_folder(tmp_path, 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_missing_is_downloaded(tmp_path, made, monkeypatch, name):
     (tmp_path / "root").mkdir()
-    asked = []
+    asked, files = [], members(made, name)
+    there = archive(tmp_path, name, files)
+    md5 = known(there, files)
 
     def fetch(*args):
         asked.append(args)
-        return archive(tmp_path / "root", name, members(made, name))
+        return there.replace(tmp_path / "root" / there.name)
 
     monkeypatch.setattr("partialsym.data.sources.cifar_files.fetch", fetch)
     for _ in range(2):  # the second time it is there
-        assert len(cifar(name, tmp_path / "root", content_sha256=digests(made, name)).test) == 9
-    assert asked == [(LAYOUTS[name].archive, LAYOUTS[name].archive_md5, tmp_path / "root", MIRRORS)]
+        assert len(cifar(name, tmp_path / "root", content_sha256=digests(made, name), **md5).test) == 9
+    assert asked == [(LAYOUTS[name].archive, md5["archive_md5"], tmp_path / "root", MIRRORS)]
     assert all(mirror.startswith("https://") for mirror in MIRRORS)
-    (tmp_path / "root" / LAYOUTS[name].archive).unlink()
-    cifar(name, tmp_path / "root", archive_md5="0" * 32, mirrors=["there"], content_sha256={})
-    assert asked[1][1:] == ("0" * 32, tmp_path / "root", ["there"])
+    (tmp_path / "root" / LAYOUTS[name].archive).rename(there)
+    with refused(f"{there.name}: MD5 {md5['archive_md5']}, expected {LAYOUTS[name].archive_md5}"):
+        cifar(name, tmp_path / "root", mirrors=["there"])
+    assert asked[1][1:] == (LAYOUTS[name].archive_md5, tmp_path / "root", ["there"])
 
 
 def test_bad_arguments_and_a_missing_extra(tmp_path, made, monkeypatch):

@@ -170,13 +170,25 @@ def test_a_second_process_on_a_folder_is_refused_and_a_dead_one_is_not_in_the_wa
         with pytest.raises(ConfigError, match=f"seed0 is in use by process {holder.pid} on .*: wait for it"):
             run(tmp_path, SMALL, resume=True)
         assert [file.name for file in folder.iterdir()] == [".lock"]
+        assert (folder / ".lock").read_bytes()[1:].startswith(b"process ")  # byte 0 is unreadable on Windows
         assert in_use(folder)
     finally:
         holder.kill()
         holder.communicate()
     assert not in_use(folder)
-    with locked(folder), pytest.raises(ConfigError, match="in use"), locked(folder):
+    with locked(folder), pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on "), locked(folder):
         pass
+    assert not in_use(folder)
+
+
+def test_where_files_cannot_be_locked_a_warning_says_so(tmp_path, monkeypatch, caplog):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("partialsym.runs.lock.lock_descriptor", refuse)
+    with caplog.at_level("WARNING"), locked(tmp_path):
+        pass
+    assert "files cannot be locked here ([Errno 37] No locks available): see that no other process" in caplog.text
 
 
 def test_data_that_vanished_are_named_and_the_checkpoint_is_kept(tmp_path, monkeypatch, capsys):

@@ -21,9 +21,9 @@ from partialsym.config import read_yaml
 from partialsym.data.reading import read_image
 from partialsym.data.reading.download import fetch
 from partialsym.data.reading.idx import read_idx
-from partialsym.data.reading.inert import unpickle
 from partialsym.data.reading.npz import read_npz
 from partialsym.data.sources import cifar_files, mnist_files
+from partialsym.data.sources.cifar import CLASSES
 from partialsym.data.sources.pcam import _read
 from partialsym.data.sources.rotmnist import ARCHIVE, MEMBERS, read_archive
 from partialsym.models.saving import load_model
@@ -31,6 +31,8 @@ from partialsym.runs.checkpoints import read_checkpoint
 from partialsym.runs.schema import read_result
 
 SOURCES = {path: ast.parse(path.read_text()) for path in Path(partialsym.__file__).parent.rglob("*.py")}
+CIFAR = cifar_files.LAYOUTS["CIFAR-10"]
+BATCH_MD5 = CIFAR.batches["train"]["data_batch_1"]
 PLACES = {
     "model.json": lambda path: load_model(path.parent),
     "config.yaml": read_yaml,
@@ -39,7 +41,8 @@ PLACES = {
     "mnist.npz": lambda path: read_npz(path, ["x"]),
     "t10k-images-idx3-ubyte": lambda path: read_idx(path, 3),
     "x.png": read_image,
-    "data_batch_1": lambda path: cifar_files._batch(path.read_bytes(), str(path), "labels", 10),
+    "data_batch_1": lambda path: cifar_files.read_batch(str(path), path.read_bytes(), BATCH_MD5, "labels"),
+    "cifar-10-python.tar.gz": lambda path: cifar_files.read_cifar(CIFAR, CLASSES["CIFAR-10"], path.parent),
     "camelyonpatch.h5": lambda path: _read(path, "x"),
 }
 
@@ -115,16 +118,34 @@ def imports():
 
 def test_the_package_has_no_other_way_to_run_or_fetch():
     assert {file for file, name in imports() if name in ("pickle", "dill", "marshal", "shelve")} <= {
-        "inert.py",
+        "cifar_files.py",  # the official files, after their hash
         "checkpoints.py",  # the name of an error
     }
     assert not [(f, n) for f, n in imports() if n in ("urllib3", "requests", "http", "ftplib", "httpx", "aiohttp")]
-    assert not [*calls("eval"), *calls("exec"), *calls("os.system"), *calls("pickle.load"), *calls("pickle.loads")]
+    assert not [*calls("eval"), *calls("exec"), *calls("os.system"), *calls("pickle.load"), *calls("pickle.Unpickler")]
+    assert calls("pickle.loads") == [("cifar_files.py", {"encoding": "'latin1'"})]
     assert not [*calls("yaml.load"), *calls("yaml.unsafe_load"), *calls("np.load"), *calls("urlopen")]
     loads = calls("torch.load")
     assert loads
     assert all(options["weights_only"] == "True" for _, options in loads)
     assert calls("pooch.retrieve") == [("download.py", {"known_hash": "f'md5:{md5}'", "fname": "name", "path": "root"})]
+
+
+def test_the_one_call_of_pickle_comes_after_a_hash_that_differs_for_all_but_the_official_file(tmp_path):
+    """Read off the source: the first statement of the function that loads a pickle compares the MD5 of what it loads.
+    And tried: with the MD5 of a hostile file in place of the official one that file runs, which is the control."""
+    tree = next(tree for path, tree in SOURCES.items() if path.name == "cifar_files.py")
+    loading = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and "pickle.loads" in ast.unparse(f)]
+    assert [f.name for f in loading] == ["read_batch"]
+    assert ast.unparse(loading[0].body[1]) == "check_md5(origin, raw, md5, 'file')"  # body[0] is the docstring
+    assert "pickle.loads(raw, " in ast.unparse(loading[0])
+    bomb = pickle_bomb(proof := tmp_path / "proof")
+    for layout in cifar_files.LAYOUTS.values():
+        for md5 in (md5 for names in layout.batches.values() for md5 in names.values()):
+            with refused("data_batch_1", f"expected {md5}: damaged or not the official file, so it is not read"):
+                cifar_files.read_batch("data_batch_1", bomb, md5, layout.labels_key)
+    assert not proof.exists()
+    assert goes_off(proof, lambda: cifar_files.read_batch("x", bomb, hashlib.md5(bomb).hexdigest(), "labels"))
 
 
 @pytest.mark.parametrize("mirror", [*mnist_files.MIRRORS, *cifar_files.MIRRORS])
@@ -135,6 +156,9 @@ def test_mirrors_are_https(mirror):
 def test_every_download_has_a_hash():
     hashes = [*mnist_files.GZIP_MD5.values(), *(layout.archive_md5 for layout in cifar_files.LAYOUTS.values())]
     assert len(set(hashes)) == 6
+    for layout in cifar_files.LAYOUTS.values():
+        hashes += [md5 for names in layout.batches.values() for md5 in names.values()]
+    assert len(set(hashes)) == 6 + 6 + 2
     assert all(len(value) == 32 and int(value, 16) for value in hashes)
 
 
@@ -173,5 +197,3 @@ def test_the_bombs_here_go_off(tmp_path):
     """The control of all the above."""
     for protocol in (0, 2, 4):
         assert goes_off(tmp_path / "proof", lambda p=protocol: pickle.loads(pickle_bomb(tmp_path / "proof", p)))
-    with pytest.raises(pickle.UnpicklingError, match="mkdir"):
-        unpickle(pickle_bomb(tmp_path / "proof"))

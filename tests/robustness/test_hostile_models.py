@@ -11,7 +11,7 @@ import torch
 from hostile import bounded, edit, flips, refused, small_model, sparse, truncations, weights_of
 from safetensors.torch import load, save
 
-from partialsym.models import GResNet
+from partialsym.models import GResNet, saving
 from partialsym.models.saving import StoreError, load_model, save_model
 
 
@@ -39,11 +39,16 @@ def declared(shape, dtype="F32", data=b""):
         {"in_channels": 2**30},
         {"num_classes": 2**30},
         {"kernel_size": 100_001},
+        {"kernel_size": 1e9 + 1},
         {"samples": 10**9},
         {"samples": 10**6, "group": "SE2"},
         {"group": "C9999", "samples": 9999},
         {"group": "D9999", "samples": 19998},
+        {"group": "D600", "samples": 1200},
         {"kernel_options": {"layers": 10**9}},
+        {"kernel_options": {"layers": 20}},
+        {"head": "linear"},
+        {"kernel": "MAGNet"},
         {"width": 2**20, "hidden": 2**20, "kernel_size": 2**20 + 1},
         {"width": 1e300},
         {"width": math.inf},
@@ -63,6 +68,52 @@ def test_a_network_larger_than_its_weights_is_not_made(folder, settings):
     around = {"model": "GResNet", "settings": record["settings"] | settings, "group": "E2", "copies": 6}
     edit(folder, model="Augerino", settings=around)
     with refused(folder):
+        load_model(folder)
+
+
+def test_weights_are_compared_before_any_memory_is_taken(folder, monkeypatch):
+    """A network is made on `meta`, and on the processor only where its weights fit; the generator advances for one."""
+    made, settings = [], json.loads((folder / "model.json").read_text())["settings"]
+    rebuild = saving.rebuild
+    monkeypatch.setattr(saving, "rebuild", lambda *args: made.append(torch.get_default_device().type) or rebuild(*args))
+    torch.manual_seed(0)
+    GResNet(**settings)
+    expected = torch.get_rng_state()
+    torch.manual_seed(0)
+    load_model(folder)
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert made == ["meta", "cpu"]
+    edit(folder, settings=settings | {"num_classes": 3})
+    with refused(folder, "classifier.weight is [2, 2] of float32 there, and [3, 2] of float32 in the network"):
+        load_model(folder)
+    edit(folder, settings=settings, dtype="float64")
+    with refused(folder, "lifting.bias is [1] of float32 there, and [1] of float64 in the network"):
+        load_model(folder)
+    edit(folder, settings=settings | {"group": "SE2", "samples": 4096, "kernel": "MLP"}, dtype="float32")
+    with refused(folder):
+        load_model(folder)
+    assert made == ["meta", "cpu", "meta", "meta", "meta"]
+
+
+@pytest.mark.parametrize("change", ["missing", "more"])
+def test_other_tensors_than_the_networks_are_refused(folder, change):
+    state = load(weights_of(folder).read_bytes())
+    state = (
+        {k: v for k, v in state.items() if k != "norm0.bias"} if change == "missing" else state | {"x": torch.ones(1)}
+    )
+    forge(folder, save(state))
+    with refused(folder, 'Missing key(s) in state_dict: "norm0.bias"' if change == "missing" else "Unexpected key(s)"):
+        load_model(folder)
+
+
+def test_elements_that_no_weight_shows_are_counted(folder):
+    """The weights of a network of 8 elements fit one of 4,096 as well, which takes minutes to be made and called."""
+    save_model(GResNet("SE2", samples=8, width=1, hidden=2, kernel_size=3), folder)
+    settings = json.loads((folder / "model.json").read_text())["settings"]
+    edit(folder, settings=settings | {"samples": 256})
+    assert load_model(folder)[0].settings["samples"] == 256
+    edit(folder, settings=settings | {"samples": 4096})
+    with refused(folder, "kernels of 4096 elements, 3×3 pixels and 2 features: too large to be made"):
         load_model(folder)
 
 

@@ -71,6 +71,12 @@ class Python2(pickle._Pickler):
 
     dispatch[str] = dispatch[bytes] = save_string
 
+    def reducer_override(self, obj):
+        """NumPy of that time wrote the flags of a dtype as numbers."""
+        if isinstance(obj, np.dtype):
+            return np.dtype, (obj.str[1:], 0, 1), obj.__reduce__()[2]
+        return NotImplemented
+
     def save_global(self, obj, name=None):
         self.write(f"c{obj.__module__.replace('numpy._core', 'numpy.core')}\n{obj.__name__}\n".encode())
         self.memoize(obj)
@@ -85,7 +91,6 @@ def python2(content):
 def members(made, name):
     """The files of the official archive, before they are pickled."""
     layout, files = LAYOUTS[name], {}
-    files[layout.meta] = {"num_vis": 3072, layout.classes_key: list(CLASSES[name])}
     for split, batches in layout.batches.items():
         images, labels = (np.array_split(field, len(batches)) for field in made[name, split])
         for batch, x, y in zip(batches, images, labels, strict=True):
@@ -94,11 +99,20 @@ def members(made, name):
     return files
 
 
+def pickled(files, dump=python2):
+    return {name: content if isinstance(content, bytes) else dump(content) for name, content in files.items()}
+
+
+def known(path, files, dump=python2):
+    """The MD5s of an archive and its files, by the names that `cifar` has for them."""
+    md5 = {name: hashlib.md5(raw).hexdigest() for name, raw in pickled(files, dump).items()}
+    return {"archive_md5": hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None, "batch_md5": md5}
+
+
 def archive(folder, name, files, dump=python2):
     layout = LAYOUTS[name]
     with tarfile.open(folder / layout.archive, "w:gz", compresslevel=1) as tar:
-        for member, content in {"readme.html": b"<html>", **files}.items():
-            raw = content if isinstance(content, bytes) else dump(content)
+        for member, raw in {"readme.html": b"<html>", **pickled(files, dump)}.items():
             entry = tarfile.TarInfo(f"{layout.folder}/{member}")
             entry.size = len(raw)
             tar.addfile(entry, io.BytesIO(raw))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from einops import rearrange
 
 from partialsym.data.base import Dataset, check_validation
 from partialsym.data.sources.cifar_files import LAYOUTS, MIRRORS, Part, read_cifar
@@ -49,6 +48,7 @@ def cifar(
     split_seed: int = 0,
     mirrors: Sequence[str] = MIRRORS,
     archive_md5: str | None = None,
+    batch_md5: Mapping[str, str] | None = None,
     content_sha256: Mapping[str, str] | None = None,
 ) -> Dataset:
     """`name` "CIFAR-10" or "CIFAR-100" (fine labels), 32x32 RGB: the official test split, the training images divided.
@@ -57,8 +57,9 @@ def cifar(
     `originals` counts through the training images, then the test images. CIFAR-100 as published has 10 images in both
     splits: they stay, under two numbers.
 
-    `content_sha256`: what `digest` of a split must be; one it leaves out goes unchecked. It and `archive_md5` are by
-    default the official ones. Raises ValueError on another name, and see `read_cifar`.
+    `content_sha256`: what `digest` of a split must be; one it leaves out goes unchecked. `archive_md5` is that of the
+    archive, `batch_md5` those of its batch files by name: what has another MD5 is not unpickled. By default all three
+    are the official ones. Raises ValueError on another name, and see `read_cifar`.
     """
     if name not in LAYOUTS:
         raise ValueError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
@@ -66,6 +67,9 @@ def cifar(
     layout = LAYOUTS[name]
     if archive_md5 is not None:
         layout = layout._replace(archive_md5=archive_md5)
+    if batch_md5 is not None:
+        given = {split: {name: batch_md5[name] for name in names} for split, names in layout.batches.items()}
+        layout = layout._replace(batches=given)
     path, found = read_cifar(layout, CLASSES[name], root, mirrors=mirrors)
     splits = {split: canonical(part) for split, part in found.items()}
     for split, expected in (CONTENT_SHA256[name] if content_sha256 is None else content_sha256).items():
@@ -76,7 +80,7 @@ def cifar(
     start, parts = 0, {}
     for split, (images, labels) in splits.items():
         originals = torch.arange(start, start := start + len(images))
-        pixels = rearrange(torch.from_numpy(images), "n h w c -> n c h w").contiguous()
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         parts[split] = Labelled(pixels, torch.from_numpy(labels).long(), originals)
     pool, test, known = parts["train"], parts["test"], STATISTICS[name]
     return assemble(name, CLASSES[name], pool, test, validation=validation, split_seed=split_seed, mean_std=known)

@@ -1,43 +1,44 @@
 """The files of CIFAR-10 and CIFAR-100: found, or downloaded, read and checked."""
 
-import gzip
+import hashlib
 import io
 import os
+import pickle
 import sys
 import tarfile
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from einops import rearrange
+from numpy.exceptions import VisibleDeprecationWarning
 
 from partialsym._utils.limited_read import read_bytes
 from partialsym.data.reading.download import MOST_BYTES, data_root, extra, fetch
 from partialsym.data.reading.idx import Bytes
-from partialsym.data.reading.inert import unpickle
-from partialsym.data.reading.npz import LISTED, read_npz
+from partialsym.data.reading.npz import read_npz
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 TILES, SIDE = 8, 32  # a packed picture is TILES x TILES images of SIDE x SIDE
 MOST_PICTURES = 1024  # the official splits have 157 and 782
-MOST_PADDING = 2**20
 PACKED = {"blob": np.uint8, "offsets": np.int64, "y": np.uint8}
 
 
 class Layout(NamedTuple):
-    """How one of the data sets lies in files: the packed one, and the official archive with its members."""
+    """How one of the data sets lies in files: the packed one, and the official archive with its batch files.
+
+    `batches`: of each split the names of its files, with the MD5 of each.
+    """
 
     packed: str
     archive: str
     archive_md5: str
     folder: str
-    batches: Mapping[str, tuple[str, ...]]
-    meta: str
+    batches: Mapping[str, Mapping[str, str]]
     labels_key: str
-    classes_key: str
 
 
 class Part(NamedTuple):
@@ -53,20 +54,28 @@ LAYOUTS = {
         archive="cifar-10-python.tar.gz",
         archive_md5="c58f30108f718f92721af3b95e74349a",
         folder="cifar-10-batches-py",
-        batches={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
-        meta="batches.meta",
+        batches={
+            "train": {
+                "data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "data_batch_4": "634d18415352ddfa80567beed471001a",
+                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            },
+            "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        },
         labels_key="labels",
-        classes_key="label_names",
     ),
     "CIFAR-100": Layout(
         packed="cifar100.npz",
         archive="cifar-100-python.tar.gz",
         archive_md5="eb9058c3a382ffc7106e4002c42a8d85",
         folder="cifar-100-python",
-        batches={"train": ("train",), "test": ("test",)},
-        meta="meta",
+        batches={
+            "train": {"train": "16019d7e3df5f24257cddd939b257f8d"},
+            "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        },
         labels_key="fine_labels",
-        classes_key="fine_label_names",
     ),
 }
 
@@ -81,8 +90,8 @@ def read_cifar(
     """What was read, and the splits "train" and "test" in the order they have there.
 
     Read from the packed npz, else the official archive, else the folder it unpacks to; where there is none, the
-    archive is downloaded from `mirrors`. `classes`: the names they must give, in label order. Raises ValueError,
-    naming the file, on anything damaged; for the rest see `data_root` and `fetch`.
+    archive is downloaded from `mirrors`. `classes`: the names that a packed file must have, in label order. Raises
+    ValueError, naming the file, on anything damaged or altered; for the rest see `data_root` and `fetch`.
     """
     folder = data_root(root)
     packed, archive, unpacked = (folder / name for name in (layout.packed, layout.archive, layout.folder))
@@ -90,8 +99,8 @@ def read_cifar(
         return packed, _read_packed(packed, layout, classes)
     if archive.is_file() or not unpacked.is_dir():
         path = archive if archive.is_file() else fetch(archive.name, layout.archive_md5, folder, mirrors)
-        return path, _read_official(path, layout, classes)
-    return unpacked, _read_official(unpacked, layout, classes)
+        return path, _read_official(path, layout)
+    return unpacked, _read_official(unpacked, layout)
 
 
 def _read_packed(path: Path, layout: Layout, classes: Sequence[str]) -> dict[str, Part]:
@@ -137,97 +146,66 @@ def _unpack(path: Path, split: str, arrays: Mapping[str, Any], classes: int) -> 
             raise ValueError(f"{origin} is damaged ({type(error).__name__}): expected a whole WebP file") from None
         if found != whole:
             raise ValueError(f"{origin} is {found}, expected {whole}")
-    images = rearrange(mosaics, "k (r h) (c w) rgb -> (k r c) h w rgb", r=TILES, c=TILES)
-    return Part(images[: len(labels)], labels)
+    tiles = mosaics.reshape(pictures, TILES, SIDE, TILES, SIDE, 3).swapaxes(2, 3)
+    return Part(tiles.reshape(-1, SIDE, SIDE, 3)[: len(labels)], labels)
 
 
-def _read_official(path: Path, layout: Layout, classes: Sequence[str]) -> dict[str, Part]:
+def _read_official(path: Path, layout: Layout) -> dict[str, Part]:
     """The splits in the official archive at `path`, or in the folder that it unpacks to."""
-    members = [layout.meta, *(name for names in layout.batches.values() for name in names)]
+    names = [name for batches in layout.batches.values() for name in batches]
     if path.is_dir():
-        files = {name: read_bytes(path / name, MOST_BYTES) for name in members if (path / name).is_file()}
+        files = {name: read_bytes(path / name, MOST_BYTES) for name in names if (path / name).is_file()}
     else:
-        try:
-            with gzip.open(path) as stream:
-                wanted = {f"{layout.folder}/{name}": name for name in members}
-                files = {wanted[name]: content for name, content in _untar(stream) if name in wanted}
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: damaged tar.gz file ({error}): expected a whole one") from None
-    for name in members:
+        raw = read_bytes(path, MOST_BYTES)
+        check_md5(str(path), raw, layout.archive_md5, "archive")
+        files = _untar(path, raw, {f"{layout.folder}/{name}": name for name in names})
+    for name in names:
         if name not in files:
-            raise ValueError(f"{path}: no member {name!r}: expected {', '.join(members)} in {layout.folder}")
-    content = _unpickle(files.pop(layout.meta), f"{path} [{layout.meta}]", layout.classes_key)
-    _check_classes(f"{path} [{layout.meta}]", content[layout.classes_key], classes)
+            raise ValueError(f"{path}: no member {name!r}: expected {', '.join(names)} in {layout.folder}")
     splits = {}
-    for split, names in layout.batches.items():
-        parts = [_batch(files.pop(name), f"{path} [{name}]", layout.labels_key, len(classes)) for name in names]
+    for split, batches in layout.batches.items():
+        parts = [
+            read_batch(f"{path} [{name}]", files.pop(name), md5, layout.labels_key) for name, md5 in batches.items()
+        ]
         splits[split] = Part(*(np.concatenate(field) for field in zip(*parts, strict=True)))
     return splits
 
 
-def _untar(stream: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the regular files of a tar, in memory: nothing is ever written, and no link followed.
+def _untar(path: Path, raw: bytes, wanted: Mapping[str, str]) -> dict[str, bytes]:
+    """Content of the members that are `wanted`, by the name that each has there; nothing is written to the disk."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:gz") as archive:
+            return {wanted[member.name]: _content(archive, member) for member in archive if member.name in wanted}
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: damaged tar.gz file ({error}): expected a whole one") from None
 
-    The official archives have neither long names nor sparse files: what tarfile would do for those is left out.
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member) if member.isreg() else None
+    if file is None:
+        raise tarfile.ReadError(f"{member.name} is no regular file")
+    return file.read()
+
+
+def read_batch(origin: str, raw: bytes, md5: str, labels_key: str) -> Part:
+    """One official batch file: a pickled dict with uint8 "data" [N, 3072], channel after channel, and N labels.
+
+    A pickle can run any code: this one is loaded only if its MD5 is that of the official file, which runs none.
     """
-    left, block = MOST_BYTES, tarfile.BLOCKSIZE
-    while any(head := stream.read(block)):
-        entry = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-        padded = -(-entry.size // block) * block
-        if not 0 <= padded <= left:
-            raise tarfile.ReadError(f"more than {MOST_BYTES:,} bytes")
-        left -= padded + block
-        content = stream.read(padded)
-        if len(content) < padded:
-            raise EOFError("it ends within a member")
-        if entry.isreg():
-            yield entry.name, content[: entry.size]
-    if not head:
-        raise EOFError("it has no end")
-    if len(stream.read(MOST_PADDING)) == MOST_PADDING:  # read to the end, to have the checksum compared
-        raise tarfile.ReadError("more after its end")
+    check_md5(origin, raw, md5, "file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VisibleDeprecationWarning)  # NumPy of 2009 wrote flags as 0 and 1
+        content = pickle.loads(raw, encoding="latin1")  # as Python 2 wrote it
+    pixels = content["data"].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    return Part(pixels, np.array(content[labels_key], np.uint8))
 
 
-def _unpickle(raw: bytes, origin: str, *keys: str) -> dict[str, Any]:
-    try:
-        content = unpickle(raw)
-    except Exception as error:  # a damaged pickle fails in a dozen ways
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{origin}: refused or damaged pickle ({reason}): expected a dict of arrays") from None
-    for key in keys:
-        if not isinstance(content, dict) or key not in content:
-            found = sorted(content)[:LISTED] if isinstance(content, dict) else type(content).__name__
-            raise ValueError(f"{origin}: no {key!r}, found {found}: expected a dict with {', '.join(keys)}")
-    return content
-
-
-def _batch(raw: bytes, origin: str, labels_key: str, classes: int) -> Part:
-    """One pickle of the archive: "data" uint8 [N, 3072] of 3 channels after one another, and a list of N labels."""
-    content = _unpickle(raw, origin, "data", labels_key)
-    pixels = rearrange(_pixels(content["data"], origin), "n (rgb h w) -> n h w rgb", h=SIDE, w=SIDE)
-    labels, origin = content[labels_key], f"{origin} {labels_key}"
-    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
-        raise ValueError(f"{origin}: a {type(labels).__name__}, expected a list of whole numbers")
-    if len(labels) != len(pixels):
-        raise ValueError(f"{origin}: {len(labels)} labels, expected {len(pixels)}, one an image")
-    _check_labels(origin, labels, classes)
-    return Part(pixels, np.array(labels, np.uint8))
-
-
-def _pixels(raw: Any, origin: str) -> Bytes:
-    width = 3 * SIDE * SIDE
-    try:
-        _, shape, kind, fortran, data = raw.state
-        if not all(type(part) in (int, str) for part in (*shape, kind.args[0])):  # others might not even be shown
-            raise TypeError("neither a shape nor a type")
-        data = data.encode("latin1") if isinstance(data, str) else memoryview(data).tobytes()
-        found, right = (kind.args[0], shape), ("u1", (len(data) // width, width))
-        if found == right and data and len(data) % width == 0:
-            return np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
-        wrong = f"{len(data)} bytes as {found[0]!r} {found[1]}"
-    except (AttributeError, IndexError, TypeError, ValueError):
-        wrong = "not an array"
-    raise ValueError(f"{origin} data: {wrong}, expected 'u1' (uint8) of shape (N, {width})")
+def check_md5(origin: str, raw: bytes, md5: str, what: str) -> None:
+    """Raise ValueError, naming `origin`, where the MD5 of `raw` is another."""
+    if (found := hashlib.md5(raw).hexdigest()) != md5:
+        raise ValueError(
+            f"{origin}: MD5 {found}, expected {md5}: damaged or not the official {what}, so it is not read"
+        )
 
 
 def _check_labels(origin: str, labels: Any, classes: int) -> None:

@@ -3,7 +3,6 @@
 import os
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -36,7 +35,7 @@ def digits(
     name, classes = f"digits-6-{kind}", pair_classes(kind)
     raw = extra("sklearn.datasets", "demo", name).load_digits()
     sixes = torch.from_numpy(raw.images[raw.target == 6]) / 16
-    everything = Labelled(*pairs(enlarge(rearrange(sixes, "n h w -> n 1 h w")), kind))
+    everything = Labelled(*pairs(enlarge(sixes.unsqueeze(1)), kind))
     pool, test = (
         Labelled(*(field[side] for field in everything))
         for side in split_by_original(everything.originals, TEST_FRACTION, TEST_SEED)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 
 import torch
-from einops import rearrange
 
 from partialsym.data.base import Dataset, check_validation
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
@@ -60,7 +59,7 @@ def _digits(
     parts, start = [], 0
     for images, labels in ((arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])):
         originals = torch.arange(start, start := start + len(images))
-        pixels = rearrange(torch.from_numpy(images), "n h w -> n 1 h w")
+        pixels = torch.from_numpy(images).unsqueeze(1)
         parts.append(Labelled(pixels, torch.from_numpy(labels).long(), originals))
     return parts[0], parts[1]
 

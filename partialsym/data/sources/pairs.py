@@ -1,7 +1,6 @@
 """An image and its transformed copy: the task a fully equivariant network cannot solve."""
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 CLASSES = {"180": ("6", "6 turned by 180°"), "M": ("6", "6 mirrored")}
@@ -24,6 +23,6 @@ def pairs(images: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
     if images.ndim != 4:
         raise ValueError(f"images have shape {list(images.shape)}: they must be [N, C, H, W]")
     copies = torch.rot90(images, 2, (2, 3)) if kind == "180" else images.flip(3)
-    both = rearrange([images, copies], "pair n c h w -> (n pair) c h w")
+    both = torch.stack([images, copies], 1).flatten(0, 1)
     originals = torch.arange(len(images)).repeat_interleave(2)
     return both, torch.tensor([0, 1]).repeat(len(images)), originals

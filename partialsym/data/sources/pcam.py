@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from partialsym.data.base import Dataset, check_validation, statistics
@@ -83,7 +82,7 @@ def _read(path: Path, key: str) -> Tensor:
             result = torch.empty(len(data), channels, height, width, dtype=torch.uint8)
             for start in range(0, len(data), BLOCK):
                 block = torch.from_numpy(data[start : start + BLOCK])
-                result[start : start + BLOCK] = rearrange(block, "n h w c -> n c h w")
+                result[start : start + BLOCK] = block.permute(0, 3, 1, 2)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: damaged or not an HDF5 file ({reason}): {expected}") from None

@@ -11,7 +11,6 @@ from typing import IO
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from partialsym.data.base import Dataset
@@ -84,7 +83,7 @@ def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> 
     chosen = random.permutation(len(arrays["y_train"]) + len(arrays["y_test"]))[:count]
     angles = torch.from_numpy(random.uniform(0, 2 * np.pi, len(chosen)))
     images, labels = (np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])[chosen] for key in "xy")
-    return turned(rearrange(torch.from_numpy(images), "n h w -> n 1 h w"), angles), torch.from_numpy(labels).long()
+    return turned(torch.from_numpy(images).unsqueeze(1), angles), torch.from_numpy(labels).long()
 
 
 def turned(images: Tensor, angles: Tensor) -> Tensor:
@@ -116,7 +115,7 @@ def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor
     labels = everything[:, -1]
     if not torch.isin(labels, torch.arange(10.0)).all():
         raise ValueError(f"{path}: labels span [{labels.min():g}, {labels.max():g}], expected whole numbers 0 to 9")
-    return rearrange(everything[:, :-1], "n (h w) -> n 1 h w", h=28).clamp(0, 1), labels.long()
+    return everything[:, :-1].unflatten(1, (1, 28, 28)).clamp(0, 1), labels.long()
 
 
 def read_amat(file: IO[bytes], name: str, count: int) -> np.ndarray:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from einops import rearrange
 
 from partialsym.data.base import Dataset
 from partialsym.data.sources.mnist import STATISTICS
@@ -61,5 +60,5 @@ def _turned(
     chosen = np.flatnonzero(digits == DIGIT)
     labels = torch.from_numpy(random.permutation(len(chosen)) % count).long()
     angles = 360 * labels.double() / count + torch.from_numpy(random.uniform(-spread, spread, len(chosen)))
-    pixels = rearrange(torch.from_numpy(images[chosen]), "n h w -> n 1 h w")
+    pixels = torch.from_numpy(images[chosen]).unsqueeze(1)
     return Labelled(turned(pixels, angles.deg2rad()), labels, torch.from_numpy(chosen) + start)
