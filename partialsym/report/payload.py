@@ -1,18 +1,10 @@
-"""The numbers that the page's scripts draw, as JSON that is safe inside HTML."""
+"""The numbers that the page's scripts draw."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partialsym.report.collect import Method
 from partialsym.report.curves import circle, curves, layers, named, strongest, together
-
-ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # U+2028 and the like are ASCII already
-
-
-def safe_json(value: Any) -> str:
-    """JSON in ASCII without anything that HTML could read as markup."""
-    return json.dumps(value, separators=(",", ":")).translate(ESCAPED)
 
 
 def payload(methods: Sequence[Method]) -> dict[str, Any]:
