@@ -2,7 +2,7 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -22,8 +22,7 @@ DARK = {  # what each colour becomes on a dark page
 }
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """What an `<img>` needs: `source` is a data URL, `width` and `height` are in pixels."""
 
     source: str

@@ -12,8 +12,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
     groups = together(methods)
     if not groups:
         return {}
-    first = groups[0][0].measured[0].behaviour
-    assert first is not None
+    _, first = groups[0][0].measured[0]
     shown = [strongest(group) for group in groups]
     return {
         "angles": [a for a, _ in circle(first["responses"]["angles"])],
@@ -23,7 +22,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
             {
                 "title": method.title,
                 "images": i,
-                "seeds": [_seed(s.number, s.behaviour, shown[i]) for s in method.measured if s.behaviour],
+                "seeds": [_seed(seed.number, behaviour, shown[i]) for seed, behaviour in method.measured],
             }
             for i, group in enumerate(groups)
             for method in group
@@ -32,8 +31,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
 
 
 def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-    behaviour = method.measured[0].behaviour
-    assert behaviour is not None
+    _, behaviour = method.measured[0]
     found = behaviour["responses"]
     pictures = {e["label"]: f"data:image/png;base64,{e['png']}" for e in behaviour["examples"]}
     return {

@@ -2,8 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -11,13 +10,12 @@ from partialsym.report.collect import Method, Seed
 from partialsym.report.text import Table, count, shared, spread
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """Where the numbers of one run come from: `lines` what → how it was, and its whole config as YAML."""
+class RunRecord(NamedTuple):
+    """Where the numbers of one run come from."""
 
     seed: int
-    lines: dict[str, str]
-    config: str
+    lines: dict[str, str]  # what → how it was
+    config: str  # all of it, as YAML
 
 
 def costs(methods: Sequence[Method]) -> Table:

@@ -3,7 +3,7 @@
 import statistics
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from partialsym.figures import responses as drawn_responses
 from partialsym.report.collect import Method
@@ -12,23 +12,16 @@ from partialsym.report.inline_images import Image, image
 from partialsym.report.text import Table, spread
 
 EVERY = 3  # of the measured angles, in tables: 45°
+KINDS = {False: "as they are", True: "mirrored"}  # images
 
 
-@dataclass(frozen=True)
-class Responses:
-    """Means over seeds by turn.
+class Responses(NamedTuple):
+    """Tables of means over seeds."""
 
-    Attributes:
-        classes: the probability of each true class.
-        unchanged: the predictions that stay, in per cent.
-        ranges: the median preserved range of each method.
-        errors: the equivariance error of each layer.
-    """
-
-    classes: Table
-    unchanged: Table
-    ranges: Table
-    errors: Table
+    classes: Table  # probability of each true class, by turn
+    unchanged: Table  # predictions that stay, in per cent, by turn
+    ranges: Table  # median preserved range of each method
+    errors: Table  # equivariance error of each layer, by turn
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
@@ -49,60 +42,62 @@ def old_responses(methods: Sequence[Method]) -> Image | None:
 
 def _classes(methods: Sequence[Method]) -> Table:
     rows: list[list[str]] = []
-    angles: list[tuple[float, int]] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [seed.behaviour for seed in method.measured if seed.behaviour]
-        angles = circle(seeds[0]["responses"]["angles"])[::EVERY]
-        for k, label in enumerate(seeds[0]["responses"]["classes"]):
-            for key in ("mean", "mirrored"):
-                means = [statistics.mean(s["responses"][key][k][label][i] for s in seeds) for _, i in angles]
-                name = str(seeds[0]["classes"][label])
-                rows.append([method.title, name, _mirrored(key), *(f"{p:.2f}" for p in means)])
-    return Table(["method", "true class", "images", *(_degrees(a) for a, _ in angles)], rows)
+        seeds = [behaviour["responses"] for _, behaviour in method.measured]
+        names = method.measured[0][1]["classes"]
+        head, steps = _turns(seeds[0]["angles"])
+        for k, label in enumerate(seeds[0]["classes"]):
+            for mirrored, key in enumerate(("mean", "mirrored")):
+                means = _means([seed[key][k][label] for seed in seeds], steps)
+                rows.append([method.title, str(names[label]), KINDS[bool(mirrored)], *(f"{p:.2f}" for p in means)])
+    return Table(["method", "true class", "images", *head], rows)
 
 
 def _unchanged(methods: Sequence[Method]) -> Table:
     rows: list[list[str]] = []
-    angles: list[tuple[float, int]] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [seed.behaviour["unchanged"] for seed in method.measured if seed.behaviour]
-        angles = circle(seeds[0]["angles"])[::EVERY]
-        for key in ("share", "mirrored"):
-            means = [100 * statistics.mean(s[key][i] for s in seeds) for _, i in angles]
-            rows.append([method.title, _mirrored(key), *(f"{p:.0f}" for p in means)])
-    return Table(["method", "images", *(_degrees(a) for a, _ in angles)], rows)
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        head, steps = _turns(seeds[0]["angles"])
+        for mirrored, key in enumerate(("share", "mirrored")):
+            means = _means([seed[key] for seed in seeds], steps)
+            rows.append([method.title, KINDS[bool(mirrored)], *(f"{100 * p:.0f}" for p in means)])
+    return Table(["method", "images", *head], rows)
 
 
 def _ranges(methods: Sequence[Method]) -> Table:
     rows: list[list[str]] = []
     for method in methods:
-        found = [s.behaviour["preserved"]["ranges"] for s in method.measured if s.behaviour]
+        found = [behaviour["preserved"]["ranges"] for _, behaviour in method.measured]
         medians = [statistics.median(ranges) for ranges in found if ranges]
-        rows.append([method.title, _turns(medians), str(len(medians))])
+        text = spread(medians, 0).replace(" ±", "° ±") + "°" if medians else "–"
+        rows.append([method.title, text, str(len(medians))])
     return Table(["method", "stays up to a turn of", "seeds"], rows)
 
 
 def _errors(methods: Sequence[Method]) -> Table:
     rows: list[list[str]] = []
-    angles: list[float] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [layers(seed.behaviour) for seed in method.measured if seed.behaviour]
-        for layer in seeds[0]:
-            for mirrored in seeds[0][layer]:
-                angles = [row["angle"] for row in seeds[0][layer][mirrored]]
+        seeds = [layers(behaviour) for _, behaviour in method.measured]
+        for layer, kinds in seeds[0].items():
+            for mirrored, errors in kinds.items():
+                head = [_degrees(row["angle"]) for row in errors]
                 totals = [[row["total"] for row in seed[layer][mirrored]] for seed in seeds]
-                means = [statistics.mean(at) for at in zip(*totals, strict=True)]
-                kind = _mirrored("mirrored" if mirrored else "")
-                rows.append([method.title, layer, kind, *(f"{mean:.2f}" for mean in means)])
-    return Table(["method", "layer", "images", *map(_degrees, angles)], rows)
+                means = _means(totals, range(len(errors)))
+                rows.append([method.title, layer, KINDS[mirrored], *(f"{mean:.2f}" for mean in means)])
+    return Table(["method", "layer", "images", *head], rows)
 
 
-def _turns(degrees: Sequence[float]) -> str:
-    return " ± ".join(f"{part}°" for part in spread(degrees, 0).split(" ± ")) if degrees else "–"
+def _turns(angles: Sequence[float]) -> tuple[list[str], list[int]]:
+    """The angles that a table shows, and where they are in `angles`."""
+    shown = circle(angles)[::EVERY]
+    return [_degrees(angle) for angle, _ in shown], [i for _, i in shown]
 
 
-def _mirrored(key: str) -> str:
-    return "mirrored" if key == "mirrored" else "as they are"
+def _means(seeds: Sequence[Sequence[float]], steps: Sequence[int]) -> list[float]:
+    return [statistics.mean(curve[i] for curve in seeds) for i in steps]
 
 
 def _degrees(angle: float) -> str:

@@ -1,8 +1,7 @@
 """What the layers keep and how they came to it: figures that need no script."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from partialsym.figures import of_layers, panels
 from partialsym.figures.dials import WHOLE, Cell, explain, gather, share
@@ -16,8 +15,7 @@ UNDECIDED = (0.3, 0.7)
 DEGREES = {"theta_deg": ("±θ, degrees", 1), "centre_deg": ("centre, degrees", 1)}
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """What is said of one run."""
 
     title: str
@@ -25,25 +23,15 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True)
-class Subsets:
-    """What the layers of all methods keep.
+class Subsets(NamedTuple):
+    """What the layers of all methods keep."""
 
-    Attributes:
-        dials: (title of a method, layer → its dial) of the methods whose layers are not all alike.
-        explanations: how to read the dials.
-        alike: what is said of methods whose layers are all alike → their titles.
-        table: a row a number, a column a layer; None where nothing can be kept.
-        chosen: runs in which validation images chose the elements.
-        undecided: runs with layers that keep an element half of the time.
-    """
-
-    dials: list[tuple[str, dict[str, Image]]]
-    explanations: list[str]
-    alike: dict[str, list[str]]
-    table: Table | None
-    chosen: list[Note]
-    undecided: list[Note]
+    dials: list[tuple[str, dict[str, Image]]]  # title → layer → dial, of methods whose layers are not all alike
+    explanations: list[str]  # how to read the dials
+    alike: dict[str, list[str]]  # what is said of methods whose layers are all alike → their titles
+    table: Table | None  # a row a number, a column a layer; None where nothing can be kept
+    chosen: list[Note]  # elements that validation images chose
+    undecided: list[Note]  # layers that keep an element half of the time
 
 
 def subsets(judged: Judged) -> Subsets | None:
@@ -61,7 +49,8 @@ def subsets(judged: Judged) -> Subsets | None:
         explanations |= dict.fromkeys(explain(cells))
         figures = of_layers(method.results).items()
         dials.append((method.title, {k: image(figure, _spoken(k, method.results)) for k, figure in figures}))
-    return Subsets(dials, list(explanations), alike, _numbers(judged.methods), chosen(judged), undecided(judged))
+    chosen, halves = _notes(judged.methods, describe_choice), _notes(judged.methods, _describe_undecided)
+    return Subsets(dials, list(explanations), alike, _numbers(judged.methods), chosen, halves)
 
 
 def _all_alike(cells: Sequence[Cell]) -> str:
@@ -102,32 +91,13 @@ def _numbers(methods: Sequence[Method]) -> Table | None:
     return Table(["method", "kept", *layers], rows) if rows else None
 
 
-def chosen(judged: Judged) -> list[Note]:
-    """The runs in which validation images chose the elements that a layer keeps."""
-    return [
-        Note(method.title, seed.number, text)
-        for method in judged.methods
-        for seed in method.seeds
-        if (text := describe_choice(seed.result))
-    ]
+def _notes(methods: Sequence[Method], describe: Callable[[Mapping[str, Any]], str]) -> list[Note]:
+    """What `describe` says of results, those of which it says nothing left out."""
+    found = ((m.title, seed.number, describe(seed.result)) for m in methods for seed in m.seeds)
+    return [Note(*one) for one in found if one[-1]]
 
 
-def undecided(judged: Judged) -> list[Note]:
-    """The runs with layers that keep an element half of the time."""
-    return [
-        Note(
-            method.title,
-            seed.number,
-            f"{', '.join(layers)}. Deterministic {100 * seed.result['accuracy']['test']:.2f} %, "
-            f"sampled {100 * sampled_accuracy(seed.result):.2f} %.",
-        )
-        for method in judged.methods
-        for seed in method.seeds
-        if (layers := undecided_layers(seed.result))
-    ]
-
-
-def undecided_layers(result: Mapping[str, Any]) -> list[str]:
+def undecided(result: Mapping[str, Any]) -> list[str]:
     """`block1.conv1 P(m) .43` for each probability that ended between .3 and .7."""
     low, high = UNDECIDED
     return [
@@ -136,6 +106,12 @@ def undecided_layers(result: Mapping[str, Any]) -> list[str]:
         for key, p in subset.items()
         if key.startswith("P(") and low <= p <= high
     ]
+
+
+def _describe_undecided(result: Mapping[str, Any]) -> str:
+    test, sampled = 100 * result["accuracy"]["test"], 100 * sampled_accuracy(result)
+    layers = ", ".join(undecided(result))
+    return f"{layers}. Deterministic {test:.2f} %, sampled {sampled:.2f} %." if layers else ""
 
 
 def training(methods: Sequence[Method]) -> list[tuple[str, list[Image]]]:

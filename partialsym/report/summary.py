@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from partialsym.ask import Finding, Interval
 from partialsym.report.text import count, shared, spread
@@ -12,8 +12,7 @@ from partialsym.runs.schema import sampled_accuracy
 WIDTH, MARGIN = 180, 4  # pixels of an interval's drawing, and of it left free on either side
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """An interval as a line with a dot at its mean: where they are, in pixels from the left, and what it says."""
 
     low: float
@@ -24,22 +23,20 @@ class Drawing:
     width: int = WIDTH
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """A row of the table of accuracies; `name` is empty where the title holds it, `drawing` None without a standing."""
+class Accuracy(NamedTuple):
+    """How well a method does."""
 
     title: str
-    name: str
+    name: str  # empty where the title holds it
     interval: str
-    drawing: Drawing | None
+    drawing: Drawing | None  # None where the verdict does not know
     test: str
     sampled: str
     seeds: int
 
 
-@dataclass(frozen=True)
-class Accuracies:
-    """Methods, the best first where the verdict `ranked` them; `images` are those of the test."""
+class Accuracies(NamedTuple):
+    """The methods, the best first where the verdict `ranked` them, and how many test images there are."""
 
     rows: list[Accuracy]
     ranked: bool
@@ -61,31 +58,22 @@ def findings(judged: Judged) -> list[tuple[Finding, Drawing | None]]:
 
 
 def accuracies(judged: Judged) -> Accuracies:
-    standings = judged.standings
+    standings, results = judged.standings, [result for method in judged.methods for result in method.results]
     axis = _axis([standing.accuracy for standing in standings.values()])
     rows: list[Accuracy] = []
-    for method in judged.methods:
+    means = {name: standing.accuracy.mean for name, standing in standings.items()}
+    for method in sorted(judged.methods, key=lambda m: -means.get(m.name, -math.inf)):
         interval, drawing = "–", None
         if standing := standings.get(method.name):
             mean, low, high = (f"{100 * value:.1f}" for value in standing.accuracy)
             interval = f"{mean} ({low} to {high})"
             drawing = _draw(standing.accuracy, axis, f"{mean} %, from {low} to {high}")
-        rows.append(
-            Accuracy(
-                title=method.title,
-                name="" if method.name in method.title else method.name,
-                interval=interval,
-                drawing=drawing,
-                test=spread([100 * result["accuracy"]["test"] for result in method.results]),
-                sampled=spread([100 * sampled_accuracy(result) for result in method.results]),
-                seeds=len(method.seeds),
-            )
-        )
-    means = [standings[m.name].accuracy.mean if m.name in standings else -math.inf for m in judged.methods]
-    best_first = [row for _, row in sorted(zip(means, rows, strict=True), key=lambda pair: -pair[0])]
-    numbers = [result["images"] for method in judged.methods for result in method.results]
-    images = shared(count(images["test"], "image") for images in numbers if "test" in images)
-    return Accuracies(best_first, bool(standings), images)
+        name = "" if method.name in method.title else method.name
+        test = spread([100 * result["accuracy"]["test"] for result in method.results])
+        sampled = spread([100 * sampled_accuracy(result) for result in method.results])
+        rows.append(Accuracy(method.title, name, interval, drawing, test, sampled, len(method.seeds)))
+    images = shared(count(result["images"]["test"], "image") for result in results if "test" in result["images"])
+    return Accuracies(rows, bool(standings), images)
 
 
 def _axis(intervals: Sequence[Interval], zero: bool = False) -> tuple[float, float]:

@@ -33,10 +33,7 @@ def judge(methods: Sequence[Method]) -> Judged:
     if not known:
         return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
     try:
-        arms = [
-            method_results(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour])
-            for m in known
-        ]
+        arms = [method_results(m.name, [s.result for s, _ in m.measured], [b for _, b in m.measured]) for m in known]
         found = verdict(arms)
     except ValueError as error:
         return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")

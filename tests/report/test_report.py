@@ -12,7 +12,7 @@ from partialsym.config import Experiment
 from partialsym.export.conversion import to_conv2d
 from partialsym.report import report
 from partialsym.report.collect import gather
-from partialsym.report.subsets import undecided_layers
+from partialsym.report.subsets import undecided
 from partialsym.report.text import spread
 from partialsym.report.verdicts import judge
 from partialsym.runs.run import Run
@@ -164,8 +164,8 @@ def test_undecided_layers_are_named(tmp_path, out):
     page = read(report([write_run(tmp_path, result(p=0.4, test=0.92))], out))
     assert "e2, seed 0: lifting P(m) .40" in page.text
     assert "Deterministic 92.00 %, sampled 75.00 %" in page.text
-    assert undecided_layers(result(p=0.29)) == []
-    assert undecided_layers(result(p=0.7)) == [f"{layer} P(m) .70" for layer in LAYERS]
+    assert undecided(result(p=0.29)) == []
+    assert undecided(result(p=0.7)) == [f"{layer} P(m) .70" for layer in LAYERS]
 
 
 def test_elements_that_validation_chose_are_named(tmp_path, out):
