@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from partialsym.ask import Finding, Interval
+from partialsym.ask.text import signed
 from partialsym.report.text import count, shared, spread
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
@@ -45,16 +46,9 @@ class Accuracies(NamedTuple):
 
 def findings(judged: Judged) -> list[tuple[Finding, Drawing | None]]:
     """The verdict's findings with the drawing of their interval, all on one axis."""
-    found = judged.verdict.findings if judged.verdict else []
+    found = judged.verdict.findings if judged.verdict else ()
     axis = _axis([finding.difference for finding in found if finding.difference], zero=True)
-    made: list[tuple[Finding, Drawing | None]] = []
-    for finding in found:
-        drawing = None
-        if finding.difference:
-            mean, low, high = (f"{100 * share:+.1f}".replace("-", "−") for share in finding.difference)
-            drawing = _draw(finding.difference, axis, f"{mean} points ({low} to {high})")
-        made.append((finding, drawing))
-    return made
+    return [(f, _draw(f.difference, axis, signed(f.difference)) if f.difference else None) for f in found]
 
 
 def accuracies(judged: Judged) -> Accuracies:
