@@ -44,9 +44,9 @@ class Method:
         return [seed.result for seed in self.seeds]
 
     @property
-    def measured(self) -> list[Seed]:
-        """The seeds whose behaviour is known."""
-        return [seed for seed in self.seeds if seed.behaviour is not None]
+    def measured(self) -> list[tuple[Seed, dict[str, Any]]]:
+        """The seeds whose behaviour is known, with it."""
+        return [(seed, seed.behaviour) for seed in self.seeds if seed.behaviour is not None]
 
     @property
     def data(self) -> str:

@@ -23,10 +23,8 @@ def strongest(methods: Sequence[Method]) -> dict[int, list[int]]:
     peaks: dict[int, dict[int, float]] = {}
     classes = 0
     for method in methods:
-        for seed in method.measured:
-            assert seed.behaviour is not None
-            classes = len(seed.behaviour["classes"])
-            found = seed.behaviour["responses"]
+        for _, behaviour in method.measured:
+            classes, found = len(behaviour["classes"]), behaviour["responses"]
             for kind in ("mean", "mirrored"):
                 for label, curves in zip(found["classes"], found[kind], strict=True):
                     of = peaks.setdefault(label, {})
@@ -79,7 +77,6 @@ def together(methods: Sequence[Method]) -> list[list[Method]]:
 
 
 def _images(method: Method) -> tuple[Any, ...]:
-    behaviour = method.measured[0].behaviour
-    assert behaviour is not None
+    _, behaviour = method.measured[0]
     pictures = [(e["label"], e["png"]) for e in behaviour["examples"]]
     return method.data, behaviour["classes"], behaviour["responses"]["images"], pictures

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from html import escape
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -22,8 +22,20 @@ DARK = {  # what each colour becomes on a dark page
 }
 
 
-def image(figure: Figure, alt: str) -> str:
-    """An `<img>` that loads nothing: its colours are variables that its own style sets by the reader's scheme."""
+class Image(NamedTuple):
+    """What an `<img>` needs: `source` is a data URL, `width` and `height` are in pixels."""
+
+    source: str
+    alt: str
+    width: int
+    height: int
+
+
+def image(figure: Figure, alt: str) -> Image:
+    """A figure that loads nothing: its colours are variables that its own style sets by the reader's scheme.
+
+    The SVG never becomes part of the page's markup: an `<img>` of a data URL runs no script and loads nothing.
+    """
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "partialsym"}):  # the same page from the same runs
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
@@ -34,5 +46,4 @@ def image(figure: Figure, alt: str) -> str:
     style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     svg = svg.replace("<defs>", f"{style}<defs>", 1)
     width, height = (round(96 * side) for side in figure.get_size_inches())
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="data:image/svg+xml;base64,{data}">'
+    return Image(f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}", alt, width, height)

@@ -1,18 +1,10 @@
-"""The numbers that the page's scripts draw, as JSON that is safe inside HTML."""
+"""The numbers that the page's scripts draw."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partialsym.report.collect import Method
 from partialsym.report.curves import circle, curves, layers, named, strongest, together
-
-ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # U+2028 and the like are ASCII already
-
-
-def safe_json(value: Any) -> str:
-    """JSON in ASCII without anything that HTML could read as markup."""
-    return json.dumps(value, separators=(",", ":")).translate(ESCAPED)
 
 
 def payload(methods: Sequence[Method]) -> dict[str, Any]:
@@ -20,8 +12,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
     groups = together(methods)
     if not groups:
         return {}
-    first = groups[0][0].measured[0].behaviour
-    assert first is not None
+    _, first = groups[0][0].measured[0]
     shown = [strongest(group) for group in groups]
     return {
         "angles": [a for a, _ in circle(first["responses"]["angles"])],
@@ -31,7 +22,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
             {
                 "title": method.title,
                 "images": i,
-                "seeds": [_seed(s.number, s.behaviour, shown[i]) for s in method.measured if s.behaviour],
+                "seeds": [_seed(seed.number, behaviour, shown[i]) for seed, behaviour in method.measured],
             }
             for i, group in enumerate(groups)
             for method in group
@@ -40,8 +31,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
 
 
 def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-    behaviour = method.measured[0].behaviour
-    assert behaviour is not None
+    _, behaviour = method.measured[0]
     found = behaviour["responses"]
     pictures = {e["label"]: f"data:image/png;base64,{e['png']}" for e in behaviour["examples"]}
     return {

@@ -1,104 +1,103 @@
-"""What the models do as their images turn: the parts of the page that its scripts draw, with their tables."""
+"""What the models do as their images turn: the tables beside what the page's scripts draw."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from partialsym.figures import responses as drawn_responses
 from partialsym.report.collect import Method
 from partialsym.report.curves import circle, layers
-from partialsym.report.markup import Row, details, fill, spread, table
+from partialsym.report.inline_images import Image, image
+from partialsym.report.text import Table, spread
 
 EVERY = 3  # of the measured angles, in tables: 45°
-RESPONSES = {"method": "Method", "seed": "Seed", "label": "True class"}
-ERRORS = {"method": "Method", "layer": "Layer"}
-PICTURE = '<div class="stage"><img alt=""></div>'
-MEANS = "Means over seeds. Angles are counter-clockwise; mirrored: left-right, then turned."
+KINDS = {False: "as they are", True: "mirrored"}  # images
 
 
-def behaving(methods: Sequence[Method]) -> str:
-    """Responses, predictions unchanged, equivariance errors; nothing where no behaviour is known."""
+class Responses(NamedTuple):
+    """Tables of means over seeds."""
+
+    classes: Table  # probability of each true class, by turn
+    unchanged: Table  # predictions that stay, in per cent, by turn
+    ranges: Table  # median preserved range of each method
+    errors: Table  # equivariance error of each layer, by turn
+
+
+def responses(methods: Sequence[Method]) -> Responses | None:
+    """None where no behaviour is known."""
     known = [method for method in methods if method.measured]
-    if not known:
-        return ""
-    return "\n".join(
-        (
-            fill("responses.html", view=_view(RESPONSES, "image", PICTURE), table=_responses(known)),
-            fill("unchanged.html", view=_view({}), ranges=_ranges(known), table=_unchanged(known)),
-            fill("errors.html", view=_view(ERRORS), table=_errors(known)),
-        )
-    )
+    return Responses(_classes(known), _unchanged(known), _ranges(known), _errors(known)) if known else None
 
 
-def _view(choices: Mapping[str, str], turned: str = "images", picture: str = "") -> str:
-    """A chart with its controls; `choices` are the labels of selects by name."""
-    selects = (f'<label>{label} <select name="{name}"></select></label>' for name, label in choices.items())
-    return fill("view.html", choices="\n".join(selects), turned=turned, picture=picture)
+def old_responses(methods: Sequence[Method]) -> Image | None:
+    """Responses that results hold themselves, for methods of which nothing newer can be had."""
+    turned = {m.title: m.results for m in methods if not m.measured and any("response" in r for r in m.results)}
+    if not turned:
+        return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter of a name that the font lacks
+        return image(drawn_responses(turned), f"Answers of {', '.join(turned)} to turned images")
 
 
-def _responses(methods: Sequence[Method]) -> str:
-    rows: list[Row] = []
-    angles: list[tuple[float, int]] = []
+def _classes(methods: Sequence[Method]) -> Table:
+    rows: list[list[str]] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [seed.behaviour for seed in method.measured if seed.behaviour]
-        angles = circle(seeds[0]["responses"]["angles"])[::EVERY]
-        for k, label in enumerate(seeds[0]["responses"]["classes"]):
-            for key in ("mean", "mirrored"):
-                means = [statistics.mean(s["responses"][key][k][label][i] for s in seeds) for _, i in angles]
-                name = str(seeds[0]["classes"][label])
-                rows.append([method.title, name, _mirrored(key), *(f"{p:.2f}" for p in means)])
-    head = ["method", "true class", "images", *(_degrees(a) for a, _ in angles)]
-    return details("Mean probability of the true class, as a table", table(head, rows, MEANS, texts=3))
+        seeds = [behaviour["responses"] for _, behaviour in method.measured]
+        names = method.measured[0][1]["classes"]
+        head, steps = _turns(seeds[0]["angles"])
+        for k, label in enumerate(seeds[0]["classes"]):
+            for mirrored, key in enumerate(("mean", "mirrored")):
+                means = _means([seed[key][k][label] for seed in seeds], steps)
+                rows.append([method.title, str(names[label]), KINDS[bool(mirrored)], *(f"{p:.2f}" for p in means)])
+    return Table(["method", "true class", "images", *head], rows)
 
 
-def _unchanged(methods: Sequence[Method]) -> str:
-    rows: list[Row] = []
-    angles: list[tuple[float, int]] = []
+def _unchanged(methods: Sequence[Method]) -> Table:
+    rows: list[list[str]] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [seed.behaviour["unchanged"] for seed in method.measured if seed.behaviour]
-        angles = circle(seeds[0]["angles"])[::EVERY]
-        for key in ("share", "mirrored"):
-            means = [100 * statistics.mean(s[key][i] for s in seeds) for _, i in angles]
-            rows.append([method.title, _mirrored(key), *(f"{p:.0f}" for p in means)])
-    head = ["method", "images", *(_degrees(a) for a, _ in angles)]
-    return details("Predictions unchanged in per cent, as a table", table(head, rows, MEANS, texts=2))
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        head, steps = _turns(seeds[0]["angles"])
+        for mirrored, key in enumerate(("share", "mirrored")):
+            means = _means([seed[key] for seed in seeds], steps)
+            rows.append([method.title, KINDS[bool(mirrored)], *(f"{100 * p:.0f}" for p in means)])
+    return Table(["method", "images", *head], rows)
 
 
-def _ranges(methods: Sequence[Method]) -> str:
-    """The median preserved range of each method, over its seeds."""
-    rows: list[Row] = []
+def _ranges(methods: Sequence[Method]) -> Table:
+    rows: list[list[str]] = []
     for method in methods:
-        found = [s.behaviour["preserved"]["ranges"] for s in method.measured if s.behaviour]
+        found = [behaviour["preserved"]["ranges"] for _, behaviour in method.measured]
         medians = [statistics.median(ranges) for ranges in found if ranges]
-        rows.append([method.title, _turns(medians), str(len(medians))])
-    caption = (
-        "Half the arc of turns through which the prediction of an image stays, median over the test images that are "
-        "right upright; mean ± standard deviation over seeds."
-    )
-    return table(["method", "stays up to a turn of", "seeds"], rows, caption)
+        text = spread(medians, 0).replace(" ±", "° ±") + "°" if medians else "–"
+        rows.append([method.title, text, str(len(medians))])
+    return Table(["method", "stays up to a turn of", "seeds"], rows)
 
 
-def _errors(methods: Sequence[Method]) -> str:
-    rows: list[Row] = []
-    angles: list[float] = []
+def _errors(methods: Sequence[Method]) -> Table:
+    rows: list[list[str]] = []
+    head: list[str] = []
     for method in methods:
-        seeds = [layers(seed.behaviour) for seed in method.measured if seed.behaviour]
-        for layer in seeds[0]:
-            for mirrored in seeds[0][layer]:
-                angles = [row["angle"] for row in seeds[0][layer][mirrored]]
-                of = [[row["total"] for row in seed[layer][mirrored]] for seed in seeds]
-                kind = "mirrored" if mirrored else "as they are"
-                rows.append(
-                    [method.title, layer, kind, *(f"{statistics.mean(at):.2f}" for at in zip(*of, strict=True))]
-                )
-    head = ["method", "layer", "images", *map(_degrees, angles)]
-    return details("Equivariance errors, as a table", table(head, rows, MEANS, texts=3))
+        seeds = [layers(behaviour) for _, behaviour in method.measured]
+        for layer, kinds in seeds[0].items():
+            for mirrored, errors in kinds.items():
+                head = [_degrees(row["angle"]) for row in errors]
+                totals = [[row["total"] for row in seed[layer][mirrored]] for seed in seeds]
+                means = _means(totals, range(len(errors)))
+                rows.append([method.title, layer, KINDS[mirrored], *(f"{mean:.2f}" for mean in means)])
+    return Table(["method", "layer", "images", *head], rows)
 
 
-def _turns(degrees: Sequence[float]) -> str:
-    return " ± ".join(f"{part}°" for part in spread(degrees, 0).split(" ± ")) if degrees else "–"
+def _turns(angles: Sequence[float]) -> tuple[list[str], list[int]]:
+    """The angles that a table shows, and where they are in `angles`."""
+    shown = circle(angles)[::EVERY]
+    return [_degrees(angle) for angle, _ in shown], [i for _, i in shown]
 
 
-def _mirrored(key: str) -> str:
-    return "mirrored" if key == "mirrored" else "as they are"
+def _means(seeds: Sequence[Sequence[float]], steps: Sequence[int]) -> list[float]:
+    return [statistics.mean(curve[i] for curve in seeds) for i in steps]
 
 
 def _degrees(angle: float) -> str:

@@ -1,60 +1,56 @@
-"""What the layers keep and how they came to it: pictures that need no script."""
+"""What the layers keep and how they came to it: figures that need no script."""
 
-import warnings
-from collections.abc import Sequence
-from html import escape
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from partialsym.figures import of_layers, panels, responses
-from partialsym.figures.dials import WHOLE, Cell, explain, gather
+from partialsym.figures import of_layers, panels
+from partialsym.figures.dials import WHOLE, Cell, explain, gather, share
 from partialsym.report.collect import Method
-from partialsym.report.inline_images import image
-from partialsym.report.markup import Row, details, name_of, paragraph, section, spread, table
-from partialsym.report.summary import undecided_layers
+from partialsym.report.inline_images import Image, image
+from partialsym.report.text import Table, spread
 from partialsym.report.verdicts import Judged
+from partialsym.runs.schema import describe_choice, sampled_accuracy
 
-KEPT = "The part of the symmetry group that each layer learned to keep, from the first layer to the last."
-NOT_INVARIANCE = (
-    "It is what a layer keeps, not the angles to which the output is invariant: layers together can be less, or more, "
-    "symmetric than each of them. How far predictions stay is measured above."
-)
-TRAINING = "Loss, accuracy and what the layers keep after every epoch: the mean over seeds, with the range they span."
+UNDECIDED = (0.3, 0.7)
 DEGREES = {"theta_deg": ("±θ, degrees", 1), "centre_deg": ("centre, degrees", 1)}
-ANSWERS = (
-    "How often the model calls an original an original, while it is turned through a circle; a copy is an original "
-    "turned by 180°. A model equivariant to the whole circle answers alike on opposite sides."
-)
 
 
-def subsets(judged: Judged) -> str:
-    """A dial a layer, for every method that has a group to keep a part of."""
-    parts: list[str] = []
-    others: dict[str, list[str]] = {}
-    notes: dict[str, None] = {}
+class Note(NamedTuple):
+    """What is said of one run."""
+
+    title: str
+    seed: int
+    text: str
+
+
+class Subsets(NamedTuple):
+    """What the layers of all methods keep."""
+
+    dials: list[tuple[str, dict[str, Image]]]  # title → layer → dial, of methods whose layers are not all alike
+    explanations: list[str]  # how to read the dials
+    alike: dict[str, list[str]]  # what is said of methods whose layers are all alike → their titles
+    table: Table | None  # a row a number, a column a layer; None where nothing can be kept
+    chosen: list[Note]  # elements that validation images chose
+    undecided: list[Note]  # layers that keep an element half of the time
+
+
+def subsets(judged: Judged) -> Subsets | None:
+    """None where no method has layers that learn."""
+    if not any(result["subsets"] for method in judged.methods for result in method.results):
+        return None
+    dials: list[tuple[str, dict[str, Image]]] = []
+    alike: dict[str, list[str]] = {}
+    explanations: dict[str, None] = {}
     for method in judged.methods:
         cells = list(gather(method.title, [result["subsets"] for result in method.results]).values())
         if said := _all_alike(cells):
-            others.setdefault(said, []).append(name_of(method.title))
+            alike.setdefault(said, []).append(method.title)
             continue
-        notes |= dict.fromkeys(explain(cells))
-        dials = "\n".join(
-            f"<figure>{image(figure, _spoken(layer, method.results))}<figcaption>{escape(layer)}</figcaption></figure>"
-            for layer, figure in of_layers(method.results).items()
-        )
-        parts.append(f'<h3>{name_of(method.title)}</h3>\n<div class="dials">\n{dials}\n</div>')
-    if not any(result["subsets"] for method in judged.methods for result in method.results):
-        return ""
-    return section(
-        "subsets",
-        "What the layers keep",
-        paragraph(KEPT),
-        paragraph(NOT_INVARIANCE),
-        *parts,
-        paragraph(" ".join(notes), "soft"),
-        *(f"<p><strong>{', '.join(names)}:</strong> {escape(said)}</p>" for said, names in others.items()),
-        _numbers(judged.methods),
-        undecided_layers(judged),
-    )
+        explanations |= dict.fromkeys(explain(cells))
+        figures = of_layers(method.results).items()
+        dials.append((method.title, {k: image(figure, _spoken(k, method.results)) for k, figure in figures}))
+    chosen, halves = _notes(judged.methods, describe_choice), _notes(judged.methods, _describe_undecided)
+    return Subsets(dials, list(explanations), alike, _numbers(judged.methods), chosen, halves)
 
 
 def _all_alike(cells: Sequence[Cell]) -> str:
@@ -82,32 +78,51 @@ def _spoken(layer: str, results: Sequence[dict[str, Any]]) -> str:
     return f"{layer} keeps {', '.join(said)}" if said else f"{layer} keeps the identity alone"
 
 
-def _numbers(methods: Sequence[Method]) -> str:
+def _numbers(methods: Sequence[Method]) -> Table | None:
     """Degrees and probabilities, a row a number and a column a layer."""
     layers = list(dict.fromkeys(s["layer"] for m in methods for r in m.results for s in r["subsets"]))
-    rows: list[Row] = []
+    rows: list[list[str]] = []
     for method in methods:
         read = [{s["layer"]: s for s in result["subsets"]} for result in method.results]
         for key in dict.fromkeys(k for r in read for s in r.values() for k in s if k not in ("layer", "group")):
             label, digits = DEGREES.get(key, (key, 2))
             found = [[r[layer][key] for r in read if key in r.get(layer, {})] for layer in layers]
             rows.append([method.title, label, *(spread(values, digits) if values else "–" for values in found)])
-    if not rows:
-        return ""
-    caption = "Mean ± standard deviation over seeds; ±180 is the whole circle."
-    return details("What the layers keep, as a table", table(["method", "kept", *layers], rows, caption, texts=2))
+    return Table(["method", "kept", *layers], rows) if rows else None
 
 
-def training(methods: Sequence[Method]) -> str:
-    """A row of panels a method."""
-    parts = []
+def _notes(methods: Sequence[Method], describe: Callable[[Mapping[str, Any]], str]) -> list[Note]:
+    """What `describe` says of results, those of which it says nothing left out."""
+    found = ((m.title, seed.number, describe(seed.result)) for m in methods for seed in m.seeds)
+    return [Note(*one) for one in found if one[-1]]
+
+
+def undecided(result: Mapping[str, Any]) -> list[str]:
+    """`block1.conv1 P(m) .43` for each probability that ended between .3 and .7."""
+    low, high = UNDECIDED
+    return [
+        f"{subset['layer']} {key} {share(p)}"
+        for subset in result["subsets"]
+        for key, p in subset.items()
+        if key.startswith("P(") and low <= p <= high
+    ]
+
+
+def _describe_undecided(result: Mapping[str, Any]) -> str:
+    test, sampled = 100 * result["accuracy"]["test"], 100 * sampled_accuracy(result)
+    layers = ", ".join(undecided(result))
+    return f"{layers}. Deterministic {test:.2f} %, sampled {sampled:.2f} %." if layers else ""
+
+
+def training(methods: Sequence[Method]) -> list[tuple[str, list[Image]]]:
+    """(Title of a method, its curves over epochs) of the methods whose history is known."""
+    made: list[tuple[str, list[Image]]] = []
     for method in methods:
         histories = [list(seed.history) for seed in method.seeds]
         if any(histories):
-            drawn = "\n".join(image(figure, _trained(method, title)) for title, figure in panels(histories).items())
-            parts.append(f'<div><h3>{name_of(method.title)}</h3>\n<div class="panels">\n{drawn}\n</div></div>')
-    rows = "\n".join(parts)
-    return section("training", "Training", paragraph(TRAINING), f'<div class="rows">{rows}</div>') if parts else ""
+            figures = panels(histories).items()
+            made.append((method.title, [image(figure, _trained(method, title)) for title, figure in figures]))
+    return made
 
 
 def _trained(method: Method, title: str) -> str:
@@ -115,14 +130,3 @@ def _trained(method: Method, title: str) -> str:
     keys = {"loss": "validation_loss", "accuracy": "validation_accuracy"}
     last = [end[keys[title]] for end in ends if keys.get(title) in end] if title in keys else []
     return f"{title} over epochs" + (f"; at the end {spread(last, 3)} on validation images" if last else "")
-
-
-def old_responses(methods: Sequence[Method]) -> str:
-    """Responses that results hold themselves, for methods of which nothing newer can be had."""
-    turned = {m.title: m.results for m in methods if not m.measured and any("response" in r for r in m.results)}
-    if not turned:
-        return ""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a letter of a name that the font lacks
-        drawn = image(responses(turned), f"Answers of {', '.join(turned)} to turned images")
-    return section("answers", "Answers to turned images", paragraph(ANSWERS), f'<div class="wide">{drawn}</div>')

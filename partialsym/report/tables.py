@@ -76,8 +76,7 @@ def _responses(judged: Judged) -> Rows:
     for group in together(judged.methods):
         shown = strongest(group)
         for method in group:
-            for seed in method.measured:
-                found = seed.behaviour or {}
+            for seed, found in method.measured:
                 if not angles:
                     angles = found["responses"]["angles"]
                     yield ["method", "seed", "true_class", "images", "mirrored", "class", *map(_number, angles)]
@@ -93,12 +92,12 @@ def _unchanged(judged: Judged) -> Rows:
     """The share of predictions unchanged by angle, and the median preserved range in degrees."""
     angles: list[float] = []
     for method in judged.methods:
-        for seed in method.measured:
-            found = (seed.behaviour or {})["unchanged"]
+        for seed, behaviour in method.measured:
+            found = behaviour["unchanged"]
             if not angles:
                 angles = found["angles"]
                 yield ["method", "seed", "median_preserved_range", "mirrored", *map(_number, angles)]
-            ranges = (seed.behaviour or {})["preserved"]["ranges"]
+            ranges = behaviour["preserved"]["ranges"]
             median = statistics.median(ranges) if ranges else None
             for mirrored, key in enumerate(("share", "mirrored")):
                 yield [method.title, seed.number, median, mirrored, *found[key]]
@@ -107,8 +106,8 @@ def _unchanged(judged: Judged) -> Rows:
 def _errors(judged: Judged) -> Rows:
     yield ["method", "seed", "layer", "mirrored", "angle", *PARTS]
     for method in judged.methods:
-        for seed in method.measured:
-            for layer, kinds in layers(seed.behaviour or {}).items():
+        for seed, behaviour in method.measured:
+            for layer, kinds in layers(behaviour).items():
                 for mirrored, rows in kinds.items():
                     for row in rows:
                         parts = [row.get(part) for part in PARTS]  # files of earlier versions hold no shares

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from partialsym.ask import Standing, Verdict, method_results, verdict
 from partialsym.report.collect import Method
+from partialsym.report.text import count
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,17 @@ def judge(methods: Sequence[Method]) -> Judged:
     """The verdict of all methods whose behaviour is known."""
     known = [method for method in methods if method.measured]
     missing = [seed.problem for method in methods for seed in method.seeds if seed.behaviour is None]
-    problem = (
-        f"Left out of it: {_runs(len(missing))} whose model or data cannot be had ({missing[0]})" if missing else ""
-    )
+    problem = ""
+    if missing:
+        runs = count(len(missing), "run")
+        problem = f"Left out of it: {runs} whose model or data cannot be had ({missing[0]})"
     if not known:
         return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
     try:
-        arms = [
-            method_results(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour])
-            for m in known
-        ]
+        arms = [method_results(m.name, [s.result for s, _ in m.measured], [b for _, b in m.measured]) for m in known]
         found = verdict(arms)
     except ValueError as error:
         return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")
     standings = {standing.method: standing for standing in found.standings}
     named = [replace(m, title=standings[m.name].name) if m.name in standings else m for m in methods]
     return Judged(named, found, standings, problem)
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'s' * (count != 1)}"

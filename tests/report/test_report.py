@@ -12,8 +12,8 @@ from partialsym.config import Experiment
 from partialsym.export.conversion import to_conv2d
 from partialsym.report import report
 from partialsym.report.collect import gather
-from partialsym.report.markup import spread
-from partialsym.report.summary import undecided
+from partialsym.report.subsets import undecided
+from partialsym.report.text import spread
 from partialsym.report.verdicts import judge
 from partialsym.runs.run import Run
 from partialsym.training.behaviour import behaviour
@@ -166,6 +166,15 @@ def test_undecided_layers_are_named(tmp_path, out):
     assert "Deterministic 92.00 %, sampled 75.00 %" in page.text
     assert undecided(result(p=0.29)) == []
     assert undecided(result(p=0.7)) == [f"{layer} P(m) .70" for layer in LAYERS]
+
+
+def test_elements_that_validation_chose_are_named(tmp_path, out):
+    content = result()
+    assert "Elements chosen by validation" not in read(report([write_run(tmp_path, content)], out)).text
+    content["components"] = {"by_probability": 0.5, "drawn": 0.98, "chosen": 0.99, "changed": {"last P(m)": False}}
+    page = read(report([write_run(tmp_path, content)], out))
+    assert "Elements chosen by validation" in page.text
+    assert "e2, seed 0: drops last P(m). On validation images 50.0 % right with all of P > ½, 98.0 % drawn" in page.text
 
 
 def test_numbers_in_words():

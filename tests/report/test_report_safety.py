@@ -6,13 +6,15 @@ import hashlib
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from fake_results import result
+from jinja2 import UndefinedError
 from reports import BREAK, HOSTILE, behaved, read, write_hostile, write_run
 
-from partialsym.report import report
-from partialsym.report.payload import safe_json
+from partialsym.report import page as pages, report
+from partialsym.report.page import TEMPLATES
 
 
 @pytest.fixture
@@ -30,9 +32,21 @@ def test_texts_are_shown_and_add_no_tag(tmp_path, hostile):
 
 
 def test_json_has_nothing_that_html_reads():
-    text = safe_json({BREAK: list(HOSTILE)})
+    text = TEMPLATES.from_string("{{ data|tojson }}").render(data={BREAK: list(HOSTILE)})
     assert re.search(r"[<>&\u2028\u2029]|[^\x20-\x7e]", text) is None
     assert json.loads(text) == {BREAK: list(HOSTILE)}
+
+
+def test_only_the_pages_own_style_and_script_are_not_escaped():
+    assert TEMPLATES.from_string("{{ text }}").render(text="<'\"&") == "&lt;&#39;&#34;&amp;"
+    with pytest.raises(UndefinedError, match="'text' is undefined"):
+        TEMPLATES.from_string("{{ text }}").render()
+    package = Path(pages.__file__).parent
+    texts = "".join(file.read_text(encoding="utf-8") for file in package.rglob("*") if file.suffix in (".py", ".html"))
+    assert re.findall(r"([\w.]+) *\| *safe\b|(Markup)|autoescape (\w+)", texts) == [
+        ("style", "", ""),
+        ("script", "", ""),
+    ]
 
 
 def test_the_policy_allows_the_pages_own_style_and_script_alone(tmp_path, hostile):

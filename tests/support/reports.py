@@ -94,6 +94,9 @@ def write_hostile(root, text=BREAK, names=HOSTILE):
         content["config"]["training"]["epochs"] = epochs
         content["config"]["data"]["name"] = content["data"] = f"{text}data"
         content["machine"]["gpu"] = content["versions"]["torch"] = content["git"]["commit"] = text
+        for subset in content["subsets"]:
+            subset["layer"] += text
+        content["components"] = {"by_probability": 0.5, "drawn": 0.9, "chosen": 0.9, "changed": {f"last {text}": False}}
         runs.append(write_run(root, content, behaved(names)))
     return runs
 

@@ -9,10 +9,8 @@ from partialsym.cli.main import main
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import load
 from partialsym.measure import accuracy as right, logits
-from partialsym.report.collect import Method, Seed
-from partialsym.report.summary import undecided_layers
-from partialsym.report.verdicts import Judged
 from partialsym.runs.run import Run
+from partialsym.runs.schema import describe_choice
 from partialsym.training import evaluation
 
 
@@ -36,9 +34,7 @@ def test_a_network_that_solved_mirrored_sixes_answers_so(tmp_path, capsys):
     data = load("digits-6-M")
     answers = logits(trained.model, data.test.images, trained.preprocess)
     assert right(answers, data.test.labels) == result["accuracy"]["test"]  # as `predict` and frozen files have it
-    note = undecided_layers(Judged([Method("sixes", "sixes", [Seed(result)])], None, {}))
-    assert "Elements chosen by validation" in note
-    assert f"drops {name}. On validation images 50.0 % right with all of P &gt; ½" in note
+    assert describe_choice(result).startswith(f"drops {name}. On validation images 50.0 % right with all of P > ½")
 
 
 def test_images_of_all_classes_choose(monkeypatch):

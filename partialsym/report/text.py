@@ -1,0 +1,27 @@
+"""Numbers as a reader sees them, in tables and sentences of the page."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Table(NamedTuple):
+    """Texts to show as a table; the first cell of a row names it."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`mean ± std` (n − 1 in the denominator); the mean alone where there is one value."""
+    text = f"{statistics.mean(values):.{digits}f}"
+    return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{digits}f}"
+
+
+def shared(texts: Iterable[str]) -> str:
+    """What the seeds have in common, or all they have."""
+    return "; ".join(dict.fromkeys(texts))
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
