@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from partialsym.ask.bootstrap import Right
+from partialsym.ask.intervals import Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.runs.run import flatten
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from partialsym.ask import Standing, Verdict, method_results, verdict
+from partialsym.ask import MARGIN, Standing, Verdict, method_results, verdict
 from partialsym.report.collect import Method
 
 
@@ -21,8 +21,8 @@ class Judged:
     problem: str = ""
 
 
-def judge(methods: Sequence[Method]) -> Judged:
-    """The verdict of all methods whose behaviour is known."""
+def judge(methods: Sequence[Method], margin: float = MARGIN) -> Judged:
+    """The verdict of all methods whose behaviour is known; `margin` as in `partialsym.ask.verdict`."""
     known = [method for method in methods if method.measured]
     missing = [seed.problem for method in methods for seed in method.seeds if seed.behaviour is None]
     problem = (
@@ -35,7 +35,7 @@ def judge(methods: Sequence[Method]) -> Judged:
             method_results(m.name, [s.result for s in m.measured], [s.behaviour for s in m.measured if s.behaviour])
             for m in known
         ]
-        found = verdict(arms)
+        found = verdict(arms, margin)
     except ValueError as error:
         return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")
     standings = {standing.method: standing for standing in found.standings}

@@ -7,15 +7,9 @@ import pytest
 from fake_results import behaviour, result
 from helpers import few
 
-from partialsym.ask import Bootstrap, method_results, verdict
+from partialsym.ask import method_results, verdict
 
 CLASSES = 2
-
-
-@pytest.fixture(autouse=True)
-def _fewer_resamples(monkeypatch):
-    """A quarter of what users get."""
-    monkeypatch.setattr(Bootstrap.__init__, "__defaults__", (0, 1000))
 
 
 def labels_of(images, classes=CLASSES):
@@ -90,50 +84,6 @@ def test_guessing_gets_no_verdict(trials):
     assert answered <= trials / 20
 
 
-def coverage(estimate, *, spread, trials=150):
-    hits = 0
-    for trial in range(trials):
-        random = np.random.default_rng(trial)
-        shares = 0.8 + spread * random.standard_normal((3, 1))
-        right = random.random((3, 200)) < shares
-        low, high = estimate(right, trial)
-        hits += low <= 0.8 <= high
-    return hits / trials
-
-
-@pytest.mark.parametrize("spread", few([0.0, 0.03, 0.1], 0.1))
-def test_intervals_hold_the_truth(spread):
-    def ours(right, trial):
-        return Bootstrap({"a": right}, labels_of(200), trial, draws=400).accuracy("a")[1:]
-
-    assert coverage(ours, spread=spread) >= 0.91
-
-
-def test_a_plain_bootstrap_over_three_seeds_does_not():
-    def naive(right, trial):
-        random = np.random.default_rng(trial)
-        means = right.mean(1)[random.integers(0, 3, (400, 3))].mean(1)
-        return np.quantile(means, [0.025, 0.975])
-
-    assert coverage(naive, spread=0.1) < 0.85
-
-
-def test_what_two_methods_share_does_not_widen_their_difference():
-    hard = answers(0.7, seeds=1).repeat(3, 0)
-    better = hard.copy()
-    better[:, np.flatnonzero(~hard[0])[:30]] = True
-    shared = Bootstrap({"a": better, "b": hard}, labels_of(400)).difference("a", "b")
-    apart = Bootstrap({"a": better, "b": hard[:, ::-1]}, labels_of(400)).difference("a", "b")
-    assert shared.high - shared.low < 0.6 * (apart.high - apart.low)
-    assert shared.mean == pytest.approx(30 / 400)
-
-
-def test_accuracy_is_balanced():
-    labels = np.array([0] * 90 + [1] * 10)
-    right = np.broadcast_to(labels == 0, (3, 100))  # the larger class, always
-    assert Bootstrap({"a": right}, labels).accuracy("a").mean == 0.5
-
-
 def test_parts_are_compared_with_the_whole():
     plain, full = arm_of("T2", answers(0.6)), arm_of("E2", answers(0.8, seed=1))
     part = arm_of("E2", answers(0.95, seed=2), partial=True)
@@ -190,32 +140,6 @@ def test_seeds_are_paired_by_number():
     (finding,) = verdict([arm_of("T2", right), later]).findings
     assert "only 2 of 3 seeds" in finding.text
     assert finding.difference.mean == pytest.approx(later.right[:2].mean() - right[1:].mean())
-
-
-def false_alarms(counts, trials=60):
-    """Share of verdicts other than "not enough evidence" on two equal methods, of classes with so many images."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    alarms = 0
-    for trial in range(trials):
-        random = np.random.default_rng(trial)
-        one, other = (np.broadcast_to(random.random(len(labels)) < 0.8, (3, len(labels))) for _ in range(2))
-        d = Bootstrap({"a": one, "b": other}, labels, trial, draws=400).difference("a", "b")
-        alarms += d.low > 0 or d.high < 0
-    return alarms / trials
-
-
-@pytest.mark.parametrize("counts", [[1] * 100, [2] * 50, [20] * 5, [100, 1, 1], [50, 1]])
-def test_equal_methods_differ_in_few_cases_however_classes_are_filled(counts):
-    assert false_alarms(counts) <= 0.1
-
-
-def test_what_few_images_of_a_class_can_say_bounds_what_all_can():
-    labels = np.array([0] * 1000 + [1] * 2)
-    right = np.ones((3, 1002), bool)
-    d = Bootstrap({"a": right, "b": right}, labels).difference("a", "b")
-    assert d.high > 0.3
-    equal = Bootstrap({"a": right[:, :1000], "b": right[:, :1000]}, labels_of(1000)).difference("a", "b")
-    assert equal.high == pytest.approx(1 - 0.025 ** (1 / 1000))
 
 
 def test_guessing_is_that_among_the_classes_there_are():
