@@ -68,10 +68,11 @@ class Difference:
         return Interval(self.mean, self.mean - half, self.mean + half)
 
     def needed(self, margin: float, power: float = POWER, level: float = LEVEL) -> tuple[int, int] | None:
-        """Test images and seeds at which the interval of no difference lies within ±margin with a chance of `power`.
+        """Test images and seeds that it takes at least to show that there is no difference.
 
-        The seeds there are where any number of images is enough with them, otherwise as many as leave images half of
-        the variance. None where that takes more than 100 seeds.
+        With so many the interval lies within ±margin with a chance of `power`, if the true difference is 0 and the
+        variances are what they are estimated to be. The seeds are those there are, if with them any number of images
+        is enough; otherwise as many as leave images half of the variance. None where that takes more than 100 seeds.
 
         Raises:
             ValueError: margin is not positive.
@@ -202,7 +203,8 @@ class _Sample:
 
     def _groups_in(self, of: NDArray[np.intp]) -> NDArray[np.intp]:
         """How many groups have images in each class, or stratum."""
-        return np.bincount(np.unique(np.stack([of, self.group]), axis=1)[0])
+        count = int(self.group.max()) + 1
+        return np.bincount(np.unique(of * count + self.group) // count)
 
     def sums(self, values: Floats) -> Floats:
         """Σ weight · value over each group: [..., images] → [..., groups]."""

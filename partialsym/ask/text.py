@@ -29,8 +29,8 @@ SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of t
 ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
 OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
 NEEDED = (
-    "If there is no difference, about {images} test images like these, with {seeds} seeds, would show that it is below "
-    "{margin}."
+    "If there is none, it takes at least about {images} test images like these, and {seeds} seeds, to show that it is "
+    "below {margin}."
 )
 BEYOND = f"Runs differ so much that not even {MOST_SEEDS} seeds would show a difference to be below {{margin}}."
 FIRST = "{} generalises best, {} before {}."
