@@ -35,8 +35,8 @@ def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, preserved
     return method_results(name or f"{group}-{partial}", results, behaviours)
 
 
-def rotation(plain, full):
-    (finding,) = verdict([arm_of("T2", plain), arm_of("SE2", full)]).findings
+def rotation(plain, full, **margin):
+    (finding,) = verdict([arm_of("T2", plain), arm_of("SE2", full)], **margin).findings
     assert finding.question == "Rotation"
     return finding
 
@@ -57,6 +57,30 @@ def test_only_many_images_show_that_there_is_no_difference():
     few, many = np.ones((3, 60), bool), np.ones((3, 600), bool)
     assert rotation(few, few).answer == "not enough evidence"  # though all are right: 60 images cannot show a point
     assert rotation(many, many).answer == "makes no difference"
+
+
+def test_the_margin_is_the_users():
+    plain, full = answers(0.80, 2000), answers(0.81, 2000, seed=1)
+    assert rotation(plain, full).answer == "not enough evidence"
+    wide = rotation(plain, full, margin=0.05)
+    assert wide.answer == "makes no difference"
+    assert wide.text.endswith("it neither gains nor loses 5 points.")
+    assert wide.difference == rotation(plain, full).difference  # the interval is that of the data alone
+    for margin in (0, 1, float("nan")):
+        with pytest.raises(ValueError, match=f"margin is {margin}: must be in"):
+            rotation(plain, full, margin=margin)
+
+
+def test_how_many_images_would_do_is_said():
+    few, many = np.ones((3, 60), bool), np.ones((3, 600), bool)
+    text = "takes at least about {} test images like these, and 3 seeds, to show that it is below {}."
+    assert rotation(few, few).text.endswith(text.format(370, "a point"))  # 0.025^(1/368) = 0.99
+    assert rotation(few, few, margin=0.005).text.endswith(text.format(740, "0.5 points"))
+    assert "takes" not in rotation(many, many).text
+    torn = np.concatenate([answers(0.6, seeds=2), answers(0.95, seeds=1)])
+    assert (
+        "not even 100 seeds would show a difference to be below a point." in rotation(answers(0.72, seed=5), torn).text
+    )
 
 
 def test_fewer_than_three_seeds_are_no_evidence():
