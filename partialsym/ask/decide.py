@@ -22,6 +22,7 @@ from partialsym.ask.text import (
     SYMMETRIES,
     UNKNOWN,
     UNLESS,
+    brier,
     headline,
     listed,
     needed,
@@ -86,6 +87,9 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
         not enough evidence   all else; fewer than 3 seeds; or neither method is better than guessing, which it is
                               where the 95 % interval of its balanced accuracy lies above 1/classes
 
+    Where behaviours hold Brier scores, the text tells their difference too: a second reading, which decides nothing. It
+    counts confidence, and so it also differs where one network is surer than it may be.
+
     "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions
     are asked of the same runs, each at its own level: nothing is corrected for their number.
 
@@ -120,7 +124,17 @@ class _Judge:
     def difference(self, one: MethodResults, other: MethodResults) -> Difference | None:
         """Balanced accuracy of `one` less that of `other` on the seeds that both have; None where there are none."""
         shared = sorted({*one.seeds} & {*other.seeds})
-        return difference(one.on(shared), other.on(shared), self.labels) if shared else None
+        if not shared:
+            return None
+        return difference(one.right[one.rows(shared)], other.right[other.rows(shared)], self.labels)
+
+    def confidence(self, one: MethodResults, other: MethodResults) -> str:
+        """What the Brier score says of the same comparison; nothing where it is unknown, or seeds are too few."""
+        shared = sorted({*one.seeds} & {*other.seeds})
+        if one.brier is None or other.brier is None or len(shared) < SEEDS:
+            return ""
+        d = difference(one.brier[one.rows(shared)], other.brier[other.rows(shared)], self.labels).interval()
+        return brier(d, self.titles[one], self.titles[other])
 
     def symmetries(self) -> Iterator[Finding]:
         """Plain against full, for every group."""
@@ -131,8 +145,8 @@ class _Judge:
                 continue
             answer, why, d = self.compare(full, plain)
             words = {"blind": blind, "why": why, "unless": _unless(full, plain, answer), **self._numbers(d)}
-            text = f"{SYMMETRIES[answer].format(**words)} {self.kept(question, groups)}".strip()
-            yield Finding(question, answer, text, d)
+            said = SYMMETRIES[answer].format(**words), self.confidence(full, plain), self.kept(question, groups)
+            yield Finding(question, answer, " ".join(filter(None, said)), d)
 
     def parts(self) -> Iterator[Finding]:
         """Partial against full of the same group and number of elements."""
@@ -143,7 +157,8 @@ class _Judge:
                 continue
             answer, why, d = self.compare(partial, full)
             group = NAMES.get(partial.group, partial.group)
-            text = PARTS[answer].format(group=group, why=why, **self._numbers(d))
+            said = PARTS[answer].format(group=group, why=why, **self._numbers(d)), self.confidence(partial, full)
+            text = " ".join(filter(None, said))
             yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
 
     def compare(self, one: MethodResults, other: MethodResults) -> tuple[str, str, Interval | None]:

@@ -11,6 +11,7 @@ from scipy.special import ndtri, stdtrit
 LEVEL = 0.95
 POWER = 0.8  # of `Difference.needed`
 MOST_SEEDS = 100
+NORMAL = 1e6  # degrees of freedom above which Student's t is the normal distribution
 Right = NDArray[np.bool_]  # [seeds, images], whether an answer is right
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -71,8 +72,8 @@ class Difference:
         """Test images and seeds that it takes at least to show that there is no difference.
 
         With so many the interval lies within ±margin with a chance of `power`, if the true difference is 0 and the
-        variances are what they are estimated to be. The seeds are those there are, if with them any number of images
-        is enough; otherwise as many as leave images half of the variance. None where that takes more than 100 seeds.
+        variances are what they are estimated to be. The seeds are the fewest, from those there are, that leave images
+        half of the variance. None where that takes more than 100 seeds.
 
         Raises:
             ValueError: margin is not positive.
@@ -84,12 +85,10 @@ class Difference:
             spread = float(ndtri((1 + power) / 2)) * math.sqrt(self._variance(images, seeds)[0])
             return self._half(images, seeds, level) + spread <= within
 
-        more = 1.0
-        if not enough(math.inf, 1.0):
-            found = (n / self.seeds for n in range(self.seeds + 1, MOST_SEEDS + 1))
-            more = next((ratio for ratio in found if enough(math.inf, ratio, margin / math.sqrt(2))), math.inf)
-            if math.isinf(more):
-                return None
+        ratios = (n / self.seeds for n in range(self.seeds, MOST_SEEDS + 1))
+        more = next((ratio for ratio in ratios if enough(math.inf, ratio, margin / math.sqrt(2))), None)
+        if more is None:
+            return None
         low, high = 0.0, 1.0
         while not enough(high, more):
             low, high = high, 2 * high
@@ -113,15 +112,17 @@ class Difference:
         variance, freedom = self._variance(images, seeds)
         tail = (1 - level) / 2
         least = self.size * (1 - tail ** (1 / (self.effective * images)))
-        return max(float(stdtrit(freedom, 1 - tail)) * math.sqrt(variance), least)
+        return max(float(stdtrit(min(freedom, NORMAL), 1 - tail)) * math.sqrt(variance), least)
 
 
-def difference(first: Right, second: Right, labels: Labels, groups: Labels | None = None) -> Difference:
+def difference(
+    first: Right | Floats, second: Right | Floats, labels: Labels, groups: Labels | None = None
+) -> Difference:
     """The balanced accuracy of `first` less that of `second`.
 
     Args:
         first, second: whether an answer is right, [seeds, images]; or a score, of any real numbers. The numbers of
-            seeds may differ.
+            seeds may differ. A single run shows nothing of the spread of runs, which is then missing.
         labels: of the images, [images].
         groups: which images belong together (of a patient, of a slide), [images]. Groups are drawn at random then,
             not images: what is alike in a group counts once.

@@ -33,6 +33,7 @@ NEEDED = (
     "below {margin}."
 )
 BEYOND = f"Runs differ so much that not even {MOST_SEEDS} seeds would show a difference to be below {{margin}}."
+BRIER = "A second reading: from the {} to the {} the Brier score, an error that counts confidence too, {}: {}."
 FIRST = "{} generalises best, {} before {}."
 HEADLINES = {
     "Rotation": {
@@ -88,6 +89,13 @@ def needed(d: Difference, margin: float) -> str:
         return ""
     digits = 10 ** max(0, len(str(images)) - 2)
     return NEEDED.format(images=f"{-(-images // digits) * digits:,}", seeds=seeds, margin=within(margin))
+
+
+def brier(d: Interval, one: str, other: str) -> str:
+    """The difference of the Brier scores of `one` and `other`, of which the lower is the better."""
+    numbers = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f})".replace("-", "−")
+    change = "falls" if d.high < 0 else "rises" if d.low > 0 else "changes in no clear direction"
+    return BRIER.format(other, one, change, numbers)
 
 
 def within(margin: float) -> str:

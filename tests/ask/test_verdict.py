@@ -23,15 +23,16 @@ def answers(share, images=400, seeds=3, *, seed=0, classes=CLASSES, spread=0.0):
     return random.random((seeds, images)) < shares
 
 
-def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, preserved=90.0, mirrored=0.5):
+def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, brier=None, **behaved):
     labels = labels_of(right.shape[1], classes)
     predictions = np.where(right, labels, (labels + 1) % classes)
     results, behaviours = [], []
-    for k, row in enumerate(predictions):
+    scores = [None] * len(right) if brier is None else brier
+    for k, (row, score) in enumerate(zip(predictions, scores, strict=True)):
         one = result(group if group != "T2" else "SE2", seed=k, run=name or f"{group}-{partial}")
         one["config"]["model"] |= {"group": group, "partial": partial}
         results.append(one)
-        behaviours.append(behaviour(labels, row, classes=classes, preserved=preserved, mirrored=mirrored))
+        behaviours.append(behaviour(labels, row, classes=classes, brier=score, **behaved))
     return method_results(name or f"{group}-{partial}", results, behaviours)
 
 
@@ -81,6 +82,23 @@ def test_how_many_images_would_do_is_said():
     assert (
         "not even 100 seeds would show a difference to be below a point." in rotation(answers(0.72, seed=5), torn).text
     )
+
+
+@pytest.mark.parametrize(("surer", "change"), [(0.1, "falls"), (-0.1, "rises"), (0.0, "changes in no clear direction")])
+def test_brier_scores_are_a_second_reading_that_decides_nothing(surer, change):
+    """Both networks are as often right; where the full one is right more surely, its score is lower."""
+    random = np.random.default_rng(0)
+    right = {"T2": answers(0.8), "SE2": answers(0.8, seed=1)}
+    scores = {g: 0.5 - by + 0.1 * random.standard_normal((3, 400)) for g, by in (("T2", 0), ("SE2", surer))}
+    read = verdict([arm_of(g, right[g], brier=scores[g]) for g in right]).findings[0]
+    without = verdict([arm_of(g, right[g]) for g in right]).findings[0]
+    assert (read.answer, read.difference) == (without.answer, without.difference)
+    assert f"to the full SE(2) G-CNN the Brier score, an error that counts confidence too, {change}: " in read.text
+    assert read.text.startswith(without.text)
+    assert "Brier" not in without.text
+    for unknown in (None, np.full((3, 400), np.nan)):  # measured by an earlier version; diverged
+        arms = arm_of("T2", right["T2"], brier=scores["T2"]), arm_of("SE2", right["SE2"], brier=unknown)
+        assert verdict(arms).findings[0] == without
 
 
 def test_fewer_than_three_seeds_are_no_evidence():
