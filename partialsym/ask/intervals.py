@@ -133,17 +133,19 @@ def difference(
 
 
 def accuracy(right: Right, labels: Labels, groups: Labels | None = None, level: float = LEVEL) -> Interval:
-    """The balanced accuracy of a method, with an interval that is symmetrical in log(p/(1 − p)), and so within [0, 1].
+    """The balanced accuracy of a method. Its interval lies within [0, 1].
 
+    It is Wilson's (1927) for so many images that their binomial variance is the one estimated, with Student's t.
     Arguments as for `difference`.
     """
-    wrong = _estimate([1.0 - np.asarray(right, dtype=np.float64)], labels, groups)
-    p, half = 1 - wrong.mean, wrong.interval(level).high - wrong.mean
-    if not 0 < wrong.mean < 1:
+    wrong, _, most = _estimate([1.0 - np.asarray(right, dtype=np.float64)], labels, groups).interval(level)
+    p, half = 1 - wrong, most - wrong
+    binomial = p * (1 - p)
+    if binomial < 1e-12:  # all right, or none
         return Interval(p, max(0.0, p - half), min(1.0, p + half))
-    logit, width = math.log(p / (1 - p)), half / (p * (1 - p))
-    low, high = (1 / (1 + math.exp(-x)) for x in (logit - width, logit + width))
-    return Interval(p, low, high)
+    q = half**2 / binomial  # t²/n
+    middle, width = (p + q / 2) / (1 + q), math.sqrt(half**2 + q**2 / 4) / (1 + q)
+    return Interval(p, middle - width, middle + width)
 
 
 def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Difference:

@@ -81,6 +81,24 @@ def test_what_two_methods_share_does_not_widen_their_difference():
     assert shared.images < 0.6 * apart.images
 
 
+def test_the_accuracy_of_one_run_has_wilsons_interval():
+    right = np.arange(200) < 190
+    mean, low, high = accuracy(right[None], np.zeros(200, int))
+    expected = stats.binomtest(190, 200).proportion_ci(method="wilson")
+    assert mean == pytest.approx(0.95)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=2e-3)  # Student's t is a little wider
+
+
+@pytest.mark.parametrize("name", [None, "98.5 % right, gains a fifth", "groups of ten, one class each"])
+def test_intervals_of_accuracies_hold_the_truth(name):
+    process, random, held = PROCESSES[name] if name else MAIN, np.random.default_rng(0), 0
+    for _ in range(300):
+        _, right, labels, groups = process.draw(random, 0.0, 0.005, 200, 3)
+        _, low, high = accuracy(right, labels, groups)
+        held += low <= process.accuracy <= high
+    assert held >= 0.91 * 300  # fewer in 1 of 1,000 samples where the coverage is 0.95
+
+
 def test_accuracies_are_balanced_and_within_0_and_1():
     labels = np.array([0] * 90 + [1] * 10)
     assert accuracy(np.broadcast_to(labels == 0, (3, 100)), labels).mean == 0.5  # the larger class, always
