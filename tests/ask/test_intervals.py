@@ -212,3 +212,13 @@ def test_what_does_not_fit_is_refused(shape, labels, groups, message):
     right = np.ones(shape, bool)
     with pytest.raises(ValueError, match=message):
         difference(right, right, labels, groups)
+
+
+def test_what_cancels_in_a_group_is_no_difference():
+    """One network is wrong on another image of the group than the other: both are as good on every group."""
+    one = np.array([[1, 1, 1, 0, 0, 0]] * 3 + [[1, 0, 1, 1, 0, 1]] * 4, bool).repeat(10, 1)
+    other = one.reshape(7, 6, 10)[:, [3, 5, 0, 1, 2, 4]].reshape(7, 60)
+    groups = np.tile(np.arange(10), 6)
+    found = difference(one, other, np.zeros(60, int), groups)
+    assert found.size == 1
+    assert found.interval().high == pytest.approx(1 - 0.025 ** (1 / 10))
