@@ -79,10 +79,11 @@ reproduce-gpu:
 tables: setup
 	for folder in results/*/; do \
 		name=$$(basename $$folder); \
-		test $$name = departures || test $$name = identifiability || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
+		test $$name = departures || test $$name = identifiability || test $$name = verdict || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
 	done
 	$(BIN)/python -m studies.reproduction
 	$(BIN)/python -m studies.identifiability
+	$(BIN)/python -m studies.verdict_simulation
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

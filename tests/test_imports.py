@@ -69,6 +69,7 @@ def test_nothing_imports_upwards():
                 "matplotlib",
                 "PIL",
                 "pooch",
+                "scipy",
                 "sklearn",
                 "tensorboard",
                 "yaml",

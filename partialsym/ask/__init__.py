@@ -1,23 +1,26 @@
 """Which symmetries do these images have? What is trained to answer, and what the answers add up to."""
 
 from partialsym.ask.answer import ask, caveats
-from partialsym.ask.bootstrap import Bootstrap, Interval
-from partialsym.ask.decide import Finding, Standing, Verdict, verdict
+from partialsym.ask.decide import MARGIN, Finding, Standing, Verdict, verdict
+from partialsym.ask.intervals import Difference, Interval, accuracy, difference
 from partialsym.ask.method_results import MethodResults, method_results
 from partialsym.ask.methods import METHODS
 from partialsym.ask.question import Question
 
 __all__ = [
+    "MARGIN",
     "METHODS",
-    "Bootstrap",
+    "Difference",
     "Finding",
     "Interval",
     "MethodResults",
     "Question",
     "Standing",
     "Verdict",
+    "accuracy",
     "ask",
     "caveats",
+    "difference",
     "method_results",
     "verdict",
 ]

@@ -1,12 +1,11 @@
 """The verdict itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from partialsym.ask.bootstrap import Bootstrap, Interval
+from partialsym.ask.intervals import Difference, Interval, accuracy, difference
 from partialsym.ask.method_results import NAMES, MethodResults
 from partialsym.ask.text import (
     COSTS,
@@ -23,16 +22,19 @@ from partialsym.ask.text import (
     SYMMETRIES,
     UNKNOWN,
     UNLESS,
+    brier,
     headline,
     listed,
+    needed,
     over,
     points,
     signed,
     upper,
+    within,
 )
 
 SEEDS = 3  # fewer say nothing of their spread
-MARGIN = 0.01  # a difference below a point makes none
+MARGIN = 0.01  # a difference below a point makes none, unless the user says otherwise
 QUESTIONS = {  # question → what a network that is equivariant is blind to, and the groups that make it so
     "Rotation": ("how an image is turned", ("SE2", "C")),
     "Mirroring": ("which way round an image is", ("Mirror",)),
@@ -72,62 +74,67 @@ class Verdict(NamedTuple):
     best: str
 
 
-def verdict(arms: Sequence[MethodResults]) -> Verdict:
+def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
     """Which symmetries the data have, as far as these runs can tell.
 
     A question is asked of two methods on equal terms: a G-CNN, which answers images of one orbit alike, and a plain
     CNN of the same width; d is the difference of their balanced accuracies on the seeds they share, with its 95 %
-    interval (see `Bootstrap`).
+    interval (see `Difference`).
 
         helps                 d > 0: the interval lies above 0
         costs                 d < 0: it lies below 0
-        makes no difference   it lies within ±1 point
+        makes no difference   it lies within ±margin
         not enough evidence   all else; fewer than 3 seeds; or neither method is better than guessing, which it is
                               where the 95 % interval of its balanced accuracy lies above 1/classes
+
+    Where behaviours hold Brier scores, the text tells their difference too: a second reading, which decides nothing. It
+    counts confidence, and so it also differs where one network is surer than it may be.
 
     "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions
     are asked of the same runs, each at its own level: nothing is corrected for their number.
 
     Args:
         arms: methods on equal terms, one at most of each kind and group that a question needs.
+        margin: a difference of balanced accuracies below which a symmetry makes none, in (0, 1).
     Raises:
-        ValueError: no methods; other test images, classes or settings.
+        ValueError: no methods; other test images, classes or settings; a margin out of range.
     """
     if not arms:
         raise ValueError("there are no methods to compare.")
+    if not 0 < margin < 1:
+        raise ValueError(f"margin is {margin}: must be in (0, 1).")
     _check(arms)
-    judge = _Judge(arms)
+    judge = _Judge(arms, margin)
     findings = (*judge.symmetries(), *judge.parts())
     said = headline([(f.question, f.answer) for f in findings])
     return Verdict(said, findings, tuple(judge.standings), judge.best())
 
 
 class _Judge:
-    def __init__(self, arms: Sequence[MethodResults]) -> None:
-        self.arms, self.labels, self.titles = arms, arms[0].labels, _titles(arms)
-        alone = {arm: Bootstrap({"": arm.right}, self.labels).accuracy("") for arm in arms}
+    def __init__(self, arms: Sequence[MethodResults], margin: float) -> None:
+        self.arms, self.labels, self.titles, self.margin = arms, arms[0].labels, _titles(arms), margin
+        alone = {arm: accuracy(arm.right, self.labels) for arm in arms}
         self.standings = sorted(
             (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in arms),
             key=lambda standing: -standing.accuracy.mean,
         )
         chance = 1 / len(np.unique(self.labels))
         self.guessing = {arm for arm in arms if alone[arm].low <= chance}
-        self.differences = {pair: self._difference(*pair) for pair in combinations(arms, 2)}
 
-    def _difference(self, one: MethodResults, other: MethodResults) -> tuple[Interval | None, int]:
-        """On the seeds that both have, and how many these are."""
+    def difference(self, one: MethodResults, other: MethodResults) -> Difference | None:
+        """Balanced accuracy of `one` less that of `other` on the seeds that both have; None where there are none."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if not shared:
-            return None, 0
-        both = Bootstrap({"one": one.on(shared), "other": other.on(shared)}, self.labels)
-        return both.difference("one", "other"), len(shared)
+            return None
+        return difference(one.right[one.rows(shared)], other.right[other.rows(shared)], self.labels)
 
-    def difference(self, one: MethodResults, other: MethodResults) -> tuple[Interval | None, int]:
-        """Balanced accuracy of `one` less that of `other`, and the number of seeds they share."""
-        if (one, other) in self.differences:
-            return self.differences[one, other]
-        d, seeds = self.differences[other, one]
-        return (None if d is None else Interval(-d.mean, -d.high, -d.low)), seeds
+    def confidence(self, one: MethodResults, other: MethodResults) -> str:
+        """What the Brier score says of the same comparison; nothing where it is unknown, or seeds are too few."""
+        shared = sorted({*one.seeds} & {*other.seeds})
+        if one.brier is None or other.brier is None or len(shared) < SEEDS:
+            return ""
+        d = difference(one.brier[one.rows(shared)], other.brier[other.rows(shared)], self.labels).interval()
+        return brier(d, self.titles[one], self.titles[other])
 
     def symmetries(self) -> Iterator[Finding]:
         """Plain against full, for every group."""
@@ -137,9 +144,9 @@ class _Judge:
             if plain is None or full is None:
                 continue
             answer, why, d = self.compare(full, plain)
-            words = {"blind": blind, "why": why, "unless": _unless(full, plain, answer), **_numbers(d)}
-            text = f"{SYMMETRIES[answer].format(**words)} {self.kept(question, groups)}".strip()
-            yield Finding(question, answer, text, d)
+            words = {"blind": blind, "why": why, "unless": _unless(full, plain, answer), **self._numbers(d)}
+            said = SYMMETRIES[answer].format(**words), self.confidence(full, plain), self.kept(question, groups)
+            yield Finding(question, answer, " ".join(filter(None, said)), d)
 
     def parts(self) -> Iterator[Finding]:
         """Partial against full of the same group and number of elements."""
@@ -150,23 +157,29 @@ class _Judge:
                 continue
             answer, why, d = self.compare(partial, full)
             group = NAMES.get(partial.group, partial.group)
-            text = PARTS[answer].format(group=group, why=why, **_numbers(d))
+            said = PARTS[answer].format(group=group, why=why, **self._numbers(d)), self.confidence(partial, full)
+            text = " ".join(filter(None, said))
             yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
 
     def compare(self, one: MethodResults, other: MethodResults) -> tuple[str, str, Interval | None]:
         """Answer, the reason where there is none, and the difference `one` − `other`."""
-        d, seeds = self.difference(one, other)
-        if d is None or seeds < SEEDS:
-            return UNKNOWN, SEEDS_MISSING.format(seeds=seeds, least=SEEDS), d
+        found = self.difference(one, other)
+        d = None if found is None else found.interval()
+        if found is None or d is None or found.seeds < SEEDS:
+            return UNKNOWN, SEEDS_MISSING.format(seeds=0 if found is None else found.seeds, least=SEEDS), d
         if self.guessing >= {one, other}:
             return UNKNOWN, ONE_GUESSES.format(self.titles[one], self.titles[other]), d
         if d.low > 0:
             return HELPS, "", d
         if d.high < 0:
             return COSTS, "", d
-        if max(-d.low, d.high) <= MARGIN:
+        if max(-d.low, d.high) <= self.margin:
             return NEITHER, "", d
-        return UNKNOWN, OPEN.format(self.titles[one], self.titles[other], signed=signed(d)), d
+        why = OPEN.format(self.titles[one], self.titles[other], signed=signed(d))
+        return UNKNOWN, f"{why} {needed(found, self.margin)}".strip(), d
+
+    def _numbers(self, d: Interval | None) -> Mapping[str, str]:
+        return {} if d is None else {"points": points(d), "signed": signed(d), "margin": within(self.margin)}
 
     def kept(self, question: str, groups: Sequence[str]) -> str:
         """How far the predictions of the partial network that can keep this symmetry stay, as measured."""
@@ -188,16 +201,12 @@ class _Judge:
         if self.guessing == {*self.arms}:
             return "No method is surely better than guessing."
         found = {other: self.difference(top, other) for other in others}
-        near = [self.titles[o] for o, (d, seeds) in found.items() if d is None or d.low <= 0 or seeds < SEEDS]
+        near = [self.titles[o] for o, d in found.items() if d is None or d.seeds < SEEDS or d.interval().low <= 0]
         if near:
             return f"{upper(self.titles[top])} comes first, but is not told apart from {listed(near)}."
-        d, _ = found[others[0]]
-        assert d is not None
-        return FIRST.format(upper(self.titles[top]), points(d), self.titles[others[0]])
-
-
-def _numbers(d: Interval | None) -> Mapping[str, str]:
-    return {} if d is None else {"points": points(d), "signed": signed(d)}
+        second = found[others[0]]
+        assert second is not None
+        return FIRST.format(upper(self.titles[top]), points(second.interval()), self.titles[others[0]])
 
 
 def _unless(full: MethodResults, plain: MethodResults, answer: str) -> str:

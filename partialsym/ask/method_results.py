@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from partialsym.ask.bootstrap import Right
+from partialsym.ask.intervals import Floats, Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.runs.run import flatten
 
@@ -38,6 +38,7 @@ class MethodResults:
         classes: names.
         labels: of the test images, [images].
         right: of each seed and image, [seeds, images].
+        brier: Brier score of each seed and image, [seeds, images]; None where it is not known.
         trained: training accuracy of each seed, in its last epoch; nan where it is not known.
         preserved: median preserved range of each seed, degrees; nan where no turned image was right.
         mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
@@ -54,14 +55,15 @@ class MethodResults:
     classes: tuple[str, ...]
     labels: "np.ndarray[Any, np.dtype[np.int64]]"
     right: Right
+    brier: Floats | None
     trained: tuple[float, ...]
     preserved: tuple[float, ...]
     mirrored: tuple[float, ...]
     turned: int
 
-    def on(self, seeds: Sequence[int]) -> Right:
-        """`right` of those seeds."""
-        return self.right[[self.seeds.index(seed) for seed in seeds]]
+    def rows(self, seeds: Sequence[int]) -> list[int]:
+        """Where those seeds are."""
+        return [self.seeds.index(seed) for seed in seeds]
 
 
 def method_results(
@@ -100,11 +102,20 @@ def method_results(
         classes=tuple(by_seed[0][1]["classes"]),
         labels=labels,
         right=np.array([one["predictions"] for one in answers]) == labels,
+        brier=_brier(answers),
         trained=tuple(_trained(result) for result, _ in by_seed),
         preserved=tuple(_median(behaved["preserved"]["ranges"]) for _, behaved in by_seed),
         mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
         turned=by_seed[0][1]["images"]["turned"],
     )
+
+
+def _brier(answers: Sequence[Mapping[str, Any]]) -> Floats | None:
+    """None where a run was measured by an earlier version, or has no probabilities, having diverged."""
+    if not all("brier" in one for one in answers):
+        return None
+    scores = np.array([one["brier"] for one in answers], dtype=np.float64)
+    return scores if np.isfinite(scores).all() else None
 
 
 def _kind(model: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from partialsym.ask.bootstrap import Interval
+from partialsym.ask.intervals import MOST_SEEDS, Difference, Interval
 
 HELPS, COSTS, NEITHER, UNKNOWN = "helps", "costs", "makes no difference", "not enough evidence"
 PART = "a part is better"
@@ -13,7 +13,7 @@ SYMMETRIES = {
     HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in{unless}.",
     COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it, or it is a useful "
     "cue{unless}.",
-    NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses a point.",
+    NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses {margin}.",
     UNKNOWN: "{why}",
 }
 PARTS = {
@@ -28,6 +28,12 @@ MIRRORED = "Of {images} test images the {name} answers {share} alike when they a
 SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of their spread."
 ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
 OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
+NEEDED = (
+    "If there is none, it takes at least about {images} test images like these, and {seeds} seeds, to show that it is "
+    "below {margin}."
+)
+BEYOND = f"Runs differ so much that not even {MOST_SEEDS} seeds would show a difference to be below {{margin}}."
+BRIER = "A second reading: from the {} to the {} the Brier score, an error that counts confidence too, {}: {}."
 FIRST = "{} generalises best, {} before {}."
 HEADLINES = {
     "Rotation": {
@@ -71,6 +77,30 @@ def points(d: Interval) -> str:
 def signed(d: Interval) -> str:
     """A difference with its sign: `+0.2 points (−1.0 to +1.4)`."""
     return f"{100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})".replace("-", "−")
+
+
+def needed(d: Difference, margin: float) -> str:
+    """What it would take to show that there is no difference; nothing where it is there already."""
+    found = d.needed(margin)
+    if found is None:
+        return BEYOND.format(margin=within(margin))
+    images, seeds = found
+    if (images, seeds) <= (d.count, d.seeds):
+        return ""
+    digits = 10 ** max(0, len(str(images)) - 2)
+    return NEEDED.format(images=f"{-(-images // digits) * digits:,}", seeds=seeds, margin=within(margin))
+
+
+def brier(d: Interval, one: str, other: str) -> str:
+    """The difference of the Brier scores of `one` and `other`, of which the lower is the better."""
+    numbers = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f})".replace("-", "−")
+    change = "falls" if d.high < 0 else "rises" if d.low > 0 else "changes in no clear direction"
+    return BRIER.format(other, one, change, numbers)
+
+
+def within(margin: float) -> str:
+    """`a point`, `2.5 points`."""
+    return "a point" if margin == 0.01 else f"{100 * margin:g} points"
 
 
 def over(values: NDArray[np.float64], unit: str) -> str:

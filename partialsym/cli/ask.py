@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from partialsym._utils.validation import check
 from partialsym.ask import Question, ask, caveats
 from partialsym.ask.methods import Shape
 from partialsym.cli.output import say
@@ -27,6 +28,8 @@ def run(options: Namespace) -> None:
             "no images are named: give --data folder --data.root DIR, --data hf --data.name NAME (of a data set on the "
             "Hub, or a folder written by save_to_disk), or --data.name MNIST6-180, say."
         )
+    margin = options.margin
+    check("margin", margin, 0 < margin < 100, "more than 0 and less than 100, in points")
     question, runs = ask(
         options.data,
         options.group,
@@ -40,7 +43,7 @@ def run(options: Namespace) -> None:
         raise ConfigError(
             f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
         )
-    judged = judge(gather(runs, options.data.root))
+    judged = judge(gather(runs, options.data.root), margin / 100)
     page = write(judged, Path(options.out) / "report.html", asked(question, runs))
     if judged.verdict is None:
         say(judged.problem)

@@ -16,7 +16,7 @@ _DATA = tuple(key for key in _KEYS if key.startswith("data."))
 OPTIONS = {
     "fit": (*_BOTH, "out", "resume", "progress"),
     "cost": (*_BOTH, "pairs"),
-    "ask": (*_DATA, "help", "data", "group", "network", "budget", "seeds", "workers", "out"),
+    "ask": (*_DATA, "help", "data", "group", "network", "budget", "seeds", "workers", "margin", "out"),
 }
 
 
@@ -39,6 +39,7 @@ def _ask(parser: ArgumentParser) -> None:
     parser.add_argument("--budget", type=str, default="10m", help="time for everything: 90s, 10m, 2h")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method; fewer than 3 give no verdict")
     parser.add_argument("--workers", type=int | None, default=None, help="runs at a time; default one a core")
+    parser.add_argument("--margin", type=float, default=1.0, help="points of accuracy below which a difference is none")
     parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command goes on")
 
 

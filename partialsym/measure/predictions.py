@@ -33,6 +33,12 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
     return float(double(scores.argmax(1) == labels).mean())
 
 
+def brier(scores: Tensor, labels: Tensor) -> Tensor:
+    """Brier score Σ_k (p_k − 1[k = label])² of each row of logits [N, classes], p their softmax: [N], in [0, 2]."""
+    p = double(scores).softmax(1)
+    return (p.square().sum(1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1).clamp(0, 2)
+
+
 def sampled_accuracies(
     model: nn.Module, split: Split, preprocess: Preprocessing, draws: int, seed: int = 0
 ) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from partialsym.ask import Standing, Verdict, method_results, verdict
+from partialsym.ask import MARGIN, Standing, Verdict, method_results, verdict
 from partialsym.report.collect import Method
 from partialsym.report.text import count
 
@@ -22,8 +22,8 @@ class Judged:
     problem: str = ""
 
 
-def judge(methods: Sequence[Method]) -> Judged:
-    """The verdict of all methods whose behaviour is known."""
+def judge(methods: Sequence[Method], margin: float = MARGIN) -> Judged:
+    """The verdict of all methods whose behaviour is known; `margin` as in `partialsym.ask.verdict`."""
     known = [method for method in methods if method.measured]
     missing = [seed.problem for method in methods for seed in method.seeds if seed.behaviour is None]
     problem = ""
@@ -34,7 +34,7 @@ def judge(methods: Sequence[Method]) -> Judged:
         return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
     try:
         arms = [method_results(m.name, [s.result for s, _ in m.measured], [b for _, b in m.measured]) for m in known]
-        found = verdict(arms)
+        found = verdict(arms, margin)
     except ValueError as error:
         return Judged(list(methods), None, {}, f"These runs cannot be compared: {error}")
     standings = {standing.method: standing for standing in found.standings}

@@ -11,6 +11,7 @@ from partialsym._utils.atomic import replace_text
 from partialsym.data import Dataset, Split
 from partialsym.data.reading import png
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
+from partialsym.measure.predictions import brier
 from partialsym.measure.responses import mean_by_class, unchanged
 from partialsym.profiling import multiply_adds
 from partialsym.runs.run import LoadedModel, Run
@@ -31,7 +32,8 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         root: where the data are, if not where the run's config says.
         data: the run's data set, where it is at hand already.
     Returns:
-        "classes", the names of all; "answers", {"labels", "predictions"} of upright test images, classes in turn;
+        "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
+        turn, "brier" the Brier score of each, which files of earlier versions lack;
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
@@ -69,6 +71,7 @@ def _damage(found: dict[str, Any]) -> str:
         answers, preserved, turns = found["answers"], found["preserved"], found["unchanged"]
         pairs = [
             (answers["labels"], answers["predictions"]),
+            (answers["labels"], answers.get("brier", answers["labels"])),
             (preserved["labels"], preserved["ranges"]),
             (turns["angles"], turns["share"]),
             (turns["angles"], turns["mirrored"]),
@@ -76,6 +79,7 @@ def _damage(found: dict[str, Any]) -> str:
         numbers = [
             *answers["labels"],
             *answers["predictions"],
+            *answers.get("brier", ()),
             *preserved["ranges"],
             *turns["share"],
             *turns["mirrored"],
@@ -100,6 +104,7 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    scores = logits(model, answered.images, preprocess)
     turned = answered[:TURNED]
     compared = turned.images[:COMPARED]
     circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
@@ -113,7 +118,8 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
-            "predictions": logits(model, answered.images, preprocess).argmax(1).tolist(),
+            "predictions": scores.argmax(1).tolist(),
+            "brier": [round(score, 6) for score in brier(scores, answered.labels).tolist()],
         },
         "responses": {
             **angles,

@@ -202,7 +202,7 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     question, late = ask(data, "Mirror", budget=0.001, out=tmp_path / "ask", seeds=2, workers=2)
     assert question.file.is_file()
     assert {run.folder for run in late} == {file.parent for file in results}, "runs that would end late were begun"
-    assert main([*command, "--seeds", "2"]) == 0
+    assert main([*command, "--seeds", "2", "--margin", "2.5"]) == 0, "a margin makes no other question"
     assert {file: file.stat().st_mtime_ns for file in results} == before
     assert len(list((tmp_path / "ask" / "runs").glob("*/seed1/behaviour.json"))) == 3
     assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2

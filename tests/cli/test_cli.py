@@ -168,6 +168,7 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
         (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
+        (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
     ],
 )

@@ -17,6 +17,7 @@ from partialsym.measure import (
     rotate,
     sampled_accuracies,
 )
+from partialsym.measure.predictions import brier
 from partialsym.models import GResNet
 
 PLAIN = Preprocessing((0.0,), (1.0,))
@@ -150,3 +151,11 @@ def test_a_draw_may_be_new_every_batch_or_one_for_all_images():
         assert set(one[0]) == {0, 1}
         assert one[0] == one[1]
         assert one[0][1:] != one[2][:-1]  # neighbouring seeds have no draws in common
+
+
+def test_the_brier_score_is_the_squared_distance_of_the_probabilities():
+    scores, labels = 3 * torch.randn(20, 4), torch.arange(20) % 4
+    one_hot = nn.functional.one_hot(labels, 4)
+    torch.testing.assert_close(brier(scores, labels), (scores.double().softmax(1) - one_hot).square().sum(1))
+    sure = torch.tensor([[1e3, 0.0], [0.0, 1e3]])
+    assert brier(sure, torch.tensor([0, 0])).tolist() == [0, 2]

@@ -86,6 +86,7 @@ def broken(found, *keys, to=None):
         (["answers"], None),
         (["answers", "labels"], [0]),
         (["answers", "predictions"], 3),
+        (["answers", "brier"], [0.5]),
         (["preserved", "ranges"], ["a"]),
         (["unchanged", "mirrored"], None),
         (["responses", "mean"], 1),

@@ -1,0 +1,222 @@
+"""How well a method does on all images of a kind, and how much better than another, with what chance may have added."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+LEVEL = 0.95
+POWER = 0.8  # of `Difference.needed`
+MOST_SEEDS = 100
+NORMAL = 1e6  # degrees of freedom above which Student's t is the normal distribution
+Right = NDArray[np.bool_]  # [seeds, images], whether an answer is right
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A share, or a difference of shares, and where it lies by 95 % (or another level)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two balanced accuracies (or one of them), and the variances that its error is made of.
+
+    Run s of method m answers image i with a share of right answers μ_m + run_ms + image_mi + rest_msi: images and runs
+    are drawn at random, the images are the same for all runs. Over N images and S runs of each method
+
+        variance = images + max(0, runs − interaction),
+
+    where `images` estimates var(image_1 − image_2)/N + Σ_m var(rest_m)/(S N), `runs` Σ_m var(run_m)/S and the same
+    second term, and `interaction` that second term alone. The runs of two methods are taken as independent, also where
+    their seeds have the same number: what such runs have in common makes the interval wider than it must be. Quantiles
+    are those of Student's t at Satterthwaite's (1946) degrees of freedom.
+
+    Attributes:
+        mean: the estimate.
+        images, runs, interaction: variances of the estimate, as above.
+        image_freedom, run_freedom: degrees of freedom of `images` and `runs`; `run_freedom` is 0 for single runs.
+        effective: the number of images, or groups, of equal weight that would say as much.
+        size: root mean square of what an image, or a group, differs by, among those that differ; 1 where none does.
+        count: of images.
+        seeds: runs of the method that has fewest.
+    """
+
+    mean: float
+    images: float
+    runs: float
+    interaction: float
+    image_freedom: float
+    run_freedom: float
+    effective: float
+    size: float
+    count: int
+    seeds: int
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """mean ± half its width.
+
+        It is never narrower than what no image that differs allows, ±size · (1 − (1 − level)/2 ^ (1/effective)).
+        """
+        half = self._half(1.0, 1.0, level)
+        return Interval(self.mean, self.mean - half, self.mean + half)
+
+    def needed(self, margin: float, power: float = POWER, level: float = LEVEL) -> tuple[int, int] | None:
+        """Test images and seeds that it takes at least to show that there is no difference.
+
+        With so many the interval lies within ±margin with a chance of `power`, if the true difference is 0 and the
+        variances are what they are estimated to be. The seeds are the fewest, from those there are, that leave images
+        half of the variance. None where that takes more than 100 seeds.
+
+        Raises:
+            ValueError: margin is not positive.
+        """
+        if not margin > 0:
+            raise ValueError(f"margin is {margin}: must be positive.")
+
+        def enough(images: float, seeds: float, within: float = margin) -> bool:
+            spread = float(ndtri((1 + power) / 2)) * math.sqrt(self._variance(images, seeds)[0])
+            return self._half(images, seeds, level) + spread <= within
+
+        ratios = (n / self.seeds for n in range(self.seeds, MOST_SEEDS + 1))
+        more = next((ratio for ratio in ratios if enough(math.inf, ratio, margin / math.sqrt(2))), None)
+        if more is None:
+            return None
+        low, high = 0.0, 1.0
+        while not enough(high, more):
+            low, high = high, 2 * high
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (low, middle) if enough(middle, more) else (middle, high)
+        return math.ceil(high * self.count), round(more * self.seeds)
+
+    def _variance(self, images: float, seeds: float) -> tuple[float, float]:
+        """Variance, and its degrees of freedom, with so many times as many images and seeds."""
+        rest = self.interaction / (images * seeds)
+        of_images = (self.images - self.interaction) / images + rest
+        of_runs = max(0.0, self.runs - self.interaction) / seeds
+        variance = of_images + of_runs
+        if of_runs == 0:
+            return variance, self.image_freedom * images
+        spread = of_images**2 / (self.image_freedom * images) + (of_runs + rest) ** 2 / (self.run_freedom * seeds)
+        return variance, variance**2 / spread
+
+    def _half(self, images: float, seeds: float, level: float) -> float:
+        variance, freedom = self._variance(images, seeds)
+        tail = (1 - level) / 2
+        least = self.size * (1 - tail ** (1 / (self.effective * images)))
+        return max(float(stdtrit(min(freedom, NORMAL), 1 - tail)) * math.sqrt(variance), least)
+
+
+def difference(
+    first: Right | Floats, second: Right | Floats, labels: Labels, groups: Labels | None = None
+) -> Difference:
+    """The balanced accuracy of `first` less that of `second`.
+
+    Args:
+        first, second: whether an answer is right, [seeds, images]; or a score, of any real numbers. The numbers of
+            seeds may differ. A single run shows nothing of the spread of runs, which is then missing.
+        labels: of the images, [images].
+        groups: which images belong together (of a patient, of a slide), [images]. Groups are drawn at random then,
+            not images: what is alike in a group counts once.
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    return _estimate([np.asarray(first, dtype=np.float64), -np.asarray(second, dtype=np.float64)], labels, groups)
+
+
+def accuracy(right: Right, labels: Labels, groups: Labels | None = None, level: float = LEVEL) -> Interval:
+    """The balanced accuracy of a method. Its interval lies within [0, 1].
+
+    It is Wilson's (1927) for so many images that their binomial variance is the one estimated, with Student's t.
+    Arguments as for `difference`.
+    """
+    wrong, _, most = _estimate([1.0 - np.asarray(right, dtype=np.float64)], labels, groups).interval(level)
+    p, half = 1 - wrong, most - wrong
+    binomial = p * (1 - p)
+    if binomial < 1e-12:  # all right, or none
+        return Interval(p, max(0.0, p - half), min(1.0, p + half))
+    q = half**2 / binomial  # t²/n
+    middle, width = (p + q / 2) / (1 + q), math.sqrt(half**2 + q**2 / 4) / (1 + q)
+    return Interval(p, middle - width, middle + width)
+
+
+def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Difference:
+    """Of the sum of `signed`."""
+    shapes = [values.shape for values in signed]
+    expected = labels.shape if groups is None else groups.shape
+    if labels.ndim != 1 or not len(labels) or any(s[1:] != labels.shape or not s[0] for s in shapes):
+        raise ValueError(f"answers have shapes {shapes}, labels {labels.shape}: must be [seeds, images] and [images].")
+    if expected != labels.shape:
+        raise ValueError(f"groups have shape {expected}, labels {labels.shape}: must be alike.")
+    sample = _Sample(labels, groups)
+    mean = np.sum([values.mean(0) for values in signed], axis=0)
+    repeated = [values for values in signed if len(values) > 1]
+    runs = [float((values @ sample.weights).var(ddof=1)) / len(values) for values in repeated]
+    rests = [values - values.mean(0) for values in repeated]
+    interaction = sum(float((sample.errors(r) ** 2).sum()) / (len(r) - 1) / len(r) for r in rests)
+    parts = sum(run**2 / (len(values) - 1) for run, values in zip(runs, repeated, strict=True))
+    by_group = sample.sums(mean) / sample.shares
+    differ = by_group[abs(by_group) > 1e-9]  # sums of thirds may miss 0
+    return Difference(
+        mean=float(mean @ sample.weights),
+        images=max(interaction, float((sample.errors(mean) ** 2).sum())),
+        runs=sum(runs),
+        interaction=interaction,
+        image_freedom=sample.freedom,
+        run_freedom=sum(runs) ** 2 / parts if parts else 0.0,
+        effective=1 / float((sample.shares**2).sum()),
+        size=math.sqrt(float((differ**2).mean())) if len(differ) else 1.0,
+        count=len(labels),
+        seeds=min(map(len, signed)),
+    )
+
+
+class _Sample:
+    """Test images as a sample of groups, stratified by class; an image without a group is one.
+
+    Classes with a single group are one stratum: by itself none of them would show how much it varies.
+
+    Attributes:
+        weights: of each image in a balanced accuracy, 1/(K n_k), [images].
+        shares: of each group, the sum of its images' weights, [groups].
+        freedom: degrees of freedom of a variance between groups, where that of each is in proportion to its share².
+    """
+
+    def __init__(self, labels: Labels, groups: Labels | None) -> None:
+        _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        self.weights: Floats = 1 / (counts[of_class] * len(counts))
+        self.group = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)[1]
+        single = self._groups_in(of_class) == 1
+        self.stratum = np.unique(np.where(single[of_class], -1, of_class), return_inverse=True)[1]
+        self.totals = np.bincount(self.stratum, self.weights)
+        n = self._groups_in(self.stratum)
+        unbiased = (n / np.maximum(1, n - 1))[self.stratum]
+        self.factors = np.sqrt(unbiased)
+        self.shares = self.sums(self.weights**0)
+        of_group = self.sums(unbiased) / self.shares
+        self.freedom = float((self.shares**2).sum() ** 2 / (self.shares**4 * of_group).sum())
+
+    def _groups_in(self, of: NDArray[np.intp]) -> NDArray[np.intp]:
+        """How many groups have images in each class, or stratum."""
+        count = int(self.group.max()) + 1
+        return np.bincount(np.unique(of * count + self.group) // count)
+
+    def sums(self, values: Floats) -> Floats:
+        """Σ weight · value over each group: [..., images] → [..., groups]."""
+        flat = (self.weights * values).reshape(-1, values.shape[-1])
+        return np.array([np.bincount(self.group, row) for row in flat]).reshape(*values.shape[:-1], -1)
+
+    def errors(self, values: Floats) -> Floats:
+        """What each group adds to the error of Σ weight · value, squares of which add up to its variance."""
+        flat = (self.weights * values).reshape(-1, values.shape[-1])
+        means = np.array([np.bincount(self.stratum, row) for row in flat]) / self.totals
+        centred = values - means[:, self.stratum].reshape(values.shape)
+        return self.sums(self.factors * centred)
