@@ -6,7 +6,7 @@ around it:
     T(2) reaches <!--= accuracy table2/T2/plain/rotMNIST -->96.74 ± 0.16<!--/--> %.
 
 It holds the name of a quantity of `QUANTITIES`, then its arguments. A PATH is a folder of results/ with one file per
-seed; quote what contains spaces. Options follow: `digits=1`, and `as=` one of `STATISTICS`.
+seed, or a pattern of such folders; quote what contains spaces. Options follow: `digits=1`, and `as=` one of `STATISTICS`.
 """
 
 import inspect
@@ -119,6 +119,12 @@ def seeds(path: str) -> list[float]:
     return [len(_results(path))]
 
 
+def unsolved(path: str) -> list[float]:
+    """How many runs on orientation sectors are nearer to chance than to a perfect answer: one number."""
+    counts = [(result, int(result["config"]["data"]["name"].split("-")[1])) for result in _results(path)]
+    return [sum(2 * result["accuracy"]["test"] <= 1 + 1 / count for result, count in counts)]
+
+
 def epochs(path: str) -> list[float]:
     """Epochs of training."""
     return [result["epochs"] for result in _results(path)]
@@ -194,7 +200,7 @@ QUANTITIES = {
         (2, "mean±std", (accuracy, sampled, validation)),
         (2, "mean", (difference, sampled_loss, standard_error, printed, below_printed, benchmark)),
         (1, "mean", (printed_difference,)),
-        (0, "mean", (training, errors_removed, wrong, images, seeds, epochs, parameters, least, least_cases)),
+        (0, "mean", (training, errors_removed, wrong, images, seeds, unsolved, epochs, parameters, least, least_cases)),
         (0, "list", (theta, theta_input)),
         (2, "list", (probability,)),
         (3, "list", (theta_share,)),
@@ -249,7 +255,7 @@ def main() -> None:
 
 
 def _results(path: str) -> list[dict[str, Any]]:
-    files = sorted((RESULTS / path).glob("seed*.json"))
+    files = sorted(RESULTS.glob(f"{path}/seed*.json"))
     if not files:
         raise ValueError(f"results/{path} holds no results.")
     return [read_result(file) for file in files]
