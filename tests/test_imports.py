@@ -1,6 +1,7 @@
 """The direction of imports, and what may be imported where."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,23 @@ def test_nothing_imports_upwards():
             assert level[other] <= level[own], f"{file.relative_to(ROOT)} imports partialsym.{other}"
 
 
+def described():
+    """Layer and path of every folder and module in the map of docs/architecture.md, in its order."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (\d+) \| `partialsym/([\w/.]+)` \| .+ \|$", page, re.MULTILINE)
+    return [(int(layer), path) for layer, path in found]
+
+
+def test_the_map_of_the_documentation_is_the_tree():
+    paths = [path for _, path in described()]
+    folders = {f"{file.parent.relative_to(ROOT)}/" for file in ROOT.glob("*/**/__init__.py")}
+    modules = {file.name for file in ROOT.glob("*.py")} - {"__init__.py"}
+    assert sorted(paths) == sorted(folders | modules)
+    level = {name: i for i, layer in enumerate(LAYERS, 1) for name in layer}
+    assert [level[path.split("/")[0].removesuffix(".py")] for path in paths] == [layer for layer, _ in described()]
+    assert described() == sorted(described(), key=lambda row: row[0])
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -89,12 +107,6 @@ sys.exit(main(["fit", "--help"]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "partialsym: the command line needs the extra `train`: pip install 'partialsym[train]'.\n"
-
-
-def test_no_file_is_long():
-    files = [*ROOT.rglob("*.py"), *ROOT.parent.glob("tests/*.py")]
-    assert len(files) > 30
-    assert {f.name: n for f in files if (n := f.read_text(encoding="utf-8").count("\n")) > 250} == {}
 
 
 def test_every_export_exists():
