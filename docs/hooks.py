@@ -10,7 +10,6 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 FIGURES = ("results/*/*.png", "benchmarks/*.png")
-NUMBERS = re.compile(r"<!--(?:=[^>]*|/)-->")  # of studies/numbers.py
 OUTSIDE = re.compile(r"\[([^\[\]]*)\]\(((?:\.\./)+)([^)#\s]+)\)")
 
 
@@ -22,12 +21,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links that lead out of docs/ lead to the added file; where there is none, their text is left. Of rendered numbers
-    the comments around them go.
+    """Links that lead out of docs/ lead to the added file; where there is none, their text is left.
 
     A page two levels deep may well link to `../other.md` inside docs/: that stays as it is.
     """
-    markdown = NUMBERS.sub("", markdown)
     if page.file.src_uri in PAGES:  # seen from the root of the repository
         markdown = re.sub(r"\]\(docs/([^)\s]+)\)", r"](\1)", markdown)
         return re.sub(r"\[([^\[\]]*)\]\(LICENSE\)", r"\1", markdown)
