@@ -6,7 +6,8 @@ around it:
     T(2) reaches <!--= accuracy table2/T2/plain/rotMNIST -->96.74 ± 0.16<!--/--> %.
 
 It holds the name of a quantity of `QUANTITIES`, then its arguments. A PATH is a folder of results/ with one file per
-seed, or a pattern of such folders; quote what contains spaces. Options follow: `digits=1`, and `as=` one of `STATISTICS`.
+seed, or a pattern of such folders; quote what contains spaces. Options follow: `digits=1`, and `as=` with a key of
+`STATISTICS`.
 """
 
 import inspect

@@ -100,7 +100,7 @@ def _export(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--proportional",
         action="store_true",
-        help="use ⌈rθ⌉ of r rotations per component, even if the run did not; recalibrates BatchNorm on training images",
+        help="use ⌈rθ⌉ of r rotations per component, even if the run did not; recalibrate BatchNorm on training images",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default that of the run"
