@@ -84,8 +84,8 @@ class Probe:
         calls: dict[GroupConv, int] = defaultdict(int)
 
         def before(conv: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-            at = given(conv, len(args) > 1 or kwargs.get("at") is not None)
-            return None if at is None else (args[:1], {**kwargs, "at": at})
+            at = given(conv, len(args) > 1 or kwargs.get("elements") is not None)
+            return None if at is None else (args[:1], {**kwargs, "elements": at})
 
         def after(conv: Any, _: object, out: Signal) -> None:
             calls[conv] += 1

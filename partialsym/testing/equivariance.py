@@ -150,7 +150,7 @@ def _replayed(module: nn.Module, elements: list[Elements]) -> Iterator[None]:
     rest = iter(elements)
 
     def give(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args[:1], {**kwargs, "at": next(rest)}
+        return args[:1], {**kwargs, "elements": next(rest)}
 
     convs = [m for m in module.modules() if elements and isinstance(m, GroupConv)]
     handles = [conv.register_forward_pre_hook(give, with_kwargs=True) for conv in convs]

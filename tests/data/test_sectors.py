@@ -66,7 +66,7 @@ def test_the_last_layer_alone_may_learn():
         learning = {name.split(".codomain")[0] for name, _ in model.named_parameters() if "codomain" in name}
         assert learning == {last}
     assert sum(isinstance(m, Uniform) for m in GResNet("SE2", width=2, learned_layers="all").modules()) == 5
-    with pytest.raises(ValueError, match="learn is 'first': must be one of all, last"):
+    with pytest.raises(ValueError, match="learned_layers is 'first': must be one of all, last"):
         GResNet("SE2", learned_layers="first")
 
 

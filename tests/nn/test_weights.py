@@ -105,7 +105,7 @@ def given(net, change, value=None):
     """Every GroupConv gets `change` of what its density samples; its last output element is filled with `value`."""
 
     def draw(conv, args, kwargs):
-        return args, {"at": change(conv.codomain.sample()), **kwargs} if "at" not in kwargs else kwargs
+        return args, {"elements": change(conv.codomain.sample()), **kwargs} if "elements" not in kwargs else kwargs
 
     def fill(conv, args, out):
         last = torch.full_like(out.values[:, :, :1], value)

@@ -62,7 +62,7 @@ def run(call: Call, dtype: torch.dtype, bf16: bool) -> tuple[Tensor, list[Tensor
         given = Signal(values, _in(call.given.elements, dtype))
     if call.at is not None:
         at = _in(call.at, dtype)
-        rest = {"at": replace(at, matrices=at.matrices.requires_grad_())}
+        rest = {"elements": replace(at, matrices=at.matrices.requires_grad_())}
         leaves.append(at.matrices)
     with low(bf16):
         out = layer(given, **rest)
