@@ -75,7 +75,7 @@ reproduce-gpu:
 	$(REPRODUCE) mnist6 --budget paper $(NEXT)
 	$(REPRODUCE) data_efficiency $(NEXT)
 
-# Rebuilds every table and figure from results/.
+# Rebuilds every table and figure, and the numbers of sentences, from results/ and benchmarks/.
 tables: setup
 	for folder in results/*/; do \
 		name=$$(basename $$folder); \
@@ -84,6 +84,8 @@ tables: setup
 	$(BIN)/python -m studies.reproduction
 	$(BIN)/python -m studies.identifiability
 	$(BIN)/python -m studies.verdict_simulation
+	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m studies.numbers
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

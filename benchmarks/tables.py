@@ -1,4 +1,4 @@
-"""Write what was measured into docs/performance.md, docs/processes.md and README.md: `python -m benchmarks.tables`."""
+"""Write what was measured into docs/performance.md and docs/processes.md: `python -m benchmarks.tables`."""
 
 import json
 import re
@@ -24,15 +24,8 @@ def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
     everything = "| | precision | value | 95 % interval | required |\n| --- | --- | --- | --- | --- |\n"
     for row in rows:
         everything += f"| {row['name']} | {row['precision']} | {_value(row)} | {_interval(row)} | {_target(row)} |\n"
-    short = "| against the dense twin | precision | quotient | required |\n| --- | --- | --- | --- |\n"
-    for row in rows:
-        if row["target"] and row["unit"] != "s" and not row["name"].startswith("growth"):
-            short += f"| {row['name']} | {row['precision']} | {_value(row)} | {_target(row)} |\n"
     about = _about(rows, f"{rows[0]['machine']['threads']} threads")
-    return {
-        ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}",
-        ROOT.parent / "README.md": f"{short}\n{about}\n",
-    }
+    return {ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}"}
 
 
 def processes(rows: list[dict[str, Any]]) -> dict[Path, str]:

@@ -58,7 +58,7 @@ def subsets() -> str:
     for name in tables():
         for row, results in load_table(name).longest(ROOT / "results" / name).items():
             model = results[0]["config"]["model"]
-            if not model["partial"] or model["group"] == "T2" or model["learned_layers"] != "all":
+            if not model["partial"] or model["group"] == "T2" or model.get("learned_layers", "all") != "all":
                 continue  # nothing to compare
             layers = subset_spread(results)[1:]
             for key in (key for key in layers[0] if key not in ("layer", "group")):

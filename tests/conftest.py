@@ -54,19 +54,3 @@ def library(monkeypatch):
     datasets = pytest.importorskip("datasets", reason="needs the extra `hf`")
     datasets.disable_progress_bars()
     return datasets
-
-
-@pytest.fixture
-def said():
-    """docs/reproduction.md in one line."""
-    from claims import document
-
-    return document()
-
-
-@pytest.fixture
-def rows():
-    """By table, the committed results of every row that has any."""
-    from claims import all_results
-
-    return all_results()

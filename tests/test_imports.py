@@ -1,6 +1,7 @@
 """The direction of imports, and what may be imported where."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_nothing_imports_upwards():
             continue
         for other in imported(file):
             assert level[other] <= level[own], f"{file.relative_to(ROOT)} imports partialsym.{other}"
+
+
+def described():
+    """Layer and path of every folder and module in the map of docs/architecture.md, in its order."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (\d+) \| `partialsym/([\w/.]+)` \| .+ \|$", page, re.MULTILINE)
+    return [(int(layer), path) for layer, path in found]
+
+
+def test_the_map_of_the_documentation_is_the_tree():
+    paths = [path for _, path in described()]
+    folders = {f"{file.parent.relative_to(ROOT)}/" for file in ROOT.glob("*/**/__init__.py")}
+    modules = {file.name for file in ROOT.glob("*.py")} - {"__init__.py"}
+    assert sorted(paths) == sorted(folders | modules)
+    level = {name: i for i, layer in enumerate(LAYERS, 1) for name in layer}
+    assert [level[path.split("/")[0].removesuffix(".py")] for path in paths] == [layer for layer, _ in described()]
+    assert described() == sorted(described(), key=lambda row: row[0])
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def _dispatch(args: list[str]) -> int:
 
     parser = ArgumentParser(
         prog="partialsym",
-        description="Convolutional networks that learn which symmetries to keep, layer by layer.",
-        epilog="Also: --version; and --debug, with any command, to see where an error came from.",
+        description="Convolutional networks that learn, layer by layer, to which symmetries they are equivariant.",
+        epilog="--version prints the version. --debug, with any command, shows the traceback of an error.",
         exit_on_error=False,
     )
     commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")

@@ -24,7 +24,7 @@ def _fit(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
     parser.add_class_arguments(Experiment)
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     _progress(parser)
 
 
@@ -34,13 +34,15 @@ def _progress(parser: ArgumentParser) -> None:
 
 def _ask(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataConfig, "data")
-    parser.add_argument("--group", type=str, default="E2", help="SE2 (rotations), Mirror, or E2 (both)")
-    parser.add_argument("--network", type=str, default="ResNet", help="ResNet, or a network that was registered")
-    parser.add_argument("--budget", type=str, default="10m", help="time for everything: 90s, 10m, 2h")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method; fewer than 3 give no verdict")
-    parser.add_argument("--workers", type=int | None, default=None, help="runs at a time; default one a core")
-    parser.add_argument("--margin", type=float, default=1.0, help="points of accuracy below which a difference is none")
-    parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command goes on")
+    parser.add_argument(
+        "--group", type=str, default="E2", help="symmetry to ask about: SE2 (rotations), Mirror, or E2 (both)"
+    )
+    parser.add_argument("--network", type=str, default="ResNet", help="ResNet, or a registered network")
+    parser.add_argument("--budget", type=str, default="10m", help="time for the whole command, such as 90s, 10m or 2h")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method; a verdict needs at least 3")
+    parser.add_argument("--workers", type=int | None, default=None, help="runs at the same time; default one per core")
+    parser.add_argument("--margin", type=float, default=1.0, help="difference in points that counts as none")
+    parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command continues it")
 
 
 def _check(parser: ArgumentParser) -> None:
@@ -51,40 +53,46 @@ def _cost(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
     parser.add_class_arguments(Experiment)
     parser.set_defaults(name="cost")
-    parser.add_argument("--pairs", type=int, default=5, help="training steps to time, of each network in turn")
+    parser.add_argument("--pairs", type=int, default=5, help="training steps to time of each network, in turn")
 
 
 def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
-    parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="which images")
+    parser.add_argument(
+        "--split", type=Literal["train", "validation", "test"], default="test", help="images to evaluate"
+    )
     parser.add_argument(
         "--draws",
         type=int,
         default=0,
-        help="draws of Monte-Carlo inference, at least 2, each for all images; 0 for none",
+        help="passes of Monte-Carlo inference over all images, at least 2; 0 for none",
     )
-    parser.add_argument("--seed", type=int, default=0, help="that draws come from")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument(
         "--recalibrate",
         action="store_true",
-        help="with BatchNorm statistics of each draw's own elements, on the run's training images",
+        help="compute BatchNorm statistics for each draw separately, on the run's training images",
     )
-    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
+    parser.add_argument(
+        "--data.root", type=str | None, default=None, help="folder of the data; default that of the run"
+    )
 
 
 def _report(parser: ArgumentParser) -> None:
-    parser.add_argument("runs", type=str, nargs="+", help="run folders; seeds of one experiment are put together")
+    parser.add_argument("runs", type=str, nargs="+", help="run folders; seeds of one experiment form one method")
     parser.add_argument(
         "--out", type=str, default="report", help="folder for index.html, figures and tables; or one file, NAME.html"
     )
-    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
+    parser.add_argument(
+        "--data.root", type=str | None, default=None, help="folder of the data; default that of the run"
+    )
 
 
 def _predict(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("images", type=str, nargs="+", help="image files")
     parser.add_argument(
-        "--format", type=Literal["text", "csv", "json"], default="text", help="csv and json give all probabilities"
+        "--format", type=Literal["text", "csv", "json"], default="text", help="csv and json print all probabilities"
     )
 
 
@@ -94,22 +102,32 @@ def _export(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--proportional",
         action="store_true",
-        help="keep ⌈rθ⌉ rotations a component, also where the run did not; recalibrates BatchNorm on training images",
+        help="use ⌈rθ⌉ of r rotations per component, even if the run did not; recalibrate BatchNorm on training images",
     )
-    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; default as trained")
+    parser.add_argument(
+        "--data.root", type=str | None, default=None, help="folder of the data; default that of the run"
+    )
 
 
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
-    parser.add_argument("--rows", type=str, default="*", help="shell patterns of the rows to run, by commas")
-    parser.add_argument("--seeds", type=str, default="0,1,2", help="comma-separated")
+    parser.add_argument("--rows", type=str, default="*", help="rows to run: shell patterns, separated by commas")
+    parser.add_argument("--seeds", type=str, default="0,1,2", help="seeds to run, separated by commas")
     parser.add_argument(
-        "--budget", type=str | None, default=None, help="paper, short, …: how long to train; default the table's first"
+        "--budget",
+        type=str | None,
+        default=None,
+        help="length of training, such as short or paper; default the first budget of the table",
     )
-    parser.add_argument("--data.root", type=str | None, default=None, help="where the data are; else PARTIALSYM_DATA")
-    parser.add_argument("--out", type=str, default="runs", help="folder of all runs; interrupted ones are resumed")
     parser.add_argument(
-        "--publish", type=str | None, default=None, help="copy results to this folder, too; what it holds is not run"
+        "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"
+    )
+    parser.add_argument("--out", type=str, default="runs", help="folder of all runs; interrupted runs are resumed")
+    parser.add_argument(
+        "--publish",
+        type=str | None,
+        default=None,
+        help="also copy results to this folder; runs that it already contains are skipped",
     )
     _progress(parser)
 
@@ -122,20 +140,26 @@ def _table(parser: ArgumentParser) -> None:
 
 def _demo(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, default="demo", help="folder for runs and figures")
-    parser.add_argument("--seed", type=int, default=0, help="of both networks")
+    parser.add_argument("--seed", type=int, default=0, help="seed of both networks")
     _progress(parser)
 
 
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "fit": (_fit, "Train one experiment and evaluate it on the test split."),
-    "ask": (_ask, "Which symmetries do these images have? Trains plain, full and partial networks and compares them."),
-    "cost": (_cost, "What a training step of a config costs, beside its dense twin; trains nothing."),
-    "check": (_check, "Whether a run folder is as it was written: hashes, formats, and that its files agree."),
-    "evaluate": (_evaluate, "Accuracy of a run, deterministic or by Monte-Carlo inference."),
-    "report": (_report, "One page on some runs: the verdict, accuracies, answers to turned images, learned subsets."),
-    "predict": (_predict, "Class probabilities of image files."),
-    "export": (_export, "Write a run's network as plain convolutions: one file for onnxruntime or torch.export."),
-    "reproduce": (_reproduce, "Run a table of the paper and print ours beside it."),
-    "table": (_table, "Print a table of the paper from results that are there."),
-    "demo": (_demo, "Train a G-CNN and a Partial G-CNN to tell a 6 from one turned by 180°, in a minute."),
+    "ask": (_ask, "Find which symmetries images have: train plain, full and partial networks and compare them."),
+    "cost": (_cost, "Measure the cost of a training step of a config, beside a plain CNN of the same shapes."),
+    "check": (_check, "Check that the files of a run folder are unchanged and consistent."),
+    "evaluate": (_evaluate, "Measure the accuracy of a run, by deterministic or Monte-Carlo inference."),
+    "report": (
+        _report,
+        "Write one page about some runs: verdict, accuracies, answers to turned images, learned subsets.",
+    ),
+    "predict": (_predict, "Predict class probabilities of image files."),
+    "export": (
+        _export,
+        "Write the network of a run as plain convolutions, in one file for onnxruntime or torch.export.",
+    ),
+    "reproduce": (_reproduce, "Run a table of the paper and print our results beside it."),
+    "table": (_table, "Print a table of the paper from existing results."),
+    "demo": (_demo, "Train a G-CNN and a Partial G-CNN to tell a 6 from a 6 turned by 180°, in about a minute."),
 }

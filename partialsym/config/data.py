@@ -1,4 +1,4 @@
-"""Which images an experiment is on."""
+"""Which images an experiment uses."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,29 +17,33 @@ class DataConfig:
 
     Args:
         name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, sectors-<K> with K of 2, 3, 4,
-            6, CIFAR-10, CIFAR-100, PCam or one that was registered. A Hugging Face data set has its own name. A folder
-            has the name that you give it. Default: MNIST6-180, or the folder's name.
-        source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set); `--data folder` for
-            short.
-        root: directory that holds the files; else PARTIALSYM_DATA, else a download. Of a folder, that.
-        validation: share of the training originals held out for validation, in (0, 0.5], where there is no validation
-            split (rotMNIST and PCam have one).
-        test: of own images, the share held out for the test, in (0, 0.5], where there is no test split.
-        split_seed: seed of that split; the same for every training seed, so that seeds differ in training alone.
-        size: of own images, height and width in pixels, or one number for both; default theirs, if all have the same.
-        fit: how own images get that size: resize, or crop (scaled until the shorter side fits, then the centre).
-        channels: of own images, 1 for grey or 3 for RGB; default 1 if all are grey.
-        range: of own images of 16 bits, the values that are black and white, such as 0 4095; default the least and the
-            largest of the training images.
-        subset, image, label: of a Hugging Face data set, its configuration, and its columns of images and of labels;
-            default the only ones there are.
-        stream: of own images, leave them where they are and read them when they are needed: for more than memory holds.
-            A folder trains as it would in memory, bit for bit; of a Hugging Face data set only validation and test
-            images are read beforehand, and it must have both.
-        workers: of own images that are streamed, processes that read them, for each process that trains; may be another
-            when a run is resumed.
-        train_images: the first so many images of the training split, in an order of their own; default all.
-        augment: of training batches: crop (4 pixels of zeros, shifted at random), flip (left-right, half of them).
+            6, CIFAR-10, CIFAR-100, PCam or a registered one; for a Hugging Face data set, its name; for a folder, any name. Default
+            MNIST6-180, or the name of the folder.
+        source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set). The short form is
+            `--data folder`.
+        root: directory of the files; default PARTIALSYM_DATA, else they are downloaded. For a folder of images, that
+            folder.
+        validation: share of the training originals that forms the validation split, in (0, 0.5], if the data have none
+            (rotMNIST and PCam have one).
+        test: for own images, the share that forms the test split, in (0, 0.5], if the data have none.
+        split_seed: seed of these splits. It is the same for every training seed, so that seeds differ only in training.
+        size: for own images, height and width in pixels, or one number for both; default their own size, if all are
+            equal.
+        fit: how own images are brought to that size: resize, or crop (scale until the shorter side fits, then cut out
+            the centre).
+        channels: for own images, 1 for grey or 3 for RGB; default 1 if all are grey.
+        range: for own 16-bit images, the values that become black and white, such as 0 4095; default the smallest and
+            the largest value of the training images.
+        subset, image, label: for a Hugging Face data set, its configuration, and its columns of images and of labels;
+            default the only ones that exist.
+        stream: for own images, read them from their files when a batch needs them, if they do not fit into memory.
+            Training on a folder gives the same result as in memory, bit for bit. A Hugging Face data set must have
+            validation and test images; only those are read before training.
+        workers: for streamed images, the number of processes that read them for each training process. A resumed run
+            may use another number.
+        train_images: use only this number of training images, selected in a fixed order; default all.
+        augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
+            of the images).
     """
 
     name: str | None = None

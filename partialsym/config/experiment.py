@@ -23,12 +23,12 @@ class Experiment:
     """One experiment: data, model, training, trainer and seed.
 
     Args:
-        name: of the run folder OUT/NAME/seed<seed>.
-        seed: of everything random.
-        data: the images; held with their name.
-        model: the network; held complete, with its own values where settings are left out.
-        training: how it is trained.
-        trainer: on how many devices.
+        name: name of the run; its folder is OUT/NAME/seed<seed>.
+        seed: seed of everything random.
+        data: the images. If the name is left out, it is filled in.
+        model: the network. Settings that are left out become the defaults of the network.
+        training: the training.
+        trainer: the machines and processes.
     """
 
     name: str

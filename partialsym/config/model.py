@@ -16,25 +16,25 @@ class ModelConfig:
     """The network: see partialsym.GResNet and GCNN13.
 
     Args:
-        group: T2, Mirror, SE2, E2, C<n>, D<n> or one that was registered.
-        network: ResNet, CNN13 (the 13-layer CNN) or one that was registered.
-        options: other arguments of a network that was registered, such as {depth: 3}.
-        partial: learn which part of the group each layer keeps.
-        learned_layers: which layers do, all or the last alone; the others keep the whole group.
-        samples: group elements of every layer; default 8, or all of a finite group.
+        group: T2, Mirror, SE2, E2, C<n>, D<n> or a registered one.
+        network: ResNet, CNN13 (the 13-layer CNN) or a registered one.
+        options: other arguments of a registered network, such as {depth: 3}.
+        partial: learn which part of the group each layer retains.
+        learned_layers: which layers learn it, all or only the last; the others use the whole group.
+        samples: number of group elements in every layer; default 8, or all elements of a finite group.
         width: channels after lifting; default 32, CNN13 128.
-        kernel_size: pixels, odd; default 7, CNN13 3.
-        kernel: SIREN, MLP, Fourier, Gabor, MAGNet or one that was registered.
+        kernel_size: in pixels, odd; default 7, CNN13 3.
+        kernel: SIREN, MLP, Fourier, Gabor, MAGNet or a registered one.
         hidden: features of the kernel network; default 32, CNN13 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
-        pools: of the ResNet: where 2×2 maxima are taken, of lifting, block1, block2; default lifting and block1.
-        dropout: in [0, 1); default 0, CNN13 0.3.
-        head: of the ResNet: group, plane (the last convolution goes to T(2)) or linear (pools elements by a linear
-            layer). With the latter two a full network is no longer fully equivariant. Default group.
-        augerino: group whose learned part the images are transformed by, around the whole network: SE2, E2, Mirror;
-            default none.
-        copies: transformed copies that Augerino averages over.
-        sampling: systematic or iid.
+        pools: for the ResNet, where it pools by 2×2 maxima: any of lifting, block1, block2; default lifting and block1.
+        dropout: probability, in [0, 1); default 0, CNN13 0.3.
+        head: for the ResNet, group, plane (the last convolution projects to T(2)) or linear (a linear layer pools the
+            elements). With plane or linear a full network is not fully equivariant. Default group.
+        augerino: group (SE2, E2, Mirror) of which Augerino learns a part and transforms the images by it, around the
+            whole network; default none.
+        copies: number of transformed copies that Augerino averages over.
+        sampling: how elements are drawn: systematic (equally spaced) or iid.
         proportional: evaluate on ceil(r·theta) rotations instead of r.
     """
 

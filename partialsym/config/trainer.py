@@ -1,4 +1,4 @@
-"""What an experiment is trained on."""
+"""The machines and processes that train an experiment."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,13 +8,13 @@ from partialsym._utils.validation import check
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """What it is trained on, with the names of Lightning's Trainer; may be another when a run is resumed.
+    """The machines and processes, with the names of Lightning's Trainer. A resumed run may use others.
 
     Args:
-        devices: GPUs of a machine, or processes where it has none.
-        num_nodes: machines.
-        strategy: ddp, the one for several processes, which auto takes too. The batch is shared among them and the
-            statistics of BatchNorm are those of all, so that their number changes no result but by rounding.
+        devices: number of GPUs per machine, or of processes if it has no GPU.
+        num_nodes: number of machines.
+        strategy: ddp, for several processes; auto selects it too. The processes share each batch and the statistics of
+            BatchNorm, so their number changes results only by rounding.
     """
 
     devices: int = 1
@@ -27,5 +27,5 @@ class TrainerConfig:
 
     @property
     def processes(self) -> int:
-        """How many train together."""
+        """The number of processes that train together."""
         return self.devices * self.num_nodes

@@ -10,34 +10,36 @@ from partialsym._utils.validation import check
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How it is trained.
+    """The training.
 
     Args:
-        epochs: in each, `repeats` passes over the training split.
-        repeats: passes that make an epoch, for small training splits: validation and checkpoint come once an epoch.
-        batch_size: images a step, over all processes.
-        lr: learning rate of Adam; the peak of a schedule.
+        epochs: number of epochs, each of `repeats` passes over the training split.
+        repeats: passes over the training split in one epoch. Validation and checkpoint come once per epoch, so use more
+            than one for small training splits.
+        batch_size: images per step, over all processes.
+        lr: learning rate of Adam; the maximum of a schedule.
         density_lr: learning rate of the densities (theta and logits); default lr.
-        schedule: constant, cosine (to 1e-3 of the peak) or one-cycle.
-        warmup_epochs: linear, before constant or cosine; may be a fraction.
+        schedule: constant, cosine (down to 1e-3 of lr) or one-cycle.
+        warmup_epochs: epochs of linear warm-up before constant or cosine; may be a fraction.
         kernel_norm: weight of the sum of kernel norms over all convolutions.
         monotonic: weight of sum(relu(theta[l+1] - theta[l])).
         width: weight of minus the sum of all theta, a reward for wide densities (Benton et al. 2020, for Augerino).
         haar: weight of the sum of the divergences KL(p ‖ Haar) of the learned densities, a prior for symmetry.
-        temperature: of the relaxed Bernoulli, first and last, linear in between.
-        precision: auto takes bf16-mixed where the processor has it in hardware, else 32. 16-mixed is float16 with a
-            scaled loss, for GPUs without bf16. Evaluation is in float32.
-        tf32: leave it to torch's settings whether a training step in float32 is computed in TF32, as convolutions on a
-            GPU are unless those say no; false computes all of it in full float32, as evaluation always is.
-        compile: the training step, with torch.compile; auto does in runs of 5,000 steps and more; one
-            process alone can.
-        recalibration_images: training images that BatchNorm statistics are recomputed on before each validation.
-        select: last takes the last epoch, best the one of the highest validation accuracy.
-        diverged: stop training at a step whose loss or gradient is not finite, or skip the step; an exploding kernel
-            stops it always.
-        elements: of a step, in each layer: shared by all processes that train together, so that their number changes
-            nothing, or independent, drawn by each for itself: more elements a step, and less noise in the gradient.
-        deterministic: let torch take deterministic algorithms alone; what has none is an error.
+        temperature: temperature of the relaxed Bernoulli, at the first and at the last step, linear in between.
+        precision: auto selects bf16-mixed if the processor has it in hardware, else 32. 16-mixed is float16 with a
+            scaled loss, for GPUs without bf16. Evaluation uses float32.
+        tf32: true lets torch's settings decide whether training steps in float32 use TF32; by default convolutions on a
+            GPU do. false trains in full float32. Evaluation always uses full float32.
+        compile: whether torch.compile compiles the training step: always, never, or auto, which compiles runs of 5,000
+            steps or more. Only runs of one process can be compiled.
+        recalibration_images: number of training images on which BatchNorm statistics are recomputed before each
+            validation.
+        select: the model that is saved: last, of the last epoch, or best, of the highest validation accuracy.
+        diverged: at a step whose loss or gradient is not finite, stop the training or skip the step. An exploding
+            kernel always stops the training.
+        elements: the elements of each layer in a step are shared by all processes, so that the number of processes
+            changes nothing, or independent: each process draws its own, which lowers the noise of the gradient.
+        deterministic: allow only deterministic algorithms of torch; an operation without one raises an error.
     """
 
     epochs: int = 10

@@ -1,10 +1,8 @@
 """The documentation: it builds without a warning, its links lead somewhere, and it names what there is."""
 
 import ast
-import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -155,21 +153,3 @@ def test_the_classes_of_the_equations_exist():
         for part in rest:
             assert hasattr(thing, part) or part in getattr(thing, "__annotations__", {}), name
             thing = getattr(thing, part, None)
-
-
-def test_what_the_first_page_says_of_the_runs_is_in_their_results():
-    def runs(row):
-        return [
-            json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "results" / "mnist6" / row).glob("*.json")
-        ]
-
-    def means(row, key):
-        layers = zip(*(run["subsets"][1:] for run in runs(row)), strict=True)  # the first, lifting, learns nothing
-        return [statistics.fmean(subset[key] for subset in same) for same in layers]
-
-    assert [run["accuracy"]["test"] for run in runs("SE2-8/partial/MNIST6-180")] == 3 * [1.0]
-    turned = means("SE2-8/partial/MNIST6-180", "theta_deg") + means("E2-8/partial/MNIST6-180", "theta_deg")
-    mirrored = means("Mirror-2/partial/MNIST6-M", "P(m)") + means("E2-8/partial/MNIST6-M", "P(m)")
-    text = (DOCS / "index.md").read_text(encoding="utf-8")
-    assert f"between ±{min(turned):.0f}° and ±{max(turned):.0f}° of turns" in text
-    assert f"between {min(mirrored):.2f} and {max(mirrored):.2f}".replace("0.", ".") in text
