@@ -41,6 +41,7 @@ def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
     FrozenConv(
       1 of T2 → 8 of E2
       (plain): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+      (elements): FrozenElements(8 of E2)
     )
     """
     model = _copied(model).eval().requires_grad_(False)
@@ -91,7 +92,10 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
     layers: dict[str, Any] = dict(model.named_modules())
     norms = {conv: layers[norm] for conv, norm in pairs.items()}
     new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in norms.values()}
-    new |= {layers[name]: FrozenConv(layers[name], *both, norms.get(name)) for name, both in elements.items()}
+    draws: dict[tuple[int, int], FrozenElements] = {}  # what layers share stays one
+    for name, (into, out) in elements.items():
+        held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
+        new[layers[name]] = FrozenConv(layers[name], into, held, norms.get(name))
     wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
     new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
     return _replaced(model, new).eval()

@@ -13,7 +13,7 @@ from partialsym._utils.precision import double
 from partialsym.densities import Density
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
-from partialsym.signal import Elements, Signal
+from partialsym.signal import Elements, Signal, as_signal
 
 Input = Tensor | Signal
 Taken = dict[str, tuple[Elements, Elements]]  # of a GroupConv, by name: the elements it takes and gives
@@ -60,7 +60,8 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
     calls, names = Calls(), {module: name for name, module in model.named_modules()}
 
     def after_conv(conv: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Signal) -> None:
-        seen, name = ((args[0] if args else kwargs["f"]).elements, out.elements), names[conv]
+        taken = as_signal(args[0] if args else kwargs["f"], conv.domain)
+        seen, name = (taken.elements, out.elements), names[conv]
         if not all(map(same, calls.elements.setdefault(name, seen), seen)):
             raise ValueError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
         calls.outputs.setdefault(name, []).append(out)

@@ -11,7 +11,7 @@ from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.ops import PATHS, FactoredKernel, convolve
-from partialsym.signal import Elements, Signal, autocasting, check_group, check_signal, constant
+from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
 HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
 
@@ -25,7 +25,8 @@ class GroupConv(nn.Module):
 
     Args:
         in_channels, out_channels: channels per element.
-        domain: the group of the input signal: T(2), or one that includes the codomain's.
+        domain: the group of the input signal: T(2), whose layers take plain images as well, or one that includes the
+            codomain's; by default the codomain's own.
         codomain: density the output elements are drawn from; or a group, if `at` always gives them.
         kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
@@ -48,7 +49,7 @@ class GroupConv(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        domain: Group,
+        domain: Group | None = None,
         codomain: Density | Group,
         kernel_size: int,
         kernel: Callable[[int, int, int], Kernel] = SIREN,
@@ -66,8 +67,9 @@ class GroupConv(nn.Module):
         if path not in PATHS:
             raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
         group = codomain.group if isinstance(codomain, Density) else codomain
-        check_group("domain", domain)
         check_group("codomain", group)
+        domain = group if domain is None else domain
+        check_group("domain", domain)
         if domain.name != "T2" and not domain.includes(group):
             raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
@@ -88,12 +90,13 @@ class GroupConv(nn.Module):
         if not square.is_meta:  # where there are no numbers
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
-    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """Convolve.
 
         Args:
-            f: [batch, in_channels, n_in, height, width] on the domain.
-            elements: output elements given, not drawn.
+            f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images [batch, in_channels, height,
+                width].
+            elements: output elements given, not drawn: those of another layer's output, to be combined with it.
         Returns:
             [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
         Raises:
@@ -101,6 +104,7 @@ class GroupConv(nn.Module):
                 dtype than the layer, or is smaller than the kernel of a `valid` layer. There is neither a density nor
                 `elements`.
         """
+        f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
         out = elements if elements is not None else self._density().sample()
@@ -185,7 +189,6 @@ class GroupConv(nn.Module):
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
-        check_signal(f, self.in_channels)
         if f.group != self.domain:
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
         if elements is not None and elements.group != self.group:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
-from partialsym.signal import Elements, Signal, check_signal
+from partialsym.signal import Elements, Signal, as_signal
 
 
 class FrozenConv(nn.Module):
@@ -18,16 +18,16 @@ class FrozenConv(nn.Module):
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
-        into, out: elements it takes and gives; those of weight 0 are left out.
+        into: the elements it takes; those of weight 0 are left out.
+        elements: those it gives; layers that share a draw share them.
         norm: a BatchNorm to fold into weight and bias, with its running statistics.
     """
 
-    matrices: Tensor
-    weights: Tensor | None
-
-    def __init__(self, conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None = None) -> None:
+    def __init__(
+        self, conv: GroupConv, into: Elements, elements: "FrozenElements", norm: BatchNorm | None = None
+    ) -> None:
         super().__init__()
-        into, out = _kept(into), _kept(out)
+        into, out = _kept(into), elements.sample()
         self.in_channels, self.out_channels, self.kernel_size = conv.in_channels, conv.out_channels, conv.kernel_size
         self.domain, self.group, self.taken = conv.domain, conv.group, len(into)
         self.plain = nn.Conv2d(
@@ -41,19 +41,23 @@ class FrozenConv(nn.Module):
         weight, bias = (tensor.to(like) for tensor in _evaluated(conv, into, out, norm))
         self.plain.weight = nn.Parameter(weight, requires_grad=False)
         self.plain.bias = nn.Parameter(bias, requires_grad=False)
-        self.register_buffer("matrices", out.matrices, persistent=False)
-        self.register_buffer("weights", out.weights, persistent=False)
+        self.elements = elements
 
-    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
-        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `elements` are not read: they were
-        fixed."""
-        check_signal(f, self.in_channels)
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'].
+
+        `elements` are not read, they were fixed: the output is said to lie on them where their number is right, so that
+        it can be combined with what else does.
+        """
+        f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
             raise ValueError(
                 f"the input is on {len(f.elements)} elements of {f.group}, but this layer was frozen for {self.taken} "
                 f"of {self.domain}."
             )
-        out = Elements(self.group, self.matrices, self.weights)
+        out = self.elements.sample()
+        if elements is not None and len(elements) == len(out):
+            out = elements
         values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
@@ -63,7 +67,7 @@ class FrozenConv(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"
+        return f"{self.taken} of {self.domain} → {len(self.elements.matrices)} of {self.group}"
 
 
 class FrozenElements(nn.Module):

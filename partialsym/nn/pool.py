@@ -82,6 +82,21 @@ class GroupPool(nn.Module):
         return Signal(_over_elements(f.values, f.elements, self.mode).unsqueeze(2), Elements(T2(), identity))
 
 
+def project(f: Signal, mode: Mode = "max") -> Tensor:
+    """From the group to the plane: the maximum or weighted mean over H as plain maps [batch, channels, height, width].
+
+    They go along with the image under every element of a network's whole group, and change in no other way: features of
+    a pixel that do not depend on how the image was turned, for a dense head of torch's 1×1 convolutions.
+
+    Args:
+        f: [batch, channels, n, height, width].
+        mode: `max` or `mean`, as in `GroupPool`.
+    """
+    check_signal(f)
+    _check_mode(mode)
+    return _over_elements(f.values, f.elements, mode)
+
+
 class GlobalPool(nn.Module):
     """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
 
