@@ -6,6 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Activation": "nn.activation",
     "Augerino": "models",
     "BatchNorm": "nn.norm",
     "Bernoulli": "densities",
@@ -13,6 +14,7 @@ _EXPORTS = {
     "Density": "densities",
     "Dihedral": "groups",
     "DiracAlgebra": "densities",
+    "Dropout": "nn.activation",
     "E2": "groups",
     "Elements": "signal",
     "Fourier": "kernels",
@@ -30,12 +32,14 @@ _EXPORTS = {
     "MAGNet": "kernels",
     "MLP": "kernels",
     "Mirror": "groups",
+    "ReLU": "nn.activation",
     "SE2": "groups",
     "SIREN": "kernels",
     "Signal": "signal",
     "SpatialPool": "nn.pool",
     "T2": "groups",
     "Uniform": "densities",
+    "cat": "signal",
     "choose_components": "component_choice",
     "class_responses": "measure",
     "dirac": "densities",
@@ -51,6 +55,7 @@ _EXPORTS = {
     "monte_carlo": "inference",
     "predictions_unchanged": "measure",
     "preserved_ranges": "measure",
+    "project": "nn.pool",
     "range_of": "measure",
     "recalibrate": "inference",
     "save_model": "models.saving",
