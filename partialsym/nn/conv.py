@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
+from partialsym.nn.grid import MODES, PaddingMode, sampled
 from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
@@ -23,14 +24,23 @@ class GroupConv(nn.Module):
 
     Lifting is domain T(2), a projection is codomain `dirac(T2())`, a pointwise convolution is kernel size 1.
 
+    With a stride a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`, and the outputs lie symmetrically about
+    the centre of the image, at any height and width, so that every symmetry of the pixel grid is kept: torch's own
+    strided convolution starts at the first pixel. On an even side and at stride 2 that is between pixels, where f is
+    the mean of its two or four neighbours.
+
     Args:
         in_channels, out_channels: channels per element.
         domain: the group of the input signal: T(2), whose layers take plain images as well, or one that includes the
             codomain's; by default the codomain's own.
-        codomain: density the output elements are drawn from; or a group, if `at` always gives them.
+        codomain: density the output elements are drawn from; or a group, if `elements` always gives them.
         kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
-        padding: `same` (zeros) or `valid`.
+        padding: `same` or `valid`.
+        stride: pixels from output to output.
+        dilation: pixels from tap to tap.
+        groups: of channels, each convolved by itself; a divisor of both. `groups=in_channels` is a depthwise one.
+        padding_mode: what lies over the border where padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
         bias: add a bias per channel.
         path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards;
             `auto` takes the faster for the shapes at hand. The function is the same.
@@ -54,6 +64,10 @@ class GroupConv(nn.Module):
         kernel_size: int,
         kernel: Callable[[int, int, int], Kernel] = SIREN,
         padding: Literal["same", "valid"] = "same",
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        padding_mode: PaddingMode = "zeros",
         bias: bool = True,
         path: Literal["auto", "dense", "factored"] = "auto",
     ) -> None:
@@ -66,6 +80,8 @@ class GroupConv(nn.Module):
             raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
         if path not in PATHS:
             raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
+        _check_options(in_channels, out_channels, stride=stride, dilation=dilation, groups=groups)
+        _check_mode(padding_mode, padding)
         group = codomain.group if isinstance(codomain, Density) else codomain
         check_group("codomain", group)
         domain = group if domain is None else domain
@@ -74,8 +90,9 @@ class GroupConv(nn.Module):
             raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.group, self.padding, self.path = domain, group, padding, path
+        self.stride, self.dilation, self.groups, self.padding_mode = stride, dilation, groups, padding_mode
         self.codomain = codomain if isinstance(codomain, Density) else None
-        self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels)
+        self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels // groups)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         taps, mask = disc(kernel_size)
         inside = mask.flatten().nonzero().squeeze(1)
@@ -98,22 +115,34 @@ class GroupConv(nn.Module):
                 width].
             elements: output elements given, not drawn: those of another layer's output, to be combined with it.
         Returns:
-            [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
+            [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]; `valid` first takes
+            dilation·(kernel_size − 1) off height and width.
         Raises:
             ValueError: f or `elements` is on another group. f has the wrong channels, or (without autocast) another
-                dtype than the layer, or is smaller than the kernel of a `valid` layer. There is neither a density nor
-                `elements`.
+                dtype than the layer, or is smaller than the kernel of a `valid` layer or than the padding that is to
+                reflect it or to go round it. There is neither a density nor `elements`.
         """
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
         out = elements if elements is not None else self._density().sample()
-        padding = self.kernel_size // 2 if self.padding == "same" else 0
+        read, padding = self.read(values.flatten(1, 2))
+        values = read.unflatten(1, values.shape[1:3])
         kernel = self.factored_kernel(out, f.elements)
-        return Signal(convolve(values, kernel, self.bias, padding, self.path), out)
+        options = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
+        return Signal(convolve(values, kernel, self.bias, padding, self.path, **options), out)
+
+    @property
+    def reach(self) -> int:
+        """Pixels that the kernel reaches beyond its centre."""
+        return self.dilation * (self.kernel_size // 2)
+
+    def read(self, x: Tensor) -> tuple[Tensor, int]:
+        """The maps [batch, channels, height', width'] that are convolved, and the zeros that are still to be padded."""
+        return sampled(x, self.reach, self.stride, self.padding == "same", self.padding_mode)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
-        """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
+        """The plain convolution's weight [(out_channels n_out), (in_channels / groups n_in), k, k], means included."""
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = einsum(k.weight, k.phi, "o i f, m f n y x -> o m i n y x")
@@ -124,7 +153,7 @@ class GroupConv(nn.Module):
         """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
-            weight, bias = (part.unflatten(0, (self.out_channels, self.in_channels)) for part in self.kernel.last(phi))
+            weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             if mean is None:
                 mean = phi.new_full((len(into),), 1 / len(into))
@@ -194,13 +223,38 @@ class GroupConv(nn.Module):
         if elements is not None and elements.group != self.group:
             raise ValueError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
         height, width = f.values.shape[-2:]
-        if self.padding == "valid" and min(height, width) < self.kernel_size:
-            k = self.kernel_size
-            raise ValueError(f"the input of {height}×{width} pixels is smaller than the {k}×{k} kernel.")
+        side = self.dilation * (self.kernel_size - 1) + 1
+        if self.padding == "valid" and min(height, width) < side:
+            raise ValueError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
+        least = self.reach + (self.padding_mode == "reflect")
+        if self.padding_mode in ("reflect", "circular") and min(height, width) < least:
+            raise ValueError(
+                f"the input of {height}×{width} pixels is too small for {self.padding_mode!r} padding of {self.reach}: "
+                f"must be at least {least}×{least}."
+            )
 
     def extra_repr(self) -> str:
         channels = f"{self.in_channels}, {self.out_channels}"
-        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}"
+        defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+        rest = "".join(f", {name}={value}" for name in defaults if (value := getattr(self, name)) != defaults[name])
+        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}{rest}"
+
+
+def _check_options(in_channels: int, out_channels: int, **options: int) -> None:
+    for name, value in options.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: must be at least 1.")
+    groups = options["groups"]
+    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ValueError(f"groups is {groups}: must be a divisor of {name}, which is {channels}.")
+
+
+def _check_mode(mode: str, padding: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"padding_mode is {mode!r}: must be one of {', '.join(MODES)}.")
+    if mode != "zeros" and padding == "valid":
+        raise ValueError(f"padding_mode is {mode!r}, but padding is 'valid', which pads nothing.")
 
 
 def disc(kernel_size: int) -> tuple[Tensor, Tensor]:

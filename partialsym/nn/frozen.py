@@ -6,9 +6,11 @@ from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from partialsym.nn.conv import GroupConv
+from partialsym.nn.grid import sampled
 from partialsym.nn.norm import BatchNorm
 from partialsym.signal import Elements, Signal, as_signal
 
@@ -30,11 +32,17 @@ class FrozenConv(nn.Module):
         into, out = _kept(into), elements.sample()
         self.in_channels, self.out_channels, self.kernel_size = conv.in_channels, conv.out_channels, conv.kernel_size
         self.domain, self.group, self.taken = conv.domain, conv.group, len(into)
+        whole = conv.stride == 1 and conv.padding_mode == "zeros"
+        same = conv.padding == "same"
+        self.grid = None if whole else (conv.reach, conv.stride, same, conv.padding_mode)  # as in `sampled`
         self.plain = nn.Conv2d(
             conv.in_channels * len(into),
             conv.out_channels * len(out),
             conv.kernel_size,
-            padding=conv.kernel_size // 2 if conv.padding == "same" else 0,
+            stride=conv.stride,
+            padding=conv.reach if whole and same else 0,
+            dilation=conv.dilation,
+            groups=conv.groups,
             device="meta",  # no weights are drawn only to be thrown away
         )
         like = next(conv.parameters())
@@ -58,7 +66,11 @@ class FrozenConv(nn.Module):
         out = self.elements.sample()
         if elements is not None and len(elements) == len(out):
             out = elements
-        values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
+        read = f.values.flatten(1, 2)  # [batch, (channels n), h, w]
+        if self.grid is not None:
+            read, padding = sampled(read, *self.grid)
+            read = F.pad(read, [padding] * 4)
+        values = self.plain(read)
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
