@@ -14,7 +14,7 @@ Mode = Literal["max", "mean"]
 _MAXIMUM = "maximum over drawn elements"
 
 
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
     if mode not in ("max", "mean"):
         raise ValueError(f"mode is {mode!r}: must be 'max' or 'mean'.")
 
@@ -30,7 +30,7 @@ class SpatialPool(nn.Module):
 
     def __init__(self, size: int = 2, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         if size < 1:
             raise ValueError(f"size is {size}: must be at least 1.")
         self.size, self.mode = size, mode
@@ -72,7 +72,7 @@ class GroupPool(nn.Module):
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         self.mode = mode
 
     def forward(self, f: Signal) -> Signal:
@@ -93,7 +93,7 @@ def project(f: Signal, mode: Mode = "max") -> Tensor:
         mode: `max` or `mean`, as in `GroupPool`.
     """
     check_signal(f)
-    _check_mode(mode)
+    check_mode(mode)
     return _over_elements(f.values, f.elements, mode)
 
 
@@ -102,7 +102,7 @@ class GlobalPool(nn.Module):
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         self.mode = mode
 
     def forward(self, f: Signal) -> Tensor:
