@@ -7,9 +7,11 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Activation": "nn.activation",
+    "AdaptivePool": "nn.resampling",
     "Augerino": "models",
     "BatchNorm": "nn.norm",
     "Bernoulli": "densities",
+    "BlurPool": "nn.resampling",
     "Cyclic": "groups",
     "Density": "densities",
     "Dihedral": "groups",
@@ -39,6 +41,7 @@ _EXPORTS = {
     "SpatialPool": "nn.pool",
     "T2": "groups",
     "Uniform": "densities",
+    "Upsample": "nn.resampling",
     "cat": "signal",
     "choose_components": "component_choice",
     "class_responses": "measure",
