@@ -11,7 +11,8 @@ from partialsym._utils.precision import double, full_precision
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.models import Augerino, named_densities
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.frozen import FrozenConv, FrozenElements
+from partialsym.nn.frozen import FrozenConv, FrozenElements, FrozenSpatialConv
+from partialsym.nn.separable import SeparableGroupConv
 from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "kept", "to_conv2d"]
@@ -96,6 +97,9 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
     for name, (into, out) in elements.items():
         held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
         new[layers[name]] = FrozenConv(layers[name], into, held, norms.get(name))
+        parent = layers[name.rpartition(".")[0]]
+        if isinstance(parent, SeparableGroupConv):
+            new[parent.spatial] = FrozenSpatialConv(parent.spatial, held)
     wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
     new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
     return _replaced(model, new).eval()

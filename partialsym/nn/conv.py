@@ -1,7 +1,7 @@
 """The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
 
 from collections.abc import Callable
-from typing import Literal, Never
+from typing import Any, Literal, Never
 
 import torch
 from einops import einsum
@@ -72,16 +72,10 @@ class GroupConv(nn.Module):
         path: Literal["auto", "dense", "factored"] = "auto",
     ) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre."
-            )
-        if padding not in ("same", "valid"):
-            raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+        check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
         if path not in PATHS:
             raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
-        _check_options(in_channels, out_channels, stride=stride, dilation=dilation, groups=groups)
-        _check_mode(padding_mode, padding)
+        _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
         check_group("codomain", group)
         domain = group if domain is None else domain
@@ -222,39 +216,55 @@ class GroupConv(nn.Module):
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
         if elements is not None and elements.group != self.group:
             raise ValueError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
-        height, width = f.values.shape[-2:]
-        side = self.dilation * (self.kernel_size - 1) + 1
-        if self.padding == "valid" and min(height, width) < side:
-            raise ValueError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
-        least = self.reach + (self.padding_mode == "reflect")
-        if self.padding_mode in ("reflect", "circular") and min(height, width) < least:
-            raise ValueError(
-                f"the input of {height}×{width} pixels is too small for {self.padding_mode!r} padding of {self.reach}: "
-                f"must be at least {least}×{least}."
-            )
+        check_size(self, f)
 
     def extra_repr(self) -> str:
         channels = f"{self.in_channels}, {self.out_channels}"
-        defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
-        rest = "".join(f", {name}={value}" for name in defaults if (value := getattr(self, name)) != defaults[name])
-        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}{rest}"
+        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}{shown_options(self)}"
 
 
-def _check_options(in_channels: int, out_channels: int, **options: int) -> None:
-    for name, value in options.items():
+def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
+    """Raise ValueError at the first argument of a convolution that is out of range."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+    for name, value in steps.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: must be at least 1.")
-    groups = options["groups"]
+    if padding_mode not in MODES:
+        raise ValueError(f"padding_mode is {padding_mode!r}: must be one of {', '.join(MODES)}.")
+    if padding_mode != "zeros" and padding == "valid":
+        raise ValueError(f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing.")
+
+
+def check_size(layer: Any, f: Signal) -> None:
+    """Raise ValueError where a signal has too few pixels for a layer's kernel or padding."""
+    height, width = f.values.shape[-2:]
+    side = layer.dilation * (layer.kernel_size - 1) + 1
+    if layer.padding == "valid" and min(height, width) < side:
+        raise ValueError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
+    mode, least = layer.padding_mode, layer.reach + (layer.padding_mode == "reflect")
+    if mode in ("reflect", "circular") and min(height, width) < least:
+        raise ValueError(
+            f"the input of {height}×{width} pixels is too small for {mode!r} padding of {layer.reach}: must be at "
+            f"least {least}×{least}."
+        )
+
+
+def shown_options(layer: nn.Module) -> str:
+    """The options of a convolution that are not the defaults, for its `extra_repr`."""
+    defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+    values = {name: getattr(layer, name, default) for name, default in defaults.items()}
+    return "".join(f", {name}={value}" for name, value in values.items() if value != defaults[name])
+
+
+def _check_groups(groups: int, in_channels: int, out_channels: int) -> None:
+    if groups < 1:
+        raise ValueError(f"groups is {groups}: must be at least 1.")
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels % groups:
             raise ValueError(f"groups is {groups}: must be a divisor of {name}, which is {channels}.")
-
-
-def _check_mode(mode: str, padding: str) -> None:
-    if mode not in MODES:
-        raise ValueError(f"padding_mode is {mode!r}: must be one of {', '.join(MODES)}.")
-    if mode != "zeros" and padding == "valid":
-        raise ValueError(f"padding_mode is {mode!r}, but padding is 'valid', which pads nothing.")
 
 
 def disc(kernel_size: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.grid import sampled
 from partialsym.nn.norm import BatchNorm
-from partialsym.signal import Elements, Signal, as_signal
+from partialsym.nn.separable import SpatialConv
+from partialsym.signal import Elements, Signal, as_signal, check_signal
 
 
 class FrozenConv(nn.Module):
@@ -32,23 +33,10 @@ class FrozenConv(nn.Module):
         into, out = _kept(into), elements.sample()
         self.in_channels, self.out_channels, self.kernel_size = conv.in_channels, conv.out_channels, conv.kernel_size
         self.domain, self.group, self.taken = conv.domain, conv.group, len(into)
-        whole = conv.stride == 1 and conv.padding_mode == "zeros"
-        same = conv.padding == "same"
-        self.grid = None if whole else (conv.reach, conv.stride, same, conv.padding_mode)  # as in `sampled`
-        self.plain = nn.Conv2d(
-            conv.in_channels * len(into),
-            conv.out_channels * len(out),
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.reach if whole and same else 0,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            device="meta",  # no weights are drawn only to be thrown away
-        )
+        self.plain, self.grid = _empty(conv, conv.in_channels * len(into), conv.out_channels * len(out), conv.groups)
         like = next(conv.parameters())
-        weight, bias = (tensor.to(like) for tensor in _evaluated(conv, into, out, norm))
-        self.plain.weight = nn.Parameter(weight, requires_grad=False)
-        self.plain.bias = nn.Parameter(bias, requires_grad=False)
+        weight, bias = _evaluated(conv, into, out, norm)
+        _set(self.plain, weight.to(like), bias.to(like))
         self.elements = elements
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
@@ -66,11 +54,7 @@ class FrozenConv(nn.Module):
         out = self.elements.sample()
         if elements is not None and len(elements) == len(out):
             out = elements
-        read = f.values.flatten(1, 2)  # [batch, (channels n), h, w]
-        if self.grid is not None:
-            read, padding = sampled(read, *self.grid)
-            read = F.pad(read, [padding] * 4)
-        values = self.plain(read)
+        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)  # [batch, (channels n), h, w]
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
@@ -80,6 +64,33 @@ class FrozenConv(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.taken} of {self.domain} → {len(self.elements.matrices)} of {self.group}"
+
+
+class FrozenSpatialConv(nn.Module):
+    """What is left of a SpatialConv whose elements are known: a plain depthwise convolution.
+
+    Args:
+        conv: the layer; its kernel is evaluated in float64.
+        elements: those of the signals it takes.
+    """
+
+    def __init__(self, conv: SpatialConv, elements: "FrozenElements") -> None:
+        super().__init__()
+        held = elements.sample()
+        self.channels, self.taken = conv.channels, len(held)
+        channels = conv.channels * len(held)
+        self.plain, self.grid = _empty(conv, channels, channels, channels)
+        weight, bias = _evaluated_spatial(conv, held)
+        like = next(conv.parameters())
+        _set(self.plain, weight.to(like), bias.to(like))
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements."""
+        check_signal(f, self.channels)
+        if len(f.elements) != self.taken:
+            raise ValueError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
+        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)
+        return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
 
 
 class FrozenElements(nn.Module):
@@ -101,6 +112,47 @@ class FrozenElements(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.matrices)} of {self.group}"
+
+
+Grid = tuple[int, int, bool, str]  # arguments of `sampled`
+
+
+def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> tuple[nn.Conv2d, Grid | None]:
+    """A plain convolution without numbers, and what it needs of `sampled` to read what `conv` reads."""
+    same = conv.padding == "same"
+    whole = conv.stride == 1 and conv.padding_mode == "zeros"
+    plain = nn.Conv2d(
+        into,
+        out,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.reach if whole and same else 0,
+        dilation=conv.dilation,
+        groups=groups,
+        device="meta",  # no weights are drawn only to be thrown away
+    )
+    return plain, None if whole else (conv.reach, conv.stride, same, conv.padding_mode)
+
+
+def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = nn.Parameter(bias, requires_grad=False)
+
+
+def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
+    if grid is not None:
+        x, padding = sampled(x, *grid)
+        x = F.pad(x, [padding] * 4)
+    return plain(x)
+
+
+@torch.no_grad()
+def _evaluated_spatial(conv: SpatialConv, elements: Elements) -> tuple[Tensor, Tensor]:
+    """weight [(channels n), 1, k, k] and bias [(channels n)], float64."""
+    conv = copy.deepcopy(conv).cpu().double()
+    weight = conv.filters(_double(elements))
+    bias = weight.new_zeros(conv.channels) if conv.bias is None else conv.bias
+    return weight, bias.repeat_interleave(len(elements))
 
 
 @torch.no_grad()
