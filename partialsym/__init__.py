@@ -37,6 +37,7 @@ _EXPORTS = {
     "ReLU": "nn.activation",
     "SE2": "groups",
     "SIREN": "kernels",
+    "SeparableGroupConv": "nn.separable",
     "Signal": "signal",
     "SpatialPool": "nn.pool",
     "T2": "groups",
