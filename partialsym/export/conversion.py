@@ -97,9 +97,11 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
     for name, (into, out) in elements.items():
         held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
         new[layers[name]] = FrozenConv(layers[name], into, held, norms.get(name))
-        parent = layers[name.rpartition(".")[0]]
+        parent_name = name.rpartition(".")[0]
+        parent = layers[parent_name]
         if isinstance(parent, SeparableGroupConv):
-            new[parent.spatial] = FrozenSpatialConv(parent.spatial, held)
+            spatial = f"{parent_name}.spatial".lstrip(".")
+            new[layers[spatial]] = FrozenSpatialConv(layers[spatial], held, norms.get(spatial))
     wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
     new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
     return _replaced(model, new).eval()

@@ -13,6 +13,7 @@ from partialsym._utils.precision import double
 from partialsym.densities import Density
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
+from partialsym.nn.separable import SpatialConv
 from partialsym.signal import Elements, Signal, as_signal
 
 Input = Tensor | Signal
@@ -22,7 +23,8 @@ Pairs = dict[str, str]  # a GroupConv and the BatchNorm to fold into it, by name
 
 @dataclass
 class Calls:
-    """The elements each GroupConv took and gave, its outputs, and the inputs of each BatchNorm; layers by name."""
+    """The elements each GroupConv took and gave, the outputs of those and of SpatialConvs, and the inputs of each
+    BatchNorm; layers by name."""
 
     elements: Taken = field(default_factory=dict)
     outputs: dict[str, list[Signal]] = field(default_factory=dict)
@@ -66,10 +68,14 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
             raise ValueError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
         calls.outputs.setdefault(name, []).append(out)
 
+    def after_spatial(conv: Any, _: object, out: Signal) -> None:
+        calls.outputs.setdefault(names[conv], []).append(out)
+
     def after_norm(norm: Any, args: tuple[Any, ...], _: object) -> None:
         calls.inputs.setdefault(names[norm], []).append(args[0] if args else None)
 
     hooks = [m.register_forward_hook(after_conv, with_kwargs=True) for m in names if isinstance(m, GroupConv)]
+    hooks += [m.register_forward_hook(after_spatial) for m in names if isinstance(m, SpatialConv)]
     norms = [m for m in names if isinstance(m, BatchNorm) and m.running_mean is not None]
     hooks += [norm.register_forward_hook(after_norm) for norm in norms]
     return _hooked(model, example, hooks), calls

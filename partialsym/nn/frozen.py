@@ -72,15 +72,16 @@ class FrozenSpatialConv(nn.Module):
     Args:
         conv: the layer; its kernel is evaluated in float64.
         elements: those of the signals it takes.
+        norm: a BatchNorm to fold into weight and bias, with its running statistics.
     """
 
-    def __init__(self, conv: SpatialConv, elements: "FrozenElements") -> None:
+    def __init__(self, conv: SpatialConv, elements: "FrozenElements", norm: BatchNorm | None = None) -> None:
         super().__init__()
         held = elements.sample()
         self.channels, self.taken = conv.channels, len(held)
         channels = conv.channels * len(held)
         self.plain, self.grid = _empty(conv, channels, channels, channels)
-        weight, bias = _evaluated_spatial(conv, held)
+        weight, bias = _evaluated_spatial(conv, held, norm)
         like = next(conv.parameters())
         _set(self.plain, weight.to(like), bias.to(like))
 
@@ -147,28 +148,32 @@ def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
 
 
 @torch.no_grad()
-def _evaluated_spatial(conv: SpatialConv, elements: Elements) -> tuple[Tensor, Tensor]:
+def _evaluated_spatial(conv: SpatialConv, elements: Elements, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
     """weight [(channels n), 1, k, k] and bias [(channels n)], float64."""
     conv = copy.deepcopy(conv).cpu().double()
-    weight = conv.filters(_double(elements))
-    bias = weight.new_zeros(conv.channels) if conv.bias is None else conv.bias
-    return weight, bias.repeat_interleave(len(elements))
+    return _folded(conv.filters(_double(elements)), conv.bias, conv.channels, norm)
 
 
 @torch.no_grad()
 def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
-    """weight [(out_channels n_out), (in_channels n_in), k, k] and bias [(out_channels n_out)], float64."""
+    """weight [(out_channels n_out), (in_channels / groups n_in), k, k] and bias [(out_channels n_out)], float64."""
     conv = copy.deepcopy(conv).cpu().double()
-    weight = conv.filters(_double(out), _double(into))
-    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    return _folded(conv.filters(_double(out), _double(into)), conv.bias, conv.out_channels, norm)
+
+
+def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """weight [(channels n), ., k, k] and bias [channels] with a norm's part in them: the weight, and bias [(channels
+    n)]."""
+    n = len(weight) // channels
+    bias = weight.new_zeros(channels) if bias is None else bias
     if norm is not None:
         norm = copy.deepcopy(norm).cpu().double()
         scale = (norm.running_var + norm.eps).rsqrt()
         scale = scale if norm.weight is None else scale * norm.weight
         bias = (bias - norm.running_mean) * scale
         bias = bias if norm.bias is None else bias + norm.bias
-        weight = weight * scale.repeat_interleave(len(out))[:, None, None, None]
-    return weight, bias.repeat_interleave(len(out))
+        weight = weight * scale.repeat_interleave(n)[:, None, None, None]
+    return weight, bias.repeat_interleave(n)
 
 
 def _kept(elements: Elements) -> Elements:

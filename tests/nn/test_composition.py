@@ -1,6 +1,7 @@
 """Signals are combined on one draw alone; layers stand in `nn.Sequential`; what does not fit is said."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -55,6 +56,15 @@ def test_signals_of_one_draw_are_combined_point_by_point(code):
     out = CODE[code](f, g)
     assert torch.equal(out.values, CODE[code](f.values, g.values))
     assert out.elements is f.elements
+
+
+def test_a_signal_is_copied_and_pickled():
+    f = random_signal("E2")
+    for g in (copy.copy(f), copy.deepcopy(f), pickle.loads(pickle.dumps(f))):
+        assert torch.equal(g.values, f.values)
+    assert copy.copy(f).elements is f.elements
+    with pytest.raises(ValueError, match="different elements of E2"):
+        _ = f + copy.deepcopy(f)
 
 
 def test_numbers_stand_on_both_sides():

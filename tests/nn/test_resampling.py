@@ -200,3 +200,15 @@ def test_gradients_flow_through():
 def test_what_does_not_fit_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by dynamo itself
+def test_a_u_net_is_compiled_as_one_graph(training):
+    net, x = shaken(UNet("SE2")).train(training), torch.randn(2, 2, 11, 10)
+    torch.manual_seed(0)
+    expected = net(x)
+    torch.manual_seed(0)
+    found = torch.compile(net, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(found, expected)
