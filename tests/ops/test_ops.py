@@ -193,6 +193,26 @@ def test_the_cost_model_counts_what_the_orders_multiply(options):
     assert shape_of(leaves[0].shape, leaves[1].shape, leaves[3].shape, 0) == Shape(B, IN, OUT, N, M, H, 3, 5 * 4)
 
 
+@pytest.mark.parametrize("options", [{}, *OPTIONS[:3]], ids=str)  # torch counts groups of gradients too high
+@pytest.mark.parametrize("path", ["dense", "factored"])
+def test_the_formulas_of_the_operator_count_what_it_runs(path, options):
+    """Forward and backward, by torch's counter on the plain functions that it calls."""
+    leaves, disc = arguments(3)
+    kernel = FactoredKernel(*leaves[1:5], disc)
+    with FlopCounterMode(display=False) as counter:
+        out = convolve(leaves[0], kernel, leaves[5], 1, path, **options)
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+    known = orders.Options(1, **options)
+    forward, backward = {
+        "dense": (orders.dense, orders.dense_backward),
+        "factored": (orders.factored, orders.factored_backward),
+    }[path]
+    f, plain = leaves[0].detach(), FactoredKernel(*(part.detach() for part in kernel))
+    with FlopCounterMode(display=False) as run:
+        backward(torch.ones_like(forward(f, plain, None, known)), f, plain, known, True)
+    assert counter.get_total_flops() == pytest.approx(run.get_total_flops(), rel=0.1)  # and the means over elements
+
+
 @pytest.mark.parametrize(
     ("shape", "path"),
     [
