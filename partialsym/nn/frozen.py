@@ -143,7 +143,7 @@ def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
     if grid is not None:
         x, padding = sampled(x, *grid)
-        x = F.pad(x, [padding] * 4)
+        x = F.pad(x, [padding] * 4) if padding else x
     return plain(x)
 
 

@@ -1,5 +1,6 @@
 """Where layers look: at ⌈side / stride⌉ places a side, symmetric about the centre of the image."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -37,15 +38,21 @@ def sampled(x: Tensor, reach: int, stride: int, same: bool, mode: str = "zeros")
     sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
     first, between = zip(*(first_place(side if same else side - 2 * reach, stride) for side in sides), strict=True)
     margins = [same * reach - pixels for pixels in first]
-    if mode == "zeros" and margins[0] == margins[1] >= 0 and not any(between):
-        return x, margins[0]
-    x = _padded(x, margins[0], margins[1], mode)
-    return F.avg_pool2d(x, [1 + half for half in between], 1) if any(between) else x, 0
+    if mode != "zeros":
+        return _between(_padded(x, margins, mode), between, (0, 0)), 0
+    pads = [min(max(margin, 0), half) for margin, half in zip(margins, between, strict=True)]
+    x = _between(x, between, pads)
+    rows, columns = (margin - pad for margin, pad in zip(margins, pads, strict=True))
+    return (x, rows) if rows == columns >= 0 else (F.pad(x, [columns, columns, rows, rows]), 0)
 
 
-def _padded(x: Tensor, rows: int, columns: int, mode: str) -> Tensor:
+def _between(x: Tensor, between: Sequence[int], pads: Sequence[int]) -> Tensor:
+    """The means of neighbours along the axes where places lie between pixels, with so many zeros over each border."""
+    return F.avg_pool2d(x, [1 + half for half in between], 1, tuple(pads)) if any(between) else x
+
+
+def _padded(x: Tensor, margins: Sequence[int], mode: str) -> Tensor:
     """With so many more rows and columns at each border, or fewer where the number is negative."""
-    if mode == "zeros":
-        return F.pad(x, [columns, columns, rows, rows])
+    rows, columns = margins
     cropped = F.pad(x, [min(columns, 0)] * 2 + [min(rows, 0)] * 2)
     return F.pad(cropped, [max(columns, 0)] * 2 + [max(rows, 0)] * 2, mode)

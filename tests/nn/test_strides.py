@@ -29,7 +29,7 @@ OPTIONS = [
     *({"padding_mode": mode} for mode in MODES[1:]),
     *({"padding_mode": mode, "stride": 3, "size": 5} for mode in MODES),
 ]
-SIDES = range(5, 41)
+SIDES = range(2, 41)
 
 
 def layer(name="E2", kind="learned", **options):
