@@ -39,6 +39,7 @@ from .measure import (
 )
 from .models import GCNN13 as GCNN13, Augerino as Augerino, GResNet as GResNet, exact_symmetries as exact_symmetries
 from .models.saving import load_model as load_model, save_model as save_model
+from .nn.activation import Activation as Activation, Dropout as Dropout, ReLU as ReLU
 from .nn.conv import GroupConv as GroupConv
 from .nn.norm import BatchNorm as BatchNorm, InstanceNorm as InstanceNorm
 from .nn.pool import (
@@ -46,7 +47,10 @@ from .nn.pool import (
     GroupPool as GroupPool,
     LinearPool as LinearPool,
     SpatialPool as SpatialPool,
+    project as project,
 )
+from .nn.resampling import AdaptivePool as AdaptivePool, BlurPool as BlurPool, Upsample as Upsample
+from .nn.separable import SeparableGroupConv as SeparableGroupConv
 from .nn.sync import share_statistics as share_statistics
 from .registry import (
     register_dataset as register_dataset,
@@ -54,6 +58,6 @@ from .registry import (
     register_kernel as register_kernel,
     register_network as register_network,
 )
-from .signal import Elements as Elements, Signal as Signal
+from .signal import Elements as Elements, Signal as Signal, cat as cat
 
 __version__: str

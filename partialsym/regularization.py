@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from partialsym.densities import Bernoulli, Density, Uniform
 from partialsym.models import Augerino
 from partialsym.nn.conv import GroupConv
+from partialsym.nn.separable import SpatialConv
 
 
 def kernel_norm(model: nn.Module) -> Tensor:
     """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
-    norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv)]
+    norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv | SpatialConv)]
     return torch.stack(norms).sum() if norms else _nothing(model)
 
 

@@ -1,7 +1,8 @@
 """What flows between layers: values on R² × H, tied with the elements of H they were sampled on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,17 @@ from partialsym.groups import T2, Group
 
 LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
 _NORMS = (*norm_bases(), nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+_INSTEAD = {  # what to take for a function of torch, by a part of its name
+    "cat": "partialsym.cat",
+    "norm": "partialsym.BatchNorm or InstanceNorm",
+    "dropout": "partialsym.Dropout",
+    "pool": "partialsym.SpatialPool, AdaptivePool or GlobalPool",
+    "conv": "partialsym.GroupConv",
+    "interpolate": "partialsym.Upsample",
+    "upsample": "partialsym.Upsample",
+    "relu": "partialsym.ReLU",
+    "linear": "partialsym.GlobalPool before the linear layer, or a GroupConv with kernel_size=1",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +63,25 @@ class Elements:
         """{g·h_i} for g [2, 2]: the elements as a transformed input sees them."""
         return replace(self, matrices=g.to(self.matrices) @ self.matrices)
 
+    def same_draw(self, other: "Elements") -> bool:
+        """Whether both hold the tensors of one draw; on T(2), where there is e alone, always.
+
+        Equal numbers are not enough: two layers whose elements are equal today draw others tomorrow, and to compare
+        numbers would hold up a GPU.
+        """
+        if self.group != other.group:
+            return False
+        if self.group.name == "T2":
+            return self.weights is other.weights and len(self) == len(other)
+        return self.matrices is other.matrices and self.weights is other.weights
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
     """A feature map f : R² × H → R^C, known on pixels and on n elements.
+
+    Signals of one draw of elements are added, subtracted and multiplied point by point, `f + g`, and joined by `cat`.
+    Numbers and tensors of one number may take the place of one of them: `0.5 * f`.
 
     Attributes:
         values: [batch, channels, n, height, width].
@@ -96,17 +123,129 @@ class Signal:
             TypeError: fn is a normalisation of torch: statistics over elements must be weighted.
             ValueError: fn changed the shape.
         """
-        if isinstance(fn, _NORMS):
-            raise TypeError(
-                f"{type(fn).__name__} in `map` ignores the weights of the elements: call partialsym's BatchNorm or "
-                "InstanceNorm on the Signal."
-            )
+        check_pointwise(fn)
         values = fn(self.values)
         if values.shape != self.values.shape:
             raise ValueError(
                 f"map takes pointwise functions; this one turned {tuple(self.values.shape)} into {tuple(values.shape)}."
             )
         return replace(self, values=values)
+
+    def __add__(self, other: "Signal | float | Tensor") -> "Signal":
+        return self._combined(torch.add, other)
+
+    def __sub__(self, other: "Signal | float | Tensor") -> "Signal":
+        return self._combined(torch.sub, other)
+
+    def __mul__(self, other: "Signal | float | Tensor") -> "Signal":
+        return self._combined(torch.mul, other)
+
+    def __truediv__(self, other: "Signal | float | Tensor") -> "Signal":
+        return self._combined(torch.div, other)
+
+    def __radd__(self, other: float | Tensor) -> "Signal":
+        return self + other
+
+    def __rsub__(self, other: float | Tensor) -> "Signal":
+        return -self + other
+
+    def __rmul__(self, other: float | Tensor) -> "Signal":
+        return self * other
+
+    def __neg__(self) -> "Signal":
+        return replace(self, values=-self.values)
+
+    def _combined(self, fn: Callable[[Tensor, Any], Tensor], other: object) -> "Signal":
+        """fn of the values of both, point by point.
+
+        Raises:
+            TypeError: other is no signal, number or tensor of one number.
+            ValueError: a signal of another draw or shape.
+        """
+        if isinstance(other, Signal):
+            check_same_draw([self, other])
+            if self.values.shape != other.values.shape:
+                raise ValueError(
+                    f"the signals have shapes {tuple(self.values.shape)} and {tuple(other.values.shape)}: must be "
+                    "alike. A GroupConv with kernel_size=1 changes channels, Upsample and SpatialPool the size."
+                )
+            return replace(self, values=fn(self.values, other.values))
+        if isinstance(other, Tensor) and other.numel() != 1:
+            raise TypeError(
+                f"a Signal is combined with a tensor of shape {tuple(other.shape)}: must be a Signal, or one number. "
+                "For other tensors there is `Signal.map`."
+            )
+        if not isinstance(other, int | float | Tensor):
+            raise TypeError(f"a Signal is combined with {other!r}: must be a Signal, or one number.")
+        return self.map(lambda values: fn(values, other.reshape(()) if isinstance(other, Tensor) else other))
+
+    @classmethod
+    def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Never:
+        """Raise TypeError: functions of torch do not know the elements."""
+        name = getattr(func, "__name__", str(func)).strip("_")
+        instead = next((way for part, way in _INSTEAD.items() if part in name), "partialsym.Activation")
+        raise TypeError(
+            f"torch's {name} takes tensors, but was given a Signal: use {instead}, or, for a pointwise function, "
+            "`Signal.map`."
+        )
+
+    def __getattr__(self, name: str) -> Never:
+        if hasattr(Tensor, name) and not name.startswith("_"):
+            raise AttributeError(
+                f"a Signal is no tensor, and has no `{name}`: a layer of torch was given a Signal? Use that of "
+                "partialsym (BatchNorm, InstanceNorm, GlobalPool, …), or read `Signal.values`."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def cat(signals: Sequence[Signal]) -> Signal:
+    """Signals of one draw joined along their channels: [batch, ΣC, n, height, width] on their elements.
+
+    Raises:
+        TypeError: one of them is no Signal.
+        ValueError: there are none; they are of several draws; batch, height or width differ.
+
+    >>> f = Signal.image(torch.zeros(1, 3, 8, 8))
+    >>> cat([f, f]).values.shape
+    torch.Size([1, 6, 1, 8, 8])
+    """
+    signals = list(signals)
+    if not signals:
+        raise ValueError("cat was given no signals: must be at least one.")
+    for f in signals:
+        check_signal(f)
+    check_same_draw(signals)
+    first, *rest = (tuple(f.values.shape) for f in signals)
+    for other in rest:
+        if (first[0], *first[2:]) != (other[0], *other[2:]):
+            raise ValueError(
+                f"the signals have shapes {first} and {other}: must be alike but for their channels. Upsample takes a "
+                "size: `up(f, size=g.values.shape[-2:])`."
+            )
+    return replace(signals[0], values=torch.cat([f.values for f in signals], 1))
+
+
+def check_same_draw(signals: Sequence[Signal]) -> None:
+    """Raise ValueError where signals lie on elements of several draws."""
+    first = signals[0].elements
+    for f in signals[1:]:
+        if first.group != f.group:
+            raise ValueError(
+                f"one signal is on {first.group}, another on {f.group}: map one of them onto the other's elements by a "
+                "GroupConv."
+            )
+        if not first.same_draw(f.elements):
+            raise ValueError(
+                f"the signals lie on different elements of {f.group}: each GroupConv draws its own. Let one layer "
+                "draw, and give its elements to the other: `b = conv_b(f, elements=a.elements)`."
+            )
+
+
+def transported(draws: Iterable[Elements], move: Callable[[Elements], Elements]) -> list[Elements]:
+    """Each of `draws` moved, and what was one draw is one still."""
+    known: dict[tuple[int, int], Elements] = {}
+    held = list(draws)  # so that no id is used twice
+    return [known.setdefault((id(e.matrices), id(e.weights)), move(e)) for e in held]
 
 
 def _check_range(images: Tensor) -> None:
@@ -135,6 +274,23 @@ def autocasting(tensor: Tensor) -> str:
 def constant(values: Tensor) -> Tensor:
     """`values` as a layer that is being made holds them: in torch's default dtype, on its default device."""
     return values.to(torch.get_default_dtype()).to(torch.get_default_device())
+
+
+def check_pointwise(fn: object) -> None:
+    """Raise TypeError where fn is a normalisation of torch."""
+    if isinstance(fn, _NORMS):
+        raise TypeError(
+            f"{type(fn).__name__} in `map` ignores the weights of the elements: call partialsym's BatchNorm or "
+            "InstanceNorm on the Signal."
+        )
+
+
+def as_signal(f: object, group: Group, channels: int | None = None) -> Signal:
+    """The input of a layer, checked by `check_signal`: where its domain is T(2), plain images become a Signal."""
+    f = Signal.image(f) if isinstance(f, Tensor) and group.name == "T2" else f
+    check_signal(f, channels)
+    assert isinstance(f, Signal)
+    return f
 
 
 def check_signal(f: object, channels: int | None = None) -> None:

@@ -12,7 +12,8 @@ from partialsym._utils.torch_private import children_of
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.models import Augerino, named_densities
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.frozen import FrozenConv, FrozenElements
+from partialsym.nn.frozen import FrozenConv, FrozenElements, FrozenSpatialConv
+from partialsym.nn.separable import SeparableGroupConv
 from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "kept", "to_conv2d"]
@@ -42,6 +43,7 @@ def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
     FrozenConv(
       1 of T2 → 8 of E2
       (plain): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+      (elements): FrozenElements(8 of E2)
     )
     """
     model = _copied(model).eval().requires_grad_(False)
@@ -92,7 +94,15 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
     layers: dict[str, Any] = dict(model.named_modules())
     norms = {conv: layers[norm] for conv, norm in pairs.items()}
     new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in norms.values()}
-    new |= {layers[name]: FrozenConv(layers[name], *both, norms.get(name)) for name, both in elements.items()}
+    draws: dict[tuple[int, int], FrozenElements] = {}  # what layers share stays one
+    for name, (into, out) in elements.items():
+        held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
+        new[layers[name]] = FrozenConv(layers[name], into, held, norms.get(name))
+        parent_name = name.rpartition(".")[0]
+        parent = layers[parent_name]
+        if isinstance(parent, SeparableGroupConv):
+            spatial = f"{parent_name}.spatial".lstrip(".")
+            new[layers[spatial]] = FrozenSpatialConv(layers[spatial], held, norms.get(spatial))
     wrappers = [module for module in model.modules() if isinstance(module, Augerino)]
     new |= {wrapper.density: FrozenElements(wrapper.density.deterministic()) for wrapper in wrappers}
     return _replaced(model, new).eval()

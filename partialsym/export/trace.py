@@ -13,7 +13,8 @@ from partialsym._utils.torch_private import tree_leaves, tree_map_only
 from partialsym.densities import Density
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
-from partialsym.signal import Elements, Signal
+from partialsym.nn.separable import SpatialConv
+from partialsym.signal import Elements, Signal, as_signal
 
 Input = Tensor | Signal
 Taken = dict[str, tuple[Elements, Elements]]  # of a GroupConv, by name: the elements it takes and gives
@@ -22,7 +23,8 @@ Pairs = dict[str, str]  # a GroupConv and the BatchNorm to fold into it, by name
 
 @dataclass
 class Calls:
-    """The elements each GroupConv took and gave, its outputs, and the inputs of each BatchNorm; layers by name."""
+    """The elements each GroupConv took and gave, the outputs of those and of SpatialConvs, and the inputs of each
+    BatchNorm; layers by name."""
 
     elements: Taken = field(default_factory=dict)
     outputs: dict[str, list[Signal]] = field(default_factory=dict)
@@ -60,15 +62,20 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
     calls, names = Calls(), {module: name for name, module in model.named_modules()}
 
     def after_conv(conv: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Signal) -> None:
-        seen, name = ((args[0] if args else kwargs["f"]).elements, out.elements), names[conv]
+        taken = as_signal(args[0] if args else kwargs["f"], conv.domain)
+        seen, name = (taken.elements, out.elements), names[conv]
         if not all(map(same, calls.elements.setdefault(name, seen), seen)):
             raise ValueError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
         calls.outputs.setdefault(name, []).append(out)
+
+    def after_spatial(conv: Any, _: object, out: Signal) -> None:
+        calls.outputs.setdefault(names[conv], []).append(out)
 
     def after_norm(norm: Any, args: tuple[Any, ...], _: object) -> None:
         calls.inputs.setdefault(names[norm], []).append(args[0] if args else None)
 
     hooks = [m.register_forward_hook(after_conv, with_kwargs=True) for m in names if isinstance(m, GroupConv)]
+    hooks += [m.register_forward_hook(after_spatial) for m in names if isinstance(m, SpatialConv)]
     norms = [m for m in names if isinstance(m, BatchNorm) and m.running_mean is not None]
     hooks += [norm.register_forward_hook(after_norm) for norm in norms]
     return _hooked(model, example, hooks), calls

@@ -19,7 +19,7 @@ from partialsym.measure.predictions import place
 from partialsym.measure.transforms import Motion, inscribed
 from partialsym.models import Augerino
 from partialsym.nn.conv import GroupConv
-from partialsym.signal import Elements, Signal
+from partialsym.signal import Elements, Signal, transported
 
 OUTPUT = "output"
 CONVOLUTIONS = conv_bases()
@@ -76,7 +76,7 @@ class Probe:
         self, moved: Tensor, motion: Motion, elements: Sequence[Elements], factor: int = 1
     ) -> tuple[Maps, Maps]:
         """g⁻¹·f(g·x) from g·x, on the layers' own elements and on the transported ones {g·h_i}."""
-        carried = self.on(moved, [e.transport(motion.matrix()) for e in elements])
+        carried = self.on(moved, transported(elements, lambda e: e.transport(motion.matrix())))
         return _undone(self.own(moved, factor)[0], motion), _undone(carried, motion)
 
     def _pass(self, x: Tensor, given: Given) -> tuple[Maps, list[Elements]]:

@@ -121,8 +121,7 @@ class ResidualBlock(nn.Module):
         """f [batch, channels, n, h, w] → [batch, out_channels, n_out, h, w]."""
         inner = self.norm1(self.conv1(f)).map(F.relu).map(self.dropout)
         out = self.norm2(self.conv2(inner)).map(F.relu)
-        shortcut = self.shortcut(f, elements=out.elements)
-        return out.map(lambda values: values + shortcut.values)
+        return out + self.shortcut(f, elements=out.elements)
 
 
 def _check_pools(pools: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
 
 from collections.abc import Callable
-from typing import Literal, Never
+from typing import Any, Literal, Never
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
+from partialsym.nn.grid import MODES, PaddingMode, sampled
 from partialsym.ops import PATHS, FactoredKernel, convolve
-from partialsym.signal import Elements, Signal, autocasting, check_group, check_signal, constant
+from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
 HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
 
@@ -22,13 +23,23 @@ class GroupConv(nn.Module):
 
     Lifting is domain T(2), a projection is codomain `dirac(T2())`, a pointwise convolution is kernel size 1.
 
+    With a stride a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`, and the outputs lie symmetrically about
+    the centre of the image, at any height and width, so that every symmetry of the pixel grid is kept: torch's own
+    strided convolution starts at the first pixel. On an even side and at stride 2 that is between pixels, where f is
+    the mean of its two or four neighbours.
+
     Args:
         in_channels, out_channels: channels per element.
-        domain: the group of the input signal: T(2), or one that includes the codomain's.
-        codomain: density the output elements are drawn from; or a group, if `at` always gives them.
+        domain: the group of the input signal: T(2), whose layers take plain images as well, or one that includes the
+            codomain's; by default the codomain's own.
+        codomain: density the output elements are drawn from; or a group, if `elements` always gives them.
         kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
-        padding: `same` (zeros) or `valid`.
+        padding: `same` or `valid`.
+        stride: pixels from output to output.
+        dilation: pixels from tap to tap.
+        groups: of channels, each convolved by itself; a divisor of both. `groups=in_channels` is a depthwise one.
+        padding_mode: what lies over the border where padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
         bias: add a bias per channel.
         path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards;
             `auto` takes the faster for the shapes at hand. The function is the same.
@@ -47,32 +58,34 @@ class GroupConv(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        domain: Group,
+        domain: Group | None = None,
         codomain: Density | Group,
         kernel_size: int,
         kernel: Callable[[int, int, int], Kernel] = SIREN,
         padding: Literal["same", "valid"] = "same",
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        padding_mode: PaddingMode = "zeros",
         bias: bool = True,
         path: Literal["auto", "dense", "factored"] = "auto",
     ) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre."
-            )
-        if padding not in ("same", "valid"):
-            raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+        check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
         if path not in PATHS:
             raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
+        _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
-        check_group("domain", domain)
         check_group("codomain", group)
+        domain = group if domain is None else domain
+        check_group("domain", domain)
         if domain.name != "T2" and not domain.includes(group):
             raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.group, self.padding, self.path = domain, group, padding, path
+        self.stride, self.dilation, self.groups, self.padding_mode = stride, dilation, groups, padding_mode
         self.codomain = codomain if isinstance(codomain, Density) else None
-        self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels)
+        self.kernel = kernel(2 + domain.embed_dim, out_channels, in_channels // groups)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         taps, mask = disc(kernel_size)
         inside = mask.flatten().nonzero().squeeze(1)
@@ -87,28 +100,42 @@ class GroupConv(nn.Module):
                 square = self._mean_square(grid)
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
-    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """Convolve.
 
         Args:
-            f: [batch, in_channels, n_in, height, width] on the domain.
-            elements: output elements given, not drawn.
+            f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images [batch, in_channels, height,
+                width].
+            elements: output elements given, not drawn: those of another layer's output, to be combined with it.
         Returns:
-            [batch, out_channels, n_out, height, width]; `valid` takes kernel_size − 1 off height and width.
+            [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]; `valid` first takes
+            dilation·(kernel_size − 1) off height and width.
         Raises:
             ValueError: f or `elements` is on another group. f has the wrong channels, or (without autocast) another
-                dtype than the layer, or is smaller than the kernel of a `valid` layer. There is neither a density nor
-                `elements`.
+                dtype than the layer, or is smaller than the kernel of a `valid` layer or than the padding that is to
+                reflect it or to go round it. There is neither a density nor `elements`.
         """
+        f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
         out = elements if elements is not None else self._density().sample()
-        padding = self.kernel_size // 2 if self.padding == "same" else 0
+        read, padding = self.read(values.flatten(1, 2))
+        values = read.unflatten(1, values.shape[1:3])
         kernel = self.factored_kernel(out, f.elements)
-        return Signal(convolve(values, kernel, self.bias, padding, self.path), out)
+        options = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
+        return Signal(convolve(values, kernel, self.bias, padding, self.path, **options), out)
+
+    @property
+    def reach(self) -> int:
+        """Pixels that the kernel reaches beyond its centre."""
+        return self.dilation * (self.kernel_size // 2)
+
+    def read(self, x: Tensor) -> tuple[Tensor, int]:
+        """The maps [batch, channels, height', width'] that are convolved, and the zeros that are still to be padded."""
+        return sampled(x, self.reach, self.stride, self.padding == "same", self.padding_mode)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
-        """The plain convolution's weight [(out_channels n_out), (in_channels n_in), k, k], means included."""
+        """The plain convolution's weight [(out_channels n_out), (in_channels / groups n_in), k, k], means included."""
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
@@ -119,7 +146,7 @@ class GroupConv(nn.Module):
         """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
-            weight, bias = (part.unflatten(0, (self.out_channels, self.in_channels)) for part in self.kernel.last(phi))
+            weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             if mean is None:
                 mean = phi.new_full((len(into),), 1 / len(into))
@@ -184,19 +211,59 @@ class GroupConv(nn.Module):
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
-        check_signal(f, self.in_channels)
         if f.group != self.domain:
             raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
         if elements is not None and elements.group != self.group:
             raise ValueError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
-        height, width = f.values.shape[-2:]
-        if self.padding == "valid" and min(height, width) < self.kernel_size:
-            k = self.kernel_size
-            raise ValueError(f"the input of {height}×{width} pixels is smaller than the {k}×{k} kernel.")
+        check_size(self, f)
 
     def extra_repr(self) -> str:
         channels = f"{self.in_channels}, {self.out_channels}"
-        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}"
+        return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}{shown_options(self)}"
+
+
+def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
+    """Raise ValueError at the first argument of a convolution that is out of range."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+    for name, value in steps.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: must be at least 1.")
+    if padding_mode not in MODES:
+        raise ValueError(f"padding_mode is {padding_mode!r}: must be one of {', '.join(MODES)}.")
+    if padding_mode != "zeros" and padding == "valid":
+        raise ValueError(f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing.")
+
+
+def check_size(layer: Any, f: Signal) -> None:
+    """Raise ValueError where a signal has too few pixels for a layer's kernel or padding."""
+    height, width = f.values.shape[-2:]
+    side = layer.dilation * (layer.kernel_size - 1) + 1
+    if layer.padding == "valid" and min(height, width) < side:
+        raise ValueError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
+    mode, least = layer.padding_mode, layer.reach + (layer.padding_mode == "reflect")
+    if mode in ("reflect", "circular") and min(height, width) < least:
+        raise ValueError(
+            f"the input of {height}×{width} pixels is too small for {mode!r} padding of {layer.reach}: must be at "
+            f"least {least}×{least}."
+        )
+
+
+def shown_options(layer: nn.Module) -> str:
+    """The options of a convolution that are not the defaults, for its `extra_repr`."""
+    defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+    values = {name: getattr(layer, name, default) for name, default in defaults.items()}
+    return "".join(f", {name}={value}" for name, value in values.items() if value != defaults[name])
+
+
+def _check_groups(groups: int, in_channels: int, out_channels: int) -> None:
+    if groups < 1:
+        raise ValueError(f"groups is {groups}: must be at least 1.")
+    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ValueError(f"groups is {groups}: must be a divisor of {name}, which is {channels}.")
 
 
 def disc(kernel_size: int) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,14 @@ from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from partialsym._utils.torch_private import tree_map_only
 from partialsym.nn.conv import GroupConv
+from partialsym.nn.grid import sampled
 from partialsym.nn.norm import BatchNorm
-from partialsym.signal import Elements, Signal, check_signal
+from partialsym.nn.separable import SpatialConv
+from partialsym.signal import Elements, Signal, as_signal, check_signal
 
 
 class FrozenConv(nn.Module):
@@ -18,43 +21,40 @@ class FrozenConv(nn.Module):
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
-        into, out: elements it takes and gives; those of weight 0 are left out.
+        into: the elements it takes; those of weight 0 are left out.
+        elements: those it gives; layers that share a draw share them.
         norm: a BatchNorm to fold into weight and bias, with its running statistics.
     """
 
-    matrices: Tensor
-    weights: Tensor | None
-
-    def __init__(self, conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None = None) -> None:
+    def __init__(
+        self, conv: GroupConv, into: Elements, elements: "FrozenElements", norm: BatchNorm | None = None
+    ) -> None:
         super().__init__()
-        into, out = _kept(into), _kept(out)
+        into, out = _kept(into), elements.sample()
         self.in_channels, self.out_channels, self.kernel_size = conv.in_channels, conv.out_channels, conv.kernel_size
         self.domain, self.group, self.taken = conv.domain, conv.group, len(into)
-        self.plain = nn.Conv2d(
-            conv.in_channels * len(into),
-            conv.out_channels * len(out),
-            conv.kernel_size,
-            padding=conv.kernel_size // 2 if conv.padding == "same" else 0,
-            device="meta",  # no weights are drawn only to be thrown away
-        )
+        self.plain, self.grid = _empty(conv, conv.in_channels * len(into), conv.out_channels * len(out), conv.groups)
         like = next(conv.parameters())
-        weight, bias = (tensor.to(like) for tensor in _evaluated(conv, into, out, norm))
-        self.plain.weight = nn.Parameter(weight, requires_grad=False)
-        self.plain.bias = nn.Parameter(bias, requires_grad=False)
-        self.register_buffer("matrices", out.matrices, persistent=False)
-        self.register_buffer("weights", out.weights, persistent=False)
+        weight, bias = _evaluated(conv, into, out, norm)
+        _set(self.plain, weight.to(like), bias.to(like))
+        self.elements = elements
 
-    def forward(self, f: Signal, elements: Elements | None = None) -> Signal:
-        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `elements` are not read: they were
-        fixed."""
-        check_signal(f, self.in_channels)
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'].
+
+        `elements` are not read, they were fixed: the output is said to lie on them where their number is right, so that
+        it can be combined with what else does.
+        """
+        f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
             raise ValueError(
                 f"the input is on {len(f.elements)} elements of {f.group}, but this layer was frozen for {self.taken} "
                 f"of {self.domain}."
             )
-        out = Elements(self.group, self.matrices, self.weights)
-        values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
+        out = self.elements.sample()
+        if elements is not None and len(elements) == len(out):
+            out = elements
+        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)  # [batch, (channels n), h, w]
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
@@ -63,7 +63,35 @@ class FrozenConv(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.taken} of {self.domain} → {len(self.matrices)} of {self.group}"
+        return f"{self.taken} of {self.domain} → {len(self.elements.matrices)} of {self.group}"
+
+
+class FrozenSpatialConv(nn.Module):
+    """What is left of a SpatialConv whose elements are known: a plain depthwise convolution.
+
+    Args:
+        conv: the layer; its kernel is evaluated in float64.
+        elements: those of the signals it takes.
+        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+    """
+
+    def __init__(self, conv: SpatialConv, elements: "FrozenElements", norm: BatchNorm | None = None) -> None:
+        super().__init__()
+        held = elements.sample()
+        self.channels, self.taken = conv.channels, len(held)
+        channels = conv.channels * len(held)
+        self.plain, self.grid = _empty(conv, channels, channels, channels)
+        weight, bias = _evaluated_spatial(conv, held, norm)
+        like = next(conv.parameters())
+        _set(self.plain, weight.to(like), bias.to(like))
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements."""
+        check_signal(f, self.channels)
+        if len(f.elements) != self.taken:
+            raise ValueError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
+        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)
+        return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
 
 
 class FrozenElements(nn.Module):
@@ -87,20 +115,65 @@ class FrozenElements(nn.Module):
         return f"{len(self.matrices)} of {self.group}"
 
 
+Grid = tuple[int, int, bool, str]  # arguments of `sampled`
+
+
+def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> tuple[nn.Conv2d, Grid | None]:
+    """A plain convolution without numbers, and what it needs of `sampled` to read what `conv` reads."""
+    same = conv.padding == "same"
+    whole = conv.stride == 1 and conv.padding_mode == "zeros"
+    plain = nn.Conv2d(
+        into,
+        out,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.reach if whole and same else 0,
+        dilation=conv.dilation,
+        groups=groups,
+        device="meta",  # no weights are drawn only to be thrown away
+    )
+    return plain, None if whole else (conv.reach, conv.stride, same, conv.padding_mode)
+
+
+def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = nn.Parameter(bias, requires_grad=False)
+
+
+def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
+    if grid is not None:
+        x, padding = sampled(x, *grid)
+        x = F.pad(x, [padding] * 4) if padding else x
+    return plain(x)
+
+
+@torch.no_grad()
+def _evaluated_spatial(conv: SpatialConv, elements: Elements, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """weight [(channels n), 1, k, k] and bias [(channels n)], float64."""
+    conv = copy.deepcopy(conv).cpu().double()
+    return _folded(conv.filters(_double(elements)), conv.bias, conv.channels, norm)
+
+
 @torch.no_grad()
 def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
-    """weight [(out_channels n_out), (in_channels n_in), k, k] and bias [(out_channels n_out)], float64."""
+    """weight [(out_channels n_out), (in_channels / groups n_in), k, k] and bias [(out_channels n_out)], float64."""
     conv = copy.deepcopy(conv).cpu().double()
-    weight = conv.filters(_double(out), _double(into))
-    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    return _folded(conv.filters(_double(out), _double(into)), conv.bias, conv.out_channels, norm)
+
+
+def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """weight [(channels n), ., k, k] and bias [channels] with a norm's part in them: the weight, and bias [(channels
+    n)]."""
+    n = len(weight) // channels
+    bias = weight.new_zeros(channels) if bias is None else bias
     if norm is not None:
         norm = copy.deepcopy(norm).cpu().double()
         scale = (norm.running_var + norm.eps).rsqrt()
         scale = scale if norm.weight is None else scale * norm.weight
         bias = (bias - norm.running_mean) * scale
         bias = bias if norm.bias is None else bias + norm.bias
-        weight = weight * scale.repeat_interleave(len(out))[:, None, None, None]
-    return weight, bias.repeat_interleave(len(out))
+        weight = weight * scale.repeat_interleave(n)[:, None, None, None]
+    return weight, bias.repeat_interleave(n)
 
 
 def _kept(elements: Elements) -> Elements:

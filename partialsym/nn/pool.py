@@ -14,7 +14,7 @@ Mode = Literal["max", "mean"]
 _MAXIMUM = "maximum over drawn elements"
 
 
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
     if mode not in ("max", "mean"):
         raise ValueError(f"mode is {mode!r}: must be 'max' or 'mean'.")
 
@@ -30,7 +30,7 @@ class SpatialPool(nn.Module):
 
     def __init__(self, size: int = 2, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         if size < 1:
             raise ValueError(f"size is {size}: must be at least 1.")
         self.size, self.mode = size, mode
@@ -72,7 +72,7 @@ class GroupPool(nn.Module):
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         self.mode = mode
 
     def forward(self, f: Signal) -> Signal:
@@ -82,12 +82,27 @@ class GroupPool(nn.Module):
         return Signal(_over_elements(f.values, f.elements, self.mode).unsqueeze(2), Elements(T2(), identity))
 
 
+def project(f: Signal, mode: Mode = "max") -> Tensor:
+    """From the group to the plane: the maximum or weighted mean over H as plain maps [batch, channels, height, width].
+
+    They go along with the image under every element of a network's whole group, and change in no other way: features of
+    a pixel that do not depend on how the image was turned, for a dense head of torch's 1×1 convolutions.
+
+    Args:
+        f: [batch, channels, n, height, width].
+        mode: `max` or `mean`, as in `GroupPool`.
+    """
+    check_signal(f)
+    check_mode(mode)
+    return _over_elements(f.values, f.elements, mode)
+
+
 class GlobalPool(nn.Module):
     """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
-        _check_mode(mode)
+        check_mode(mode)
         self.mode = mode
 
     def forward(self, f: Signal) -> Tensor:

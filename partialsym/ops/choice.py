@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from partialsym.ops.orders import Options
+
 PATHS = ("auto", "dense", "factored")
 
 
 class Shape(NamedTuple):
     """What a convolution's cost depends on: images b, channels, elements n → m, features h, kernel side k, output
-    pixels."""
+    pixels; stride, dilation and groups of channels."""
 
     images: int
     in_channels: int
@@ -18,12 +20,23 @@ class Shape(NamedTuple):
     features: int
     kernel_size: int
     pixels: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
 
 
-def shape_of(f: Sequence[int], weight: Sequence[int], phi: Sequence[int], padding: int) -> Shape:
-    """Of the sizes of the arguments: f [b, in, n, h, w], weight [out, in, h] and phi [m, h, n, k, k]."""
-    shrink = 2 * padding + 1 - phi[3]
-    return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], (f[3] + shrink) * (f[4] + shrink))
+def shape_of(
+    f: Sequence[int],
+    weight: Sequence[int],
+    phi: Sequence[int],
+    padding: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Shape:
+    """Of the sizes of the arguments: f [b, in, n, h, w], weight [out, in / groups, h] and phi [m, h, n, k, k]."""
+    height, width = Options(padding, stride, dilation).size(f[3], f[4], phi[3])
+    return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], height * width, stride, dilation, groups)
 
 
 class Calibration(NamedTuple):
@@ -56,7 +69,7 @@ class Factored(NamedTuple):
 
 def dense_work(s: Shape) -> Dense:
     """Of a forward pass."""
-    kernel = s.in_channels * s.out_channels * s.n * s.m * s.kernel_size**2
+    kernel = s.in_channels * s.out_channels * s.n * s.m * s.kernel_size**2 // s.groups
     return Dense(kernel * s.images * s.pixels, kernel * (s.features + 1))
 
 
@@ -65,15 +78,15 @@ def factored_work(s: Shape) -> Factored:
     places = s.images * s.pixels * s.in_channels
     return Factored(
         places * s.n * s.m * s.features * s.kernel_size**2,
-        places * s.m * s.features * s.out_channels,
-        places * s.out_channels * s.kernel_size**2,
+        places * s.m * s.features * s.out_channels // s.groups,
+        places * s.out_channels * s.kernel_size**2 // s.groups,
     )
 
 
 def relative_time(s: Shape, c: Calibration = Calibration()) -> float:  # noqa: B008 – immutable
     """Time of the factored order over that of the dense one, by calibration `c`."""
     dense, factored = dense_work(s), factored_work(s)
-    values = factored.mix / s.out_channels  # of all feature maps
+    values = factored.mix * s.groups / s.out_channels  # of all feature maps
     weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias + c.maps * values
     return weighted / (dense.convolve + c.generate * dense.generate)
 

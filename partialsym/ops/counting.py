@@ -11,16 +11,16 @@ from partialsym.ops.choice import dense_work, factored_work, resolved, shape_of
 
 @register_flop_formula(torch.ops.partialsym.convolve)
 def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    *_, padding, path = rest
-    shape = shape_of(f, weight, phi, padding)
+    *_, padding, stride, dilation, groups, path = rest
+    shape = shape_of(f, weight, phi, padding, stride, dilation, groups)
     return 2 * sum(dense_work(shape) if resolved(path, shape) == "dense" else factored_work(shape))
 
 
 @register_flop_formula(torch.ops.partialsym.convolve_backward)
 def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
     """Kernel or feature maps are formed anew, then the gradients taken."""
-    *_, padding, path, wanted = rest
-    shape = shape_of(f, weight, phi, padding)
+    *_, padding, stride, dilation, groups, path, wanted = rest
+    shape = shape_of(f, weight, phi, padding, stride, dilation, groups)
     if resolved(path, shape) == "dense":
         convolve, generate = dense_work(shape)
         return 2 * ((1 + wanted) * convolve + (2 + wanted) * generate)

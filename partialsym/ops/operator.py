@@ -8,18 +8,29 @@ from torch import Tensor
 from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import resolved, shape_of
-from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
+from partialsym.ops.orders import FactoredKernel, Options, dense, dense_backward, factored, factored_backward
 
 
-def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, path: str = "auto") -> Tensor:
-    """out[b, o, m, x] = Σ_{i, n, t} k[o, m, i, n, t]·f[b, i, n, x + t] + offset[o].
+def convolve(
+    f: Tensor,
+    k: FactoredKernel,
+    offset: Tensor | None,
+    padding: int,
+    path: str = "auto",
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """out[b, o, m, x] = Σ_{i, n, t} k[o, m, i, n, t]·f[b, i, n, stride·x + dilation·t] + offset[o].
 
     Args:
-        f: [b, in, n, h, w], in the precision to compute in.
+        f: [b, in, n, h, w], in the precision to compute in; `in` is that of k times groups.
         k: the kernel, as a rule in float32; it is rounded to f's precision at the last moment.
         offset: [out].
         padding: zeros on each side.
         path: `dense` forms the whole kernel, `factored` convolves with its features; `auto` takes the faster.
+        stride, dilation, groups: as in `torch.nn.functional.conv2d`; groups of channels.
     Returns:
         [b, out, m, h', w'].
     Raises:
@@ -27,7 +38,7 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
     """
     _refuse_onnx()
     refuse_forward("convolution")
-    return _run(f, *k, offset, padding, path)
+    return _run(f, *k, offset, padding, stride, dilation, groups, path)
 
 
 def _run(*arguments: Any) -> Tensor:
@@ -55,13 +66,17 @@ def _convolve(
     disc: Tensor,
     offset: Tensor | None,
     padding: int,
+    stride: int,
+    dilation: int,
+    groups: int,
     path: str,
 ) -> Tensor:
     _refuse_onnx()
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
-    run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))]
+    options = Options(padding, stride, dilation, groups)
+    run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options))]
     with torch.autocast(f.device.type, enabled=False):
-        return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), padding)
+        return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), options)
 
 
 @_convolve.register_fake
@@ -74,11 +89,14 @@ def _(
     disc: Tensor,
     offset: Tensor | None,
     padding: int,
+    stride: int,
+    dilation: int,
+    groups: int,
     path: str,
 ) -> Tensor:
     _refuse_onnx()
-    shrink = 2 * padding + 1 - len(disc)
-    return f.new_empty(f.shape[0], len(weight), len(phi), f.shape[3] + shrink, f.shape[4] + shrink)  # len specialises
+    size = Options(padding, stride, dilation).size(f.shape[3], f.shape[4], len(disc))
+    return f.new_empty(f.shape[0], len(weight), len(phi), *size)  # len specialises
 
 
 @torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
@@ -91,15 +109,19 @@ def _convolve_backward(
     mean: Tensor,
     disc: Tensor,
     padding: int,
+    stride: int,
+    dilation: int,
+    groups: int,
     path: str,
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
+    options = Options(padding, stride, dilation, groups)
     run = {"dense": dense_backward, "factored": factored_backward}[
-        resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))
+        resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options))
     ]
     with torch.autocast(f.device.type, enabled=False):
-        g = run(grad.contiguous(), f.contiguous(), k, padding, wanted)
+        g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))
     d_weight, d_bias, d_phi, d_mean, d_offset = (
         part.to(weight.dtype).contiguous() for part in (g.weight, g.bias, g.phi, g.mean, d_offset)
@@ -117,6 +139,9 @@ def _(
     mean: Tensor,
     disc: Tensor,
     padding: int,
+    stride: int,
+    dilation: int,
+    groups: int,
     path: str,
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -126,15 +151,15 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, offset, padding, path = inputs
+    tensors, (offset, *rest) = inputs[:6], inputs[6:]
     ctx.save_for_backward(*tensors)
-    ctx.padding, ctx.path, ctx.offset = padding, path, offset is not None
+    ctx.rest, ctx.offset = rest, offset is not None
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wanted = ctx.needs_input_grad[0]
-    d_f, *d_kernel, d_offset = _run_backward(grad, *ctx.saved_tensors, ctx.padding, ctx.path, wanted)
-    return (d_f if wanted else None, *d_kernel, None, d_offset if ctx.offset else None, None, None)
+    d_f, *d_kernel, d_offset = _run_backward(grad, *ctx.saved_tensors, *ctx.rest, wanted)
+    return (d_f if wanted else None, *d_kernel, None, d_offset if ctx.offset else None, *[None] * len(ctx.rest))
 
 
 def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

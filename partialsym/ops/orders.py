@@ -9,7 +9,7 @@ backward pass and work in chunks, so that neither a large kernel nor the feature
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class FactoredKernel(NamedTuple):
 
     weight [out, in, h] and bias [out, in], the last layer of a kernel network; phi [m, h, n, k, k], its features, 0
     outside the disc; mean [n], the weights of the input's elements; disc [k, k] of 0 and 1.
+    Of a convolution in groups of channels, `in` are those of one group.
     """
 
     weight: Tensor
@@ -35,6 +36,21 @@ class FactoredKernel(NamedTuple):
         return FactoredKernel(*(part.to(dtype) for part in self))
 
 
+class Options(NamedTuple):
+    """Of a convolution, as in `torch.nn.functional.conv2d`: zeros on each side, pixels from output to output and from
+    tap to tap, groups of channels."""
+
+    padding: int = 0
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+
+    def size(self, height: Any, width: Any, kernel_size: int) -> tuple[Any, Any]:
+        """Height and width of the output."""
+        shrink = 2 * self.padding - self.dilation * (kernel_size - 1)
+        return (height + shrink - 1) // self.stride + 1, (width + shrink - 1) // self.stride + 1
+
+
 class Gradients(NamedTuple):
     """Towards f and the parts of a kernel; None where none was asked for."""
 
@@ -45,44 +61,45 @@ class Gradients(NamedTuple):
     mean: Tensor
 
 
-def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int) -> Tensor:
+def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
     whole, features = _augmented(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
-    shrink = 2 * padding + 1 - size
-    shape = (len(f), channels, len(k.phi), f.shape[3] + shrink, f.shape[4] + shrink)
-    if _kernel_is_smaller(whole, features, math.prod(shape)):
+    shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
+    if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
         kernel = torch.matmul(whole, features).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
         bias = None if offset is None else offset.repeat_interleave(len(k.phi))
-        return F.conv2d(flat, kernel.reshape(-1, flat.shape[1], size, size), bias, padding=padding).view(shape)
+        kernel = kernel.reshape(channels * len(k.phi), -1, size, size)
+        return _conv(flat, kernel, bias, options).view(shape)
     out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
         kernel = torch.matmul(whole, features[chunk]).view(-1, flat.shape[1], size, size)  # [(m out), (in n), k, k]
         bias = None if offset is None else offset.repeat(chunk.stop - chunk.start)
-        part = F.conv2d(flat, kernel, bias, padding=padding)
+        part = _conv(flat, kernel, bias, options)
         out[:, :, chunk] = part.unflatten(1, (-1, channels)).transpose(1, 2)
     return out
 
 
-def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wanted: bool) -> Gradients:
+def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
     whole, features = _augmented(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_whole = torch.zeros_like(whole, dtype=_wide(f))
     d_features = torch.empty_like(features, dtype=_wide(f))
     d_flat = None
-    small = _kernel_is_smaller(whole, features, grad.numel())
+    small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
+    into = flat.shape[1] // options.groups
     for chunk in [slice(0, len(features))] if small else _element_chunks(whole, features):
         g = grad.flatten(1, 2) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
-        kernel = whole.new_empty(1).expand(g.shape[1], flat.shape[1], size, size)
+        kernel = whole.new_empty(1).expand(g.shape[1], into, size, size)
         if wanted:
             kernel = torch.matmul(whole, features[chunk])
             if small:
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
-            kernel = kernel.reshape(g.shape[1], flat.shape[1], size, size)
-            part = _conv_backward(g, flat, kernel, padding, (True, False))[0]
+            kernel = kernel.reshape(g.shape[1], into, size, size)
+            part = _conv_backward(g, flat, kernel, options, (True, False))[0]
             d_flat = part.to(_wide(f)) if d_flat is None else d_flat.add_(part)
-        d_kernel = _conv_backward(g, flat, kernel, padding, (False, True))[1]
+        d_kernel = _conv_backward(g, flat, kernel, options, (False, True))[1]
         if small:
             d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
         d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2])
@@ -95,35 +112,37 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wan
     return Gradients(d_f, d_whole[..., :-1].clone(), d_whole[..., -1].clone(), d_features[:, :-1], d_mean)
 
 
-def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int) -> Tensor:
+def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
-    base = F.conv2d(_plane(f, k), k.bias[..., None, None] * k.disc, offset, padding=padding)  # alike for all elements
+    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # alike for all elements
     out = base.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
-    mix = k.weight.flatten(1)
+    mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
-        maps = _feature_maps(f[images], k.phi[elements], padding)
+        maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
         mixed = torch.matmul(mix, maps).view(out[images, :, elements].shape)
         torch.add(mixed, base[images, :, None], out=out[images, :, elements])
     return out
 
 
-def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, wanted: bool) -> Gradients:
+def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, feature maps computed anew; towards f only where wanted."""
     plane, square = _plane(f, k), k.bias[..., None, None] * k.disc
-    d_plane, d_square = _conv_backward(grad.sum(2), plane, square, padding, (True, True))
+    d_plane, d_square = _conv_backward(grad.sum(2), plane, square, options, (True, True))
     d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
     d_mean = torch.einsum("bihw,binhw->n", d_plane, f)
     d_f = d_plane[:, :, None].to(_wide(f)) * k.mean[:, None, None] if wanted else None
-    mix = k.weight.flatten(1)
+    mix = _by_group(k.weight.flatten(1), 0, options)
     d_mix, d_phi = torch.zeros_like(mix, dtype=_wide(f)), torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
         part, phi = f[images], k.phi[elements]
-        maps = _feature_maps(part, phi, padding)
-        g = grad[images, :, elements].flatten(2)
-        d_mix += torch.bmm(g, maps.transpose(1, 2)).sum(0)
-        d_maps = torch.matmul(mix.T, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
+        maps = _by_group(_feature_maps(part, phi, options), 1, options)
+        g = _by_group(grad[images, :, elements].flatten(2), 1, options)
+        d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
+        d_maps = torch.matmul(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
-        d_part, d_filters = _conv_backward(d_maps, part.flatten(0, 1), filters, padding, (wanted, True))
+        d_part, d_filters = _conv_backward(
+            d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
+        )
         d_phi[elements] += d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1)
         if d_f is not None:
             d_f[images] += d_part.view(part.shape)
@@ -149,17 +168,37 @@ def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
     return torch.einsum("binhw,n->bihw", f, k.mean)
 
 
-def _feature_maps(f: Tensor, phi: Tensor, padding: int) -> Tensor:
+def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
+    """An axis of channels as [groups, each], where there are several."""
+    return x if options.groups == 1 else x.unflatten(axis, (options.groups, -1))
+
+
+def _feature_maps(f: Tensor, phi: Tensor, options: Options) -> Tensor:
     """f [b, in, n, h, w] convolved with phi [m, h, n, k, k]: [b, in·h, m·h'·w']."""
-    maps = F.conv2d(f.flatten(0, 1), phi.transpose(0, 1).flatten(0, 1), padding=padding)  # [b·in, h·m, h', w']
+    filters = phi.transpose(0, 1).flatten(0, 1)
+    maps = _conv(f.flatten(0, 1), filters, None, options._replace(groups=1))  # [b·in, h·m, h', w']
     return maps.view(len(f), f.shape[1] * phi.shape[1], phi.shape[0] * math.prod(maps.shape[2:]))
 
 
+def _conv(f: Tensor, weight: Tensor, bias: Tensor | None, o: Options) -> Tensor:
+    return F.conv2d(f, weight, bias, o.stride, o.padding, o.dilation, o.groups)
+
+
 def _conv_backward(
-    grad: Tensor, f: Tensor, weight: Tensor, padding: int, wanted: tuple[bool, bool]
+    grad: Tensor, f: Tensor, weight: Tensor, o: Options, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
     d_f, d_weight, _ = torch.ops.aten.convolution_backward(
-        grad, f, weight, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, [*wanted, False]
+        grad,
+        f,
+        weight,
+        None,
+        [o.stride] * 2,
+        [o.padding] * 2,
+        [o.dilation] * 2,
+        False,
+        [0, 0],
+        o.groups,
+        [*wanted, False],
     )
     return d_f, d_weight
 

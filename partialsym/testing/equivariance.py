@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from partialsym._utils.precision import full_float32
 from partialsym.groups import Dihedral, Group
 from partialsym.nn.conv import GroupConv
-from partialsym.signal import Elements, Signal
+from partialsym.signal import Elements, Signal, transported
 
 Field = TypeVar("Field", Tensor, Signal)
 
@@ -58,10 +59,17 @@ def equivariance_error(module: nn.Module, x: Field, g: Tensor, *, transport: boo
     """
     moved = transform(x, g)
     _check_not_vacuous(x, moved, g)
+    drawn: list[Elements]
     with torch.no_grad(), full_float32():
         with _recorded(module) as drawn:
             before = module(x)
-        with _replayed(module, [_transport(elements, g) for elements in drawn] if transport else []):
+        given: list[Elements] = []
+        if transport:  # what is one draw, that of x included, stays one
+            given = [x.elements, *drawn] if isinstance(x, Signal) else drawn
+            given = transported(given, lambda elements: _transport(elements, g))
+            if isinstance(moved, Signal):
+                moved, given = replace(moved, elements=given[0]), given[1:]
+        with _replayed(module, given):
             after = module(moved)
     if isinstance(before, Signal):
         expected = transform(before, g)

@@ -234,7 +234,10 @@ def test_bfloat16_autocast_stays_within_two_percent():
         (lambda: conv("SE2", dirac(SE2()))(signal("T2")), "signal on T2, but this layer's domain is SE2"),
         (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer takes 2"),
         (lambda: conv("T2", SE2())(signal("T2")), "no density on SE2.*elements="),
-        (lambda: conv("T2", dirac(SE2()))(signal("T2"), dirac(E2()).sample()), "elements of E2, .* codomain is SE2"),
+        (
+            lambda: conv("T2", dirac(SE2()))(signal("T2"), dirac(E2()).sample()),
+            "elements are of E2, .* codomain is SE2",
+        ),
         (lambda: conv("T2", dirac(T2()), k=7, padding="valid")(signal("T2")), "6×5 pixels is smaller than the 7×7"),
     ],
 )

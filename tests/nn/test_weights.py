@@ -8,14 +8,19 @@ import torch
 from helpers import SAMPLES, few, group_conv, perturbed, random_signal
 
 from partialsym import (
+    Activation,
+    AdaptivePool,
     BatchNorm,
+    BlurPool,
     GlobalPool,
     GResNet,
     GroupConv,
     GroupPool,
     InstanceNorm,
+    SeparableGroupConv,
     Signal,
     SpatialPool,
+    Upsample,
     dirac,
     group,
     learned,
@@ -45,6 +50,13 @@ LAYERS = {
     "batch norm train": lambda: with_stats(BatchNorm(3), True),
     "batch norm eval": lambda: with_stats(BatchNorm(3), False),
     "cumulative batch norm": lambda: BatchNorm(3, momentum=None),
+    "strided": lambda: group_conv("D4", stride=2, padding_mode="reflect"),
+    "depthwise": lambda: group_conv("D4", groups=3),
+    "separable": lambda: SeparableGroupConv(3, 3, codomain=dirac(group("D4")), kernel_size=3),
+    "activation": lambda: Activation(torch.nn.PReLU()),
+    "blur": BlurPool,
+    "upsample": Upsample,
+    "adaptive pool": lambda: AdaptivePool(2),
     "instance norm": lambda: InstanceNorm(3),
     "residual block": lambda: ResidualBlock(group_conv("D4"), group_conv("D4"), group_conv("D4", size=1)).eval(),
     **{f"spatial {mode}": lambda mode=mode: SpatialPool(2, mode) for mode in ("max", "mean")},
@@ -231,10 +243,10 @@ def test_the_maximum_gives_a_weight_that_elements_share_the_gradient_of_all_of_t
     values = f.values.clone()
     values[:, :, 5:] = values[:, :, 4:5] + 1e-3 * torch.randn_like(values[:, :, 5:])  # the mirrored ones resemble
     gradients = {}
-    for together in (4, 1):
-        elements = Elements(f.group, f.elements.matrices, w.repeat_interleave(4), together)
+    for tied in (4, 1):
+        elements = Elements(f.group, f.elements.matrices, w.repeat_interleave(4), tied)
         out = GlobalPool("max")(replace(f, values=values, elements=elements))
-        (gradients[together],) = torch.autograd.grad(out.sum(), w)
+        (gradients[tied],) = torch.autograd.grad(out.sum(), w)
     with_them, without = values.amax((2, 3, 4)), values[:, :, :4].amax((2, 3, 4))
     torch.testing.assert_close(gradients[4][1], (with_them - without).sum())
     assert not torch.allclose(gradients[1][1], gradients[4][1], rtol=0.5)  # one by one is another number

@@ -20,33 +20,35 @@ def _float64():
     torch.set_default_dtype(torch.float32)
 
 
-def arguments(k, *, size=(7, 6), dtype=torch.float64):
+def arguments(k, *, size=(7, 6), dtype=torch.float64, groups=1):
     disc = (torch.rand(k, k) > 0.3).to(dtype)
     disc[k // 2, k // 2] = 1
     phi = torch.randn(M, H, N, k, k, dtype=dtype) * disc
-    parts = [torch.randn(OUT, IN, H, dtype=dtype), torch.randn(OUT, IN, dtype=dtype), phi, torch.rand(N, dtype=dtype)]
-    leaves = [torch.randn(B, IN, N, *size, dtype=dtype), *parts, torch.randn(OUT, dtype=dtype)]
+    out, into = (OUT, IN) if groups == 1 else (6, IN // groups)
+    parts = [torch.randn(out, into, H, dtype=dtype), torch.randn(out, into, dtype=dtype), phi]
+    leaves = [torch.randn(B, IN, N, *size, dtype=dtype), *parts, torch.rand(N, dtype=dtype)]
+    leaves.append(torch.randn(out, dtype=dtype))
     for leaf in leaves:
         leaf.requires_grad_()
     return leaves, disc
 
 
-def naive(f, weight, bias, phi, mean, offset, disc, padding):
+def naive(f, weight, bias, phi, mean, offset, disc, padding, **options):
     kernel = torch.einsum("oih,mhnyx->ominyx", weight, phi)
     kernel = kernel + torch.einsum("oi,n,yx->oinyx", bias, mean, disc)[:, None]
-    out = F.conv2d(f.flatten(1, 2), kernel.flatten(2, 3).flatten(0, 1), padding=padding)
-    return out.unflatten(1, (OUT, M)) + offset[:, None, None, None]
+    out = F.conv2d(f.flatten(1, 2), kernel.flatten(2, 3).flatten(0, 1), padding=padding, **options)
+    return out.unflatten(1, (len(weight), M)) + offset[:, None, None, None]
 
 
 def by_path(path):
-    def run(f, weight, bias, phi, mean, offset, disc, padding):
-        return convolve(f, FactoredKernel(weight, bias, phi * disc, mean, disc), offset, padding, path)
+    def run(f, weight, bias, phi, mean, offset, disc, padding, **options):
+        return convolve(f, FactoredKernel(weight, bias, phi * disc, mean, disc), offset, padding, path, **options)
 
     return run
 
 
-def gradients(run, leaves, disc, padding, grad):
-    out = run(*leaves, disc, padding)
+def gradients(run, leaves, disc, padding, grad, **options):
+    out = run(*leaves, disc, padding, **options)
     return out, torch.autograd.grad(out, leaves, grad)
 
 
@@ -65,6 +67,25 @@ def test_both_orders_follow_the_definition_in_value_and_every_gradient(k, paddin
         torch.testing.assert_close(got, right, rtol=0, atol=1e-10)
 
 
+OPTIONS = [{"stride": 2}, {"stride": 3, "dilation": 2}, {"dilation": 2}, {"groups": 2}, {"groups": 2, "stride": 2}]
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24], ids=lambda b: f"{b} bytes")
+@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0)])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_both_orders_follow_torchs_strides_dilations_and_groups(options, k, padding, path, chunk, monkeypatch):
+    monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
+    leaves, disc = arguments(k, groups=options.get("groups", 1))
+    grad = torch.randn_like(naive(*leaves, disc, padding, **options))
+    expected, expected_grads = gradients(naive, leaves, disc, padding, grad, **options)
+    out, grads = gradients(by_path(path), leaves, disc, padding, grad, **options)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
+    for got, right in zip(grads, expected_grads, strict=True):
+        right = right * disc if right.ndim == 5 and right.shape[-1] == k and right.shape[0] == M else right
+        torch.testing.assert_close(got, right, rtol=0, atol=1e-10)
+
+
 def test_a_wrong_order_would_be_seen(monkeypatch):
     """The comparison above fails where one order forgets the kernel's bias."""
     monkeypatch.setattr(orders, "_plane", lambda f, k: torch.zeros_like(f[:, :, 0]))
@@ -72,12 +93,13 @@ def test_a_wrong_order_would_be_seen(monkeypatch):
     assert (by_path("factored")(*leaves, disc, 1) - naive(*leaves, disc, 1)).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("options", [(1, 1, 1), (3, 2, 2)])
 @pytest.mark.parametrize("path", few(["dense", "factored"], "factored"))
-def test_the_operator_keeps_torchs_rules(path):
+def test_the_operator_keeps_torchs_rules(path, options):
     """Schema, fake tensors, autograd registration and dynamic shapes, by torch's own checker."""
-    leaves, disc = arguments(3)
+    leaves, disc = arguments(3, groups=options[2])
     f, weight, bias, phi, mean, offset = leaves
-    args = (f, weight, bias, phi, mean, disc, offset, 1, path)
+    args = (f, weight, bias, phi, mean, disc, offset, 1, *options, path)
     torch.library.opcheck(torch.ops.partialsym.convolve.default, args)
     torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
 
@@ -156,17 +178,39 @@ def test_chunks_bound_what_is_held_at_once(path, monkeypatch):
     assert path == "dense" or largest[2**26] > 4 * largest[2**15]  # without chunks it is the feature maps
 
 
-def test_the_cost_model_counts_what_the_orders_multiply():
+@pytest.mark.parametrize("options", [orders.Options(1), orders.Options(1, 2, 1, 2), orders.Options(1, 1, 2)], ids=str)
+def test_the_cost_model_counts_what_the_orders_multiply(options):
     """By torch's own counter of operations, two a multiplication."""
-    leaves, disc = arguments(3)
+    leaves, disc = arguments(3, groups=options.groups)
     f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), disc)
-    s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, 1)
+    s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, *options)
     for order, work in ((orders.dense, dense_work(s)), (orders.factored, factored_work(s))):
         with FlopCounterMode(display=False) as counter:
-            order(f, kernel, None, 1)
-        assert counter.get_total_flops() == pytest.approx(2 * sum(work), rel=0.02)  # and the mean over elements
+            order(f, kernel, None, options)
+        mean = 2 * f.numel() if order is orders.factored else 0  # over the elements
+        assert counter.get_total_flops() == 2 * sum(work) + mean
     leaves, _ = arguments(3)
     assert shape_of(leaves[0].shape, leaves[1].shape, leaves[3].shape, 0) == Shape(B, IN, OUT, N, M, H, 3, 5 * 4)
+
+
+@pytest.mark.parametrize("options", [{}, *OPTIONS[:3]], ids=str)  # torch counts groups of gradients too high
+@pytest.mark.parametrize("path", ["dense", "factored"])
+def test_the_formulas_of_the_operator_count_what_it_runs(path, options):
+    """Forward and backward, by torch's counter on the plain functions that it calls."""
+    leaves, disc = arguments(3)
+    kernel = FactoredKernel(*leaves[1:5], disc)
+    with FlopCounterMode(display=False) as counter:
+        out = convolve(leaves[0], kernel, leaves[5], 1, path, **options)
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+    known = orders.Options(1, **options)
+    forward, backward = {
+        "dense": (orders.dense, orders.dense_backward),
+        "factored": (orders.factored, orders.factored_backward),
+    }[path]
+    f, plain = leaves[0].detach(), FactoredKernel(*(part.detach() for part in kernel))
+    with FlopCounterMode(display=False) as run:
+        backward(torch.ones_like(forward(f, plain, None, known)), f, plain, known, True)
+    assert counter.get_total_flops() == pytest.approx(run.get_total_flops(), rel=0.1)  # and the means over elements
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""Pointwise layers: activations and dropout of a signal's values."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.signal import Signal, check_pointwise, check_signal
+
+
+class Activation(nn.Module):
+    """A pointwise function of a signal's values, as a layer of `nn.Sequential`.
+
+    Args:
+        fn: a function of tensors, such as `torch.tanh`, or a module, such as `nn.GELU()` or `nn.PReLU()`.
+    Raises:
+        TypeError: fn is no function, is a class, or a normalisation of torch.
+
+    >>> from torch import nn
+    >>> Activation(nn.GELU())
+    Activation(
+      (fn): GELU(approximate='none')
+    )
+    """
+
+    def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        if isinstance(fn, type):
+            raise TypeError(f"fn is the class {fn.__name__}: must be one of its instances, {fn.__name__}().")
+        if not callable(fn):
+            raise TypeError(f"fn is {fn!r}: must be a function of tensors, or a module.")
+        check_pointwise(fn)
+        self.fn = fn
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        check_signal(f)
+        return f.map(self.fn)
+
+    def extra_repr(self) -> str:
+        return "" if isinstance(self.fn, nn.Module) else getattr(self.fn, "__name__", repr(self.fn))
+
+
+class ReLU(nn.Module):
+    """max(f, 0), point by point."""
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        check_signal(f)
+        return f.map(F.relu)
+
+
+class Dropout(nn.Module):
+    """In train mode sets values to 0 with probability p and scales the others by 1/(1 − p).
+
+    Args:
+        p: in [0, 1).
+        channels: set whole channels of an image to 0, over all elements and pixels, not single values. Neighbouring
+            values are alike, so that after convolutions this is the stronger one; and it commutes with the group,
+            which the other does in distribution alone.
+    Raises:
+        ValueError: p is out of range.
+    """
+
+    def __init__(self, p: float = 0.5, *, channels: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p is {p}: must be in [0, 1).")
+        self.p, self.channels = p, channels
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        check_signal(f)
+        drop = F.dropout3d if self.channels else F.dropout
+        return f.map(lambda values: drop(values, self.p, self.training))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, channels={self.channels}"

@@ -1,0 +1,141 @@
+"""Changing the size of maps, so that every symmetry of the pixel grid is kept at every height and width."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialsym.nn.grid import sampled
+from partialsym.nn.pool import Mode, check_mode
+from partialsym.signal import Signal, check_signal, constant
+
+
+class BlurPool(nn.Module):
+    """Maps smoothed by a binomial filter, then taken at every `stride`-th pixel (Zhang 2019): antialiased subsampling.
+
+    A side of h pixels becomes ⌈h / stride⌉, at the places of a strided GroupConv. Where these lie between pixels the
+    filter has one tap more: [1, 2, 1] / 4 becomes [1, 3, 3, 1] / 8. What lies over the border does not count: a
+    constant stays what it is.
+
+    Args:
+        stride: pixels from output to output.
+        size: taps of the filter, odd.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    taps: Tensor
+
+    def __init__(self, stride: int = 2, *, size: int = 3) -> None:
+        super().__init__()
+        if stride < 1:
+            raise ValueError(f"stride is {stride}: must be at least 1.")
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"size is {size}: must be odd and positive, so that the filter has a centre.")
+        self.stride, self.size = stride, size
+        line = torch.tensor([math.comb(size - 1, i) for i in range(size)], dtype=torch.float64, device="cpu")
+        self.register_buffer("taps", constant(torch.outer(line, line) / line.sum() ** 2)[None, None], persistent=False)
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, ⌈h / stride⌉, ⌈w / stride⌉]."""
+        check_signal(f)
+        maps = f.values.flatten(0, 2).unsqueeze(1)
+        blurred = self._blurred(maps) / self._blurred(torch.ones_like(maps[:1]))
+        return Signal(blurred.view(*f.values.shape[:3], *blurred.shape[2:]), f.elements)
+
+    def _blurred(self, maps: Tensor) -> Tensor:
+        """[images, 1, h, w] with zeros over the border."""
+        read, padding = sampled(maps, self.size // 2, self.stride, True)
+        return F.conv2d(read, self.taps.to(read.dtype), stride=self.stride, padding=padding)
+
+    def extra_repr(self) -> str:
+        return f"{self.stride}, size={self.size}"
+
+
+class Upsample(nn.Module):
+    """Maps on a finer grid: the way back from a pool or a stride of `scale`, every pixel where it was.
+
+    A pixel of the input lies where a SpatialPool, BlurPool or strided GroupConv put it: `scale` pixels of the output
+    from the next, all of them symmetric about the centre. `bilinear` interpolates between the two or four pixels round
+    a place, `nearest` takes the nearest of them; a place in the very middle gets the mean, as neither is nearer.
+
+    Args:
+        scale: how many times as fine the grid is.
+        mode: `bilinear` or `nearest`.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(self, scale: int = 2, mode: Literal["bilinear", "nearest"] = "bilinear") -> None:
+        super().__init__()
+        if scale < 1:
+            raise ValueError(f"scale is {scale}: must be at least 1.")
+        if mode not in ("bilinear", "nearest"):
+            raise ValueError(f"mode is {mode!r}: must be 'bilinear' or 'nearest'.")
+        self.scale, self.mode = scale, mode
+
+    def forward(self, f: Signal, size: tuple[int, int] | None = None) -> Signal:
+        """Upsample.
+
+        Args:
+            f: [batch, channels, n, h, w].
+            size: (height, width) of the output, those of a skip connection say: sides that the scale takes to h and w,
+                ⌈height / scale⌉ = h. By default h·scale and w·scale.
+        Raises:
+            ValueError: such a size is none of those.
+        """
+        check_signal(f)
+        values = f.values
+        for axis in (-2, -1):
+            values = self._finer(values, axis, None if size is None else size[axis])
+        return Signal(values, f.elements)
+
+    def _finer(self, x: Tensor, axis: int, side: int | None) -> Tensor:
+        count = int(x.shape[axis]) if torch.jit.is_tracing() else x.shape[axis]
+        side = count * self.scale if side is None else side
+        if -(-side // self.scale) != count:
+            least, most = self.scale * (count - 1) + 1, self.scale * count
+            raise ValueError(
+                f"size holds a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
+                f"that a stride of {self.scale} takes to {count}."
+            )
+        # In parts of 1 / (2·scale) of a pixel of x, so that all is exact.
+        place = 2 * torch.arange(side, device=x.device) + (self.scale * (count - 1) + 1 - side)
+        parts = 2 * self.scale
+        below, rest = place.div(parts, rounding_mode="floor"), place.remainder(parts)
+        share = rest / parts if self.mode == "bilinear" else ((rest - self.scale).sign() + 1) / 2
+        share = share.to(x.dtype).view(-1, *[1] * (-1 - axis))
+        first, second = (x.index_select(axis, (below + i).clamp(0, count - 1)) for i in (0, 1))
+        return first * (1 - share) + second * share
+
+    def extra_repr(self) -> str:
+        return f"{self.scale}, mode={self.mode!r}"
+
+
+class AdaptivePool(nn.Module):
+    """Maps of any size pooled to `size` × `size`, over torch's adaptive windows, which are symmetric about the centre.
+
+    Args:
+        size: height and width of the output; one number, as a quarter turn swaps them.
+        mode: `mean` or `max`.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(self, size: int, mode: Mode = "mean") -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size is {size}: must be at least 1.")
+        check_mode(mode)
+        self.size, self.mode = size, mode
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, channels, n, size, size]."""
+        check_signal(f)
+        pool = F.adaptive_max_pool2d if self.mode == "max" else F.adaptive_avg_pool2d
+        return Signal(pool(f.values.flatten(1, 2), self.size).unflatten(1, f.values.shape[1:3]), f.elements)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, mode={self.mode!r}"
