@@ -31,8 +31,9 @@ class GroupConv(nn.Module):
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
         padding: `same` (zeros) or `valid`.
         bias: add a bias per channel.
-        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards;
-            `auto` takes the faster for the shapes at hand. The function is the same.
+        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards,
+            `spectral` multiplies in the frequency domain; `auto` takes the fastest for the shapes at hand. The function
+            is the same.
     Raises:
         ValueError: an argument out of range, or a domain that does not include the codomain's group.
     """
@@ -54,7 +55,7 @@ class GroupConv(nn.Module):
         kernel: Callable[[int, int, int], Kernel] = SIREN,
         padding: Literal["same", "valid"] = "same",
         bias: bool = True,
-        path: Literal["auto", "dense", "factored"] = "auto",
+        path: Literal["auto", "dense", "factored", "spectral"] = "auto",
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:

@@ -1,13 +1,15 @@
-"""Both orders of summation are the same function, in value and in every gradient; the operator and the choice."""
+"""All orders of summation are the same function, in value and in every gradient; the operator."""
 
 import pytest
 import torch
 from helpers import few
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym import E2, SE2, GroupConv, Signal, haar, learned
-from partialsym.ops import FactoredKernel, Shape, convolve, dense_work, factored_work, orders, resolved, shape_of
+from partialsym.ops import PATHS, FactoredKernel, convolve, orders
+from partialsym.ops import spectral as spectral_order
+
+ORDERS = PATHS[1:]
 
 B, IN, OUT, N, M, H = 3, 4, 5, 3, 2, 6
 
@@ -51,9 +53,9 @@ def gradients(run, leaves, disc, padding, grad):
 
 
 @pytest.mark.parametrize("chunk", [1, 2000, 2**24], ids=lambda b: f"{b} bytes")
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ORDERS)
 @pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0), (5, 2), (5, 0)])
-def test_both_orders_follow_the_definition_in_value_and_every_gradient(k, padding, path, chunk, monkeypatch):
+def test_all_orders_follow_the_definition_in_value_and_every_gradient(k, padding, path, chunk, monkeypatch):
     monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
     leaves, disc = arguments(k)
     grad = torch.randn_like(naive(*leaves, disc, padding))
@@ -72,7 +74,7 @@ def test_a_wrong_order_would_be_seen(monkeypatch):
     assert (by_path("factored")(*leaves, disc, 1) - naive(*leaves, disc, 1)).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("path", few(["dense", "factored"], "factored"))
+@pytest.mark.parametrize("path", few(ORDERS, "spectral"))
 def test_the_operator_keeps_torchs_rules(path):
     """Schema, fake tensors, autograd registration and dynamic shapes, by torch's own checker."""
     leaves, disc = arguments(3)
@@ -82,7 +84,7 @@ def test_the_operator_keeps_torchs_rules(path):
     torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ORDERS)
 def test_an_input_without_gradient_still_gives_the_kernels(path):
     leaves, disc = arguments(3)
     leaves[0] = leaves[0].detach()
@@ -94,14 +96,13 @@ def test_an_input_without_gradient_still_gives_the_kernels(path):
 
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("group", [SE2(), E2()], ids=str)
-def test_a_layer_is_the_same_on_both_paths(group, dropped):
+def test_a_layer_is_the_same_on_all_paths(group, dropped):
     density = learned(group, 4)
     if dropped and group.name == "E2":
         torch.nn.init.constant_(density.component.logits, -1.0)
-    layers = [
-        GroupConv(3, 4, domain=group, codomain=density, kernel_size=3, path=path) for path in ("dense", "factored")
-    ]
-    layers[1].load_state_dict(layers[0].state_dict())
+    layers = [GroupConv(3, 4, domain=group, codomain=density, kernel_size=3, path=path) for path in ORDERS]
+    for layer in layers[1:]:
+        layer.load_state_dict(layers[0].state_dict())
     density.eval()
     values = torch.randn(2, 3, 4, 6, 6)
     outs, grads = [], []
@@ -112,9 +113,9 @@ def test_a_layer_is_the_same_on_both_paths(group, dropped):
         own = [p for name, p in layer.named_parameters() if not name.startswith("codomain")]
         grads.append(torch.autograd.grad(loss, [f, *own, density.algebra.raw]))
         outs.append(out)
-    torch.testing.assert_close(*outs, rtol=0, atol=1e-10)
-    for a, b in zip(*grads, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    for out, grad in zip(outs[1:], grads[1:], strict=True):
+        torch.testing.assert_close(out, outs[0], rtol=0, atol=1e-10)
+        torch.testing.assert_close(grad, grads[0], rtol=1e-10, atol=1e-10)
 
 
 def test_kernel_norm_is_the_norm_of_the_kernel_that_both_paths_convolve_with():
@@ -125,7 +126,7 @@ def test_kernel_norm_is_the_norm_of_the_kernel_that_both_paths_convolve_with():
     torch.testing.assert_close(layer.kernel_norm() ** 2, filters.square().sum() / (len(out) * len(into)))
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ORDERS)
 def test_reduced_precision_errs_like_a_plain_convolution(path):
     """bf16 against float64, beside what rounding the whole kernel and the input alone costs."""
     leaves, disc = arguments(3)
@@ -137,7 +138,7 @@ def test_reduced_precision_errs_like_a_plain_convolution(path):
     assert (out.double() - exact).norm() / exact.norm() < 0.01
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ORDERS)
 def test_chunks_bound_what_is_held_at_once(path, monkeypatch):
     """Not one tensor larger than what goes in and out, plus a chunk."""
     torch.set_default_dtype(torch.float32)  # in float64 torch's own convolution unfolds its input
@@ -156,38 +157,27 @@ def test_chunks_bound_what_is_held_at_once(path, monkeypatch):
     assert path == "dense" or largest[2**26] > 4 * largest[2**15]  # without chunks it is the feature maps
 
 
-def test_the_cost_model_counts_what_the_orders_multiply():
-    """By torch's own counter of operations, two a multiplication."""
-    leaves, disc = arguments(3)
-    f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), disc)
-    s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, 1)
-    for order, work in ((orders.dense, dense_work(s)), (orders.factored, factored_work(s))):
-        with FlopCounterMode(display=False) as counter:
-            order(f, kernel, None, 1)
-        assert counter.get_total_flops() == pytest.approx(2 * sum(work), rel=0.02)  # and the mean over elements
-    leaves, _ = arguments(3)
-    assert shape_of(leaves[0].shape, leaves[1].shape, leaves[3].shape, 0) == Shape(B, IN, OUT, N, M, H, 3, 5 * 4)
+@pytest.mark.parametrize("shorter", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("k", "padding"), [(5, 2), (3, 1), (5, 0), (4, 1)])
+def test_a_period_is_as_long_as_it_must_be_and_no_longer(k, padding, axis, shorter, monkeypatch):
+    """One pixel less, and what wraps around is seen. Kernels of even side too."""
+    right = spectral_order.period_of
 
+    def period(*arguments):
+        found = list(right(*arguments))
+        found[axis] -= shorter
+        return tuple(found)
 
-@pytest.mark.parametrize(
-    ("shape", "path"),
-    [
-        (Shape(4, 128, 128, 8, 8, 8, 3, 1024), "factored"),  # the 13-layer CNN
-        (Shape(4, 256, 256, 8, 8, 8, 3, 64), "factored"),
-        (Shape(16, 32, 64, 4, 4, 8, 3, 784), "dense"),  # where it is narrow, with few elements
-        (Shape(64, 64, 64, 4, 4, 8, 3, 49), "dense"),
-        (Shape(64, 32, 32, 8, 8, 32, 7, 196), "dense"),  # the ResNet's first block
-        (Shape(64, 32, 32, 1, 1, 32, 7, 196), "dense"),  # T(2)
-        (Shape(64, 1, 32, 1, 8, 32, 7, 784), "dense"),  # lifting
-        (Shape(64, 32, 64, 8, 8, 16, 1, 49), "dense"),  # a shortcut
-    ],
-)
-def test_the_choice_where_measurements_leave_no_doubt(shape, path):
-    assert resolved("auto", shape) == path
+    monkeypatch.setattr(spectral_order, "period_of", period)
+    leaves, _ = arguments(k)
+    disc = torch.ones(k, k)
+    error = (by_path("spectral")(*leaves, disc, padding) - naive(*leaves, disc, padding)).abs().max()
+    assert error > 0.1 if shorter else error < 1e-10
 
 
 def test_an_unknown_path_is_refused():
-    with pytest.raises(ValueError, match="path is 'quick': must be one of auto, dense, factored"):
+    with pytest.raises(ValueError, match="path is 'quick': must be one of auto, dense, factored, spectral"):
         GroupConv(1, 1, domain=SE2(), codomain=haar(SE2(), 4), kernel_size=3, path="quick")
 
 
@@ -199,7 +189,7 @@ def test_another_precision_than_the_layers_is_refused():
     assert layer(Signal(f.values.float(), f.elements)).values.dtype == torch.float32
 
 
-@pytest.mark.parametrize("path", ["auto", "dense", "factored"])
+@pytest.mark.parametrize("path", PATHS)
 def test_one_channel_and_no_image(path):
     """Gradients of one channel are views into each other unless they are copied; an empty batch is a batch."""
     layer = GroupConv(1, 1, domain=SE2(), codomain=haar(SE2(), 2), kernel_size=3, path=path)
@@ -220,7 +210,7 @@ def test_derivatives_that_are_not_there_are_errors_not_zeros():
         torch.autograd.grad(first.square().sum(), leaves[1])
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ORDERS)
 def test_chunks_cost_no_precision(path, monkeypatch):
     """Sums over chunks are kept in float32 where the rest is bf16."""
     f, k = torch.randn(2, 8, 4, 6, 6), 3

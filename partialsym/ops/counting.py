@@ -6,23 +6,30 @@ import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from partialsym.ops import operator  # noqa: F401 – defines what is counted
-from partialsym.ops.choice import dense_work, factored_work, resolved, shape_of
+from partialsym.ops.choice import Shape, dense_work, factored_work, resolved, shape_of, spectral_work
 
 
-@register_flop_formula(torch.ops.partialsym.convolve)
+@register_flop_formula(torch.ops.partialsym.convolve, get_raw=True)
 def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    *_, padding, path = rest
-    shape = shape_of(f, weight, phi, padding)
-    return 2 * sum(dense_work(shape) if resolved(path, shape) == "dense" else factored_work(shape))
+    order, shape = _order(f, weight, phi, *rest[-2:])
+    return 2 * sum({"dense": dense_work, "factored": factored_work, "spectral": spectral_work}[order](shape))
 
 
-@register_flop_formula(torch.ops.partialsym.convolve_backward)
+@register_flop_formula(torch.ops.partialsym.convolve_backward, get_raw=True)
 def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    """Kernel or feature maps are formed anew, then the gradients taken."""
+    """Kernel, feature maps or spectra are formed anew, then the gradients taken."""
     *_, padding, path, wanted = rest
-    shape = shape_of(f, weight, phi, padding)
-    if resolved(path, shape) == "dense":
+    order, shape = _order(f, weight, phi, padding, path)
+    if order == "dense":
         convolve, generate = dense_work(shape)
         return 2 * ((1 + wanted) * convolve + (2 + wanted) * generate)
+    if order == "spectral":
+        into, product, out, generate, kernel = spectral_work(shape)
+        return 2 * ((1 + wanted) * (into + product + kernel) + out + (2 + wanted) * generate)
     convolve, mix, bias_ = factored_work(shape)
     return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)
+
+
+def _order(f: Any, weight: Any, phi: Any, padding: int, path: str) -> tuple[str, Shape]:
+    shape = shape_of(f.shape, weight.shape, phi.shape, padding)
+    return resolved(path, shape, f.dtype, f.device.type), shape

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from partialsym.ops.batching import one_by_one, over_images
-from partialsym.ops.choice import resolved, shape_of
+from partialsym.ops.choice import computed_in, resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
+from partialsym.ops.spectral import spectral, spectral_backward
 from partialsym.transforms import refuse_forward, refuse_second, transformed
 
 
@@ -19,7 +20,8 @@ def convolve(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int, 
         k: the kernel, as a rule in float32; it is rounded to f's precision at the last moment.
         offset: [out].
         padding: zeros on each side.
-        path: `dense` forms the whole kernel, `factored` convolves with its features; `auto` takes the faster.
+        path: `dense` forms the whole kernel, `factored` convolves with its features, `spectral` multiplies at every
+            frequency, never in less than float32; `auto` takes the faster.
     Returns:
         [b, out, m, h', w'].
     Raises:
@@ -58,10 +60,12 @@ def _convolve(
     path: str,
 ) -> Tensor:
     _refuse_onnx()
-    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
-    run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))]
+    order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding), f.dtype, f.device.type)
+    run = {"dense": dense, "factored": factored, "spectral": spectral}[order]
+    dtype = computed_in(order, f.dtype)
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(dtype)
     with torch.autocast(f.device.type, enabled=False):
-        return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), padding)
+        return run(f.contiguous(), k, None if offset is None else offset.to(dtype), padding)
 
 
 @_convolve.register_fake
@@ -94,10 +98,9 @@ def _convolve_backward(
     path: str,
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
-    run = {"dense": dense_backward, "factored": factored_backward}[
-        resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding))
-    ]
+    order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, padding), f.dtype, f.device.type)
+    run = {"dense": dense_backward, "factored": factored_backward, "spectral": spectral_backward}[order]
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, padding, wanted)
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))
