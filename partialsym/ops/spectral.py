@@ -18,7 +18,7 @@ from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, chunks
 from partialsym.ops.taps import Taps
 
 IMAGES = 8  # chunks that the spectrum of images may fill
-SPECTRUM = 2  # spectra of kernels that fit into a chunk
+TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a chunk has room for
 
 
 def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, padding: int) -> Tensor:
@@ -57,7 +57,7 @@ def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, 
                 d_spectrum = spaces("spectrum", 2, at.stop - at.start, *d_taps.shape[1:])
                 _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, -1)
                 kernel.gather(d_taps, d_spectrum, at)
-            kernel.add(outs, d_taps)
+            kernel.add(outs, d_taps, spaces)
         if d_f is not None and d_hat is not None:
             synthesised(plan.into, d_hat, d_f[images].transpose(1, 2), None, spaces)
     return Gradients(d_f, *kernel.gradients())
@@ -88,7 +88,7 @@ def _plan(f: Tensor, k: FactoredKernel, padding: int) -> _Plan:
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     count = frequencies(*period)
     images = chunks(len(f), 2 * count * channels * k.weight.element_size(), IMAGES * limit)
-    outs = chunks(len(k.weight), size * size * len(k.phi) * channels * k.weight.element_size(), limit)
+    outs = chunks(len(k.weight), TAPS * size * size * len(k.phi) * channels * k.weight.element_size(), limit)
     pair = waves(period, size + 1 - size % 2, *like)
     return _Plan(into, out, pair, images, outs, count, limit)
 
@@ -98,7 +98,6 @@ def _multiply(a: Tensor, b: Tensor, out: Tensor, sign: int = 1, more: bool = Fal
 
     Which of the two is conjugated is a matter of the sign of the imaginary part: a·b̄ where b is the kernel.
     """
-    torch.baddbmm(out[0], a[0], b[0], beta=int(more), out=out[0])
-    out[0].baddbmm_(a[1], b[1], alpha=-sign)
-    torch.baddbmm(out[1], a[1], b[0], beta=int(more), out=out[1])
-    out[1].baddbmm_(a[0], b[1], alpha=sign)
+    re, im = out
+    re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
+    im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)

@@ -26,7 +26,7 @@ class Taps:
         self.middle, self.first, self.second = middle, middle + 1 + half, middle - 1 - half
         first, second = phi[..., self.first], phi[..., self.second]
         features = torch.cat([phi[..., middle, None], first + second, first - second], 3)  # [m, h + 1, n, taps]
-        self.features = features.permute(3, 0, 2, 1).flatten(1, 2)  # [taps, (m n), h + 1]
+        self.features = features.permute(3, 0, 2, 1).flatten(1, 2).contiguous()  # [taps, (m n), h + 1]
         self.weight = torch.cat([k.weight, k.bias[..., None]], 2)
         self.even = 1 + len(half)
         self.waves = waves[0][:, torch.cat([half.new_zeros(1), half + 1])], waves[1][:, half + 1]
@@ -34,16 +34,23 @@ class Taps:
 
     def taps(self, outs: slice, spaces: Spaces) -> Tensor:
         """[taps, (out m), (n in)] of some output channels."""
-        weight, out = self.weight[outs], self.empty(outs, spaces, "taps")
-        for features, tap in zip(self.features, out, strict=True):
-            features = features.expand(len(weight), -1, -1)
-            torch.bmm(features, weight.mT, out=tap.view(len(weight), features.shape[1], weight.shape[1]))
+        weight, out = self.weight[outs].flatten(0, 1), self.empty(outs, spaces, "taps")
+        made = torch.mm(self.features.flatten(0, 1), weight.T, out=spaces("made", *self._matrix(outs)))
+        self._by_channel(out, outs).copy_(made.view(len(out), -1, outs.stop - outs.start, self.weight.shape[1]))
         return out
 
     def empty(self, outs: slice, spaces: Spaces, name: str = "d_taps") -> Tensor:
-        """Room for those, with 0 in it."""
+        """Room for those."""
         count, (m, _, n) = outs.stop - outs.start, self.kernel.phi.shape[:3]
-        return spaces(name, len(self.features), count * m, n * self.weight.shape[1]).zero_()
+        return spaces(name, len(self.features), count * m, n * self.weight.shape[1])
+
+    def _matrix(self, outs: slice) -> tuple[int, int]:
+        """(taps m n), (out in)."""
+        return self.features.shape[0] * self.features.shape[1], (outs.stop - outs.start) * self.weight.shape[1]
+
+    def _by_channel(self, taps: Tensor, outs: slice) -> Tensor:
+        """[taps, (out m), (n in)] as [taps, (m n), out, in]."""
+        return taps.view(len(taps), outs.stop - outs.start, -1, self.weight.shape[1]).transpose(1, 2)
 
     def spectrum(self, taps: Tensor, at: slice, spaces: Spaces) -> Tensor:
         """Of taps, at some frequencies: [2, frequencies, (out m), (n in)]."""
@@ -53,17 +60,16 @@ class Taps:
         return out
 
     def gather(self, d_taps: Tensor, d_spectrum: Tensor, at: slice) -> None:
-        """Add to d_taps what follows from the gradient of a spectrum."""
+        """The gradient towards taps from that of their spectrum; added to, but at the first frequencies."""
         for part, waves, of in zip(d_spectrum, self.waves, (d_taps[: self.even], d_taps[self.even :]), strict=True):
-            of.flatten(1).addmm_(waves[at].T, part.flatten(1))
+            of.flatten(1).addmm_(waves[at].T, part.flatten(1), beta=int(at.start > 0))
 
-    def add(self, outs: slice, d_taps: Tensor) -> None:
+    def add(self, outs: slice, d_taps: Tensor, spaces: Spaces) -> None:
         """Gather the gradients that follow from that of the taps of some output channels."""
-        weight, d_weight = self.weight[outs], self.d_weight[outs]
-        for features, d_features, d_tap in zip(self.features, self.d_features, d_taps, strict=True):
-            d_tap = d_tap.view(len(weight), len(features), weight.shape[1])
-            d_weight.baddbmm_(d_tap.mT, features.expand(len(weight), -1, -1))
-            d_features += torch.bmm(d_tap, weight).sum(0)
+        made = spaces("made", *self._matrix(outs))
+        made.view(len(d_taps), -1, outs.stop - outs.start, self.weight.shape[1]).copy_(self._by_channel(d_taps, outs))
+        self.d_weight[outs].flatten(0, 1).addmm_(made.T, self.features.flatten(0, 1))
+        self.d_features.flatten(0, 1).addmm_(made, self.weight[outs].flatten(0, 1))
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Towards weight, bias, phi and mean."""
