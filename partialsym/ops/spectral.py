@@ -45,25 +45,27 @@ def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, padding: int, 
     d_f = torch.empty_like(f) if wanted else None
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
-        d_hat = spaces("d_f", *f_hat.shape) if wanted else None
+        d_hat = f_hat if len(plan.outs) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
         for outs in plan.outs:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
             taps = kernel.taps(outs, spaces) if wanted else None
             d_taps = kernel.empty(outs, spaces)
             for at in plan.chunks(d_taps):
-                if d_hat is not None and taps is not None:
-                    more = outs.start > 0
-                    _multiply(g_hat[:, at], kernel.spectrum(taps, at, spaces), d_hat[:, at], -1, more)
-                d_spectrum = spaces("spectrum", 2, at.stop - at.start, *d_taps.shape[1:])
-                _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, -1)
+                d_spectrum = spaces("k", 2, at.stop - at.start, *d_taps.shape[1:])
+                _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, conjugate=True)
                 kernel.gather(d_taps, d_spectrum, at)
+                if taps is not None:
+                    k_hat = kernel.spectrum(taps, at, spaces)
+                    _multiply(g_hat[:, at], k_hat, d_hat[:, at], conjugate=True, more=outs.start > 0)
             kernel.add(outs, d_taps, spaces)
-        if d_f is not None and d_hat is not None:
+        if d_f is not None:
             synthesised(plan.into, d_hat, d_f[images].transpose(1, 2), None, spaces)
     return Gradients(d_f, *kernel.gradients())
 
 
 class _Plan(NamedTuple):
+    """Transforms of input and output, cos and sin at the kernel's taps, and how the work is cut."""
+
     into: Window
     out: Window
     waves: tuple[Tensor, Tensor]
@@ -93,11 +95,8 @@ def _plan(f: Tensor, k: FactoredKernel, padding: int) -> _Plan:
     return _Plan(into, out, pair, images, outs, count, limit)
 
 
-def _multiply(a: Tensor, b: Tensor, out: Tensor, sign: int = 1, more: bool = False) -> None:
-    """out = a·b, of complex [2, frequencies, ., .] as products of matrices; a·b̄ or ā·b for sign −1; added if `more`.
-
-    Which of the two is conjugated is a matter of the sign of the imaginary part: a·b̄ where b is the kernel.
-    """
-    re, im = out
+def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
+    """out = a·b, or a·b̄, of complex [2, frequencies, ., .] as products of matrices; added to it if `more`."""
+    (re, im), sign = out, -1 if conjugate else 1
     re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
     im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)
