@@ -46,12 +46,13 @@ def test_the_cost_model_counts_what_the_orders_multiply():
 MEASURED = [
     (Shape(4, 128, 128, 8, 8, 8, 3, 32, 32, 1), "factored"),  # the 13-layer CNN
     (Shape(4, 256, 256, 8, 8, 8, 3, 8, 8, 1), "factored"),
-    (Shape(16, 32, 64, 4, 4, 8, 3, 28, 28, 1), "dense"),  # where it is narrow, with few elements
-    (Shape(64, 64, 64, 4, 4, 8, 3, 7, 7, 1), "dense"),
+    (Shape(16, 16, 16, 4, 4, 8, 3, 14, 14, 1), "dense"),  # where it is narrow, with few elements
     (Shape(64, 32, 32, 8, 8, 32, 7, 14, 14, 3), "spectral"),  # the ResNet's blocks
     (Shape(64, 64, 64, 8, 8, 32, 7, 7, 7, 3), "spectral"),
-    (Shape(64, 32, 32, 1, 1, 32, 7, 14, 14, 3), "dense"),  # T(2)
+    (Shape(64, 16, 16, 8, 8, 32, 5, 16, 16, 2), "spectral"),  # those of a question
+    (Shape(64, 32, 32, 1, 1, 32, 7, 14, 14, 3), "spectral"),  # T(2)
     (Shape(64, 1, 32, 1, 8, 32, 7, 28, 28, 3), "dense"),  # lifting
+    (Shape(64, 3, 16, 1, 4, 32, 5, 32, 32, 2), "dense"),
     (Shape(64, 32, 64, 8, 8, 16, 1, 7, 7, 0), "dense"),  # a shortcut
 ]
 

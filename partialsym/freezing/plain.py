@@ -6,15 +6,20 @@ from typing import Never
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from partialsym.conv import GroupConv
 from partialsym.norm import BatchNorm
-from partialsym.signal import Elements, Signal, check_signal
+from partialsym.ops import CLEARLY, FactoredKernel, calibration, convolve, shape_of, spectral_time
+from partialsym.signal import Elements, Signal, autocasting, check_signal
+from partialsym.transforms import transformed
 
 
 class FrozenConv(nn.Module):
     """What is left of a GroupConv whose elements are known: a plain convolution of their channels.
+
+    It is computed in the frequency domain where that is faster, for large batches, and no gradient is asked for.
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
@@ -53,7 +58,8 @@ class FrozenConv(nn.Module):
                 f"of {self.domain}."
             )
         out = Elements(self.group, self.matrices, self.weights)
-        values = self.plain(f.values.flatten(1, 2))  # [batch, (channels n), h, w]
+        values = f.values.flatten(1, 2)  # [batch, (channels n), h, w]
+        values = _in_frequencies(self.plain, values) if _pays(self.plain, values) else self.plain(values)
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
@@ -100,6 +106,38 @@ def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm |
         bias = bias if norm.bias is None else bias + norm.bias
         weight = weight * scale.repeat_interleave(len(out))[:, None, None, None]
     return weight, bias.repeat_interleave(len(out))
+
+
+def _pays(plain: nn.Module, f: Tensor) -> bool:
+    """Whether a plain convolution is to be computed in the frequency domain: where that is faster, and nothing but
+    numbers is asked for – no gradient, no graph, no other precision."""
+    if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
+        return False
+    asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
+    if (
+        asked
+        or transformed()
+        or forward_ad._current_level >= 0
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+    ):
+        return False
+    if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)) or f.dtype != plain.weight.dtype:
+        return False
+    assert not isinstance(plain.padding, str)
+    padding, (out, into, size, _) = plain.padding[0], plain.weight.shape
+    shape = shape_of((len(f), into, 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), padding)
+    return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
+
+
+def _in_frequencies(plain: nn.Conv2d, f: Tensor) -> Tensor:
+    """A plain convolution is one with a feature for every tap."""
+    assert not isinstance(plain.padding, str)
+    weight, size = plain.weight.flatten(2), plain.kernel_size[0]
+    phi = torch.eye(size * size, dtype=weight.dtype, device=f.device).view(1, -1, 1, size, size)
+    disc = phi.new_ones(size, size)
+    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), disc)
+    return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 
 def _kept(elements: Elements) -> Elements:

@@ -3,6 +3,7 @@
 from partialsym.ops import counting  # noqa: F401 – registers its formulas
 from partialsym.ops.calibrations import Calibration
 from partialsym.ops.choice import (
+    CLEARLY,
     PATHS,
     Shape,
     calibration,
@@ -19,6 +20,7 @@ from partialsym.ops.operator import convolve
 from partialsym.ops.orders import FactoredKernel
 
 __all__ = [
+    "CLEARLY",
     "PATHS",
     "Calibration",
     "FactoredKernel",
