@@ -15,6 +15,7 @@ import torch
 
 from partialsym.cost import interleaved
 from partialsym.ops import (
+    CLEARLY,
     PATHS,
     Calibration,
     FactoredKernel,
@@ -115,6 +116,7 @@ class Found(NamedTuple):
     def lost(self, c: Calibration) -> float:
         """Share of the best order's time that the choice costs beside it."""
         predicted = times(self.shape, c)
+        predicted["spectral"] /= CLEARLY
         return self.seconds[min(self.seconds, key=lambda order: predicted[order])] / min(self.seconds.values()) - 1
 
     def off(self, c: Calibration, order: str) -> float:
