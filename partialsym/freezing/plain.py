@@ -29,6 +29,7 @@ class FrozenConv(nn.Module):
 
     matrices: Tensor
     weights: Tensor | None
+    disc: Tensor
 
     def __init__(self, conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm | None = None) -> None:
         super().__init__()
@@ -48,6 +49,7 @@ class FrozenConv(nn.Module):
         self.plain.bias = nn.Parameter(bias, requires_grad=False)
         self.register_buffer("matrices", out.matrices, persistent=False)
         self.register_buffer("weights", out.weights, persistent=False)
+        self.register_buffer("disc", conv.disc.clone(), persistent=False)
 
     def forward(self, f: Signal, at: Elements | None = None) -> Signal:
         """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `at` was fixed and is not read."""
@@ -59,7 +61,7 @@ class FrozenConv(nn.Module):
             )
         out = Elements(self.group, self.matrices, self.weights)
         values = f.values.flatten(1, 2)  # [batch, (channels n), h, w]
-        values = _in_frequencies(self.plain, values) if _pays(self.plain, values) else self.plain(values)
+        values = _in_frequencies(self.plain, values, self.disc) if _pays(self.plain, values) else self.plain(values)
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
@@ -130,13 +132,12 @@ def _pays(plain: nn.Module, f: Tensor) -> bool:
     return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
 
 
-def _in_frequencies(plain: nn.Conv2d, f: Tensor) -> Tensor:
-    """A plain convolution is one with a feature for every tap."""
+def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
+    """A plain convolution is one with a feature for every tap; outside the disc its kernel is 0."""
     assert not isinstance(plain.padding, str)
-    weight, size = plain.weight.flatten(2), plain.kernel_size[0]
-    phi = torch.eye(size * size, dtype=weight.dtype, device=f.device).view(1, -1, 1, size, size)
-    disc = phi.new_ones(size, size)
-    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), disc)
+    weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
+    phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
+    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), mask)
     return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 

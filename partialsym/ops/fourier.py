@@ -9,7 +9,7 @@ from torch import Tensor
 
 from partialsym.ops.orders import chunks
 
-ROWS = 2**21  # bytes of planes transformed along one axis: what a core's own cache holds
+ROWS = 2**22  # bytes of planes transformed along one axis: what a core's own cache holds
 
 
 class Window(NamedTuple):
