@@ -25,14 +25,14 @@ class Calibration(NamedTuple):
 
 
 UNKNOWN = Calibration()
-_AVX512 = Calibration(transform=0.7, product=2.1, kernel=8.0, calls=6e7)  # AMD EPYC (Zen 4), one thread, busy machine
-_AVX2 = Calibration(transform=0.73, product=2.0, kernel=6.0, calls=6e7)  # the same one, held to AVX2
+_AVX512 = Calibration(transform=0.7, product=2.1, kernel=8.0, calls=6e7)  # AMD EPYC (Zen 4), one thread
+_AVX2 = Calibration(transform=0.72, product=1.8, kernel=6.2, calls=4.7e7)  # the same one, held to AVX2
 # Not measured: a convolution that gains more from wider units than a product of matrices does would be half as long.
 _AMX = Calibration(transform=1.4, product=4.2, kernel=16.0, calls=12e7)
 CALIBRATIONS: Mapping[str, Mapping[str, Calibration]] = {  # processor → size of a number
     "AVX2": {"single": _AVX2, "half": _AVX2},  # 16 bits are slower than 32 without instructions for them
     "AVX-512 without bf16": {"single": _AVX512, "half": _AVX512},
-    "AVX-512": {"single": _AVX512, "half": Calibration(transform=1.5, product=4.4, kernel=17.0, calls=13e7)},
+    "AVX-512": {"single": _AVX512, "half": Calibration(transform=0.9, product=4.0, kernel=15.0, calls=6e7)},
     "AMX": {"single": _AMX, "half": UNKNOWN},
     "other": {"single": UNKNOWN, "half": UNKNOWN},
 }
