@@ -1,22 +1,34 @@
 """Fit the cost model that chooses a convolution's order of summation: `python -m benchmarks.calibrate`.
 
-Every shape is run forward and backward in both orders; the weights printed are those under which the choice loses the
-least time over all shapes and precisions. They belong into partialsym/ops/choice.py.
+Every shape is run forward and backward in all orders; the weights printed are those under which the spectral order's
+time is mistaken least, over all shapes. They belong into partialsym/ops/calibrations.py. bf16 is measured where the
+processor has it; `float32` or `bf16` after the command measures one of them. Another processor's instructions are
+measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 in the environment.
 """
 
-import itertools
 import math
 import statistics
 import sys
+from typing import NamedTuple
 
 import torch
 
-from partialsym.ops import Calibration, FactoredKernel, Shape, convolve, relative_time
+from partialsym.ops import (
+    CLEARLY,
+    PATHS,
+    Calibration,
+    FactoredKernel,
+    Shape,
+    calibration,
+    convolve,
+    processor,
+    relative_time,
+    spectral_time,
+)
 from partialsym.profiling import interleaved
 
-PAIRS = 5
-STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
-MAPS = (0.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0)
+PAIRS = 3
+TOO_SLOW = 2.0  # times the dense order, as predicted: the factored one is not measured
 SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
     (2, 128, 128, 8, 8, 8, 3, 32),
     (2, 128, 128, 8, 8, 16, 3, 16),
@@ -53,6 +65,37 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
     (16, 64, 128, 4, 4, 8, 3, 14),
     (32, 64, 64, 16, 16, 32, 7, 7),
     (2, 20, 20, 16, 16, 32, 7, 7),
+    (64, 1, 32, 1, 8, 32, 7, 28),  # ResNet SE(2)-8 on rotMNIST
+    (64, 32, 32, 8, 8, 32, 7, 14),
+    (64, 32, 64, 8, 8, 32, 7, 7),
+    (64, 64, 64, 8, 8, 32, 7, 7),
+    (64, 3, 32, 1, 4, 32, 7, 32),  # ResNet SE(2)-4 on CIFAR
+    (16, 32, 32, 4, 4, 32, 7, 32),
+    (32, 32, 64, 4, 4, 32, 7, 16),
+    (32, 64, 64, 4, 4, 32, 7, 16),
+    (64, 64, 64, 4, 4, 32, 7, -8),
+    (64, 3, 16, 1, 4, 32, 5, 32),  # the networks of `ask`: SE(2)-4
+    (64, 16, 16, 4, 4, 32, 5, 16),
+    (64, 16, 32, 4, 4, 32, 5, 8),
+    (64, 32, 32, 4, 4, 32, 5, 8),
+    (64, 32, 32, 4, 4, 32, 5, -8),
+    (64, 3, 16, 1, 8, 32, 5, 32),  # E(2)-8
+    (64, 16, 16, 8, 8, 32, 5, 16),
+    (64, 16, 32, 8, 8, 32, 5, 8),
+    (64, 32, 32, 8, 8, 32, 5, 8),
+    (64, 32, 32, 8, 8, 32, 5, -8),
+    (64, 16, 16, 1, 1, 32, 5, 16),  # T(2)
+    (64, 32, 32, 1, 1, 32, 7, 14),
+    (64, 32, 64, 1, 1, 32, 7, 7),
+    (16, 8, 8, 8, 8, 32, 7, 14),  # narrow
+    (16, 8, 16, 8, 8, 32, 7, 7),
+    (16, 16, 16, 8, 8, 32, 7, 7),
+    (16, 8, 8, 4, 4, 32, 7, 14),
+    (64, 16, 16, 8, 8, 32, 5, 14),  # what else profits, or does not
+    (64, 32, 32, 8, 8, 32, 5, 7),
+    (4, 16, 16, 8, 8, 32, 7, 56),
+    (64, 16, 16, 8, 8, 32, 3, 14),
+    (64, 32, 32, 4, 4, 32, 3, 32),
 ]
 
 
@@ -64,54 +107,87 @@ def arguments(s: Shape, side: int, dtype: torch.dtype) -> tuple[torch.Tensor, Fa
     return f, FactoredKernel(weight, torch.randn(s.out_channels, s.in_channels).requires_grad_(), phi, mean, disc)
 
 
-def measure(s: Shape, side: int, padding: int, dtype: torch.dtype) -> tuple[float, float]:
-    """Median seconds of (dense, factored), forward and backward."""
+class Found(NamedTuple):
+    """Median seconds of a shape, forward and backward, by order."""
+
+    shape: Shape
+    seconds: dict[str, float]
+
+    def lost(self, c: Calibration) -> float:
+        """Share of the best order's time that the choice costs beside it."""
+        predicted = times(self.shape, c)
+        predicted["spectral"] /= CLEARLY
+        return self.seconds[min(self.seconds, key=lambda order: predicted[order])] / min(self.seconds.values()) - 1
+
+    def off(self, c: Calibration, order: str) -> float:
+        """Logarithm by which the order's time, relative to the dense one, is mistaken."""
+        return abs(math.log(times(self.shape, c)[order] * self.seconds["dense"] / self.seconds[order]))
+
+
+def times(s: Shape, c: Calibration) -> dict[str, float]:
+    return {"dense": 1.0, "factored": relative_time(s, c), "spectral": spectral_time(s, c)}
+
+
+def measure(s: Shape, side: int, dtype: torch.dtype) -> Found:
     f, kernel = arguments(s, side, dtype)
 
     def step(path: str) -> None:
-        out = convolve(f, kernel, None, padding, path)
-        torch.autograd.grad(out, [f, *kernel[:3]], torch.ones_like(out))
+        out = convolve(f, kernel, None, s.padding, path)
+        torch.autograd.grad(out, [*([f] if s.n > 1 else []), *kernel[:3]], torch.ones_like(out))
 
-    rounds = interleaved(lambda: step("dense"), lambda: step("factored"), pairs=PAIRS)
-    dense, factored = (statistics.median(column) for column in zip(*rounds, strict=True))
-    return dense, factored
+    slow = relative_time(s, Calibration()) > TOO_SLOW
+    orders = [path for path in PATHS[1:] if not (slow and path == "factored")]
+    rounds = interleaved(*(lambda path=path: step(path) for path in orders), pairs=PAIRS)
+    return Found(s, dict(zip(orders, map(statistics.median, zip(*rounds, strict=True)), strict=True)))
+
+
+def fitted(found: list[Found], start: Calibration) -> Calibration:
+    """The spectral order's weights, by descent along one after the other from `start`."""
+
+    def loss(c: Calibration) -> float:
+        return statistics.fmean(one.off(c, "spectral") for one in found)
+
+    best = start
+    for step in (2.0, 1.4, 1.2, 1.1, 1.05):
+        for _ in range(4):
+            for name in ("transform", "product", "kernel", "calls"):
+                tried = [best._replace(**{name: getattr(best, name) * by}) for by in (1 / step, 1.0, step)]
+                best = min(tried, key=loss)
+    return best
 
 
 def main() -> None:
-    found = []
-    for *sizes, side in SHAPES:
-        images, into, out, n, m, features, kernel_size = sizes
-        padding = kernel_size // 2 if side > 0 else 0
-        left = abs(side) + 2 * padding + 1 - kernel_size
-        s = Shape(images, into, out, n, m, features, kernel_size, left * left)
-        for dtype in (torch.float32, torch.bfloat16):
-            dense, factored = measure(s, abs(side), padding, dtype)
-            found.append((s, dense, factored))
-            sys.stdout.write(
-                f"{str(dtype)[6:]:9} {sizes} {side:3}  dense {1e3 * dense:8.1f} ms  ×{factored / dense:.2f}\n"
+    found_in = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if processor() in ("AMX", "AVX-512") else {})
+    precisions = [dtype for name, dtype in found_in.items() if name in (sys.argv[1:] or found_in)]
+    start = calibration(torch.float32, "cpu")._replace(transform=4.0, product=1.6, kernel=2.0, calls=1e7)
+    for dtype in precisions:
+        found = []
+        for *sizes, side in SHAPES:
+            padding = sizes[6] // 2 if side > 0 else 0
+            left = abs(side) + 2 * padding + 1 - sizes[6]
+            images, into, out, n, m, features, kernel_size = sizes
+            shape = Shape(images, into, out, n, m, features, kernel_size, left, left, padding)
+            found.append(measure(shape, abs(side), dtype))
+            dense = found[-1].seconds["dense"]
+            quotients = "  ".join(
+                f"{path} ×{t / dense:.2f}" for path, t in found[-1].seconds.items() if path != "dense"
             )
-            sys.stdout.flush()
+            _say(f"{str(dtype)[6:]:9} {sizes} {side:3}  dense {1e3 * dense:8.1f} ms  {quotients}")
+        best = fitted(found, start)
+        for one in found:
+            predicted, dense = times(one.shape, best), one.seconds["dense"]
+            wrong = "  wrong" * (one.lost(best) > 0)
+            others = [path for path in one.seconds if path != "dense"]
+            text = "  ".join(f"{p} ×{one.seconds[p] / dense:.2f}, predicted ×{predicted[p]:.2f}" for p in others)
+            _say(f"{tuple(one.shape)}: {text}{wrong}")
+        for name, weights in (("fitted", best), ("in use", calibration(dtype, "cpu"))):
+            lost = statistics.fmean(one.lost(weights) for one in found)
+            _say(f"{processor()} {dtype}, {name}: {weights}, {100 * lost:.1f} % of the time is lost to wrong choices")
 
-    def lost(weights: Calibration) -> float:
-        """Mean share of time lost against the better order, over all shapes."""
-        chosen = [(f if relative_time(s, weights) < 1 else d) / min(d, f) for s, d, f in found]
-        return statistics.fmean(chosen) - 1
 
-    def off(weights: Calibration) -> float:
-        """Mean logarithm by which the ratio of times is mistaken: what decides where the choices are alike."""
-        return statistics.fmean(abs(math.log(relative_time(s, weights) * d / f)) for s, d, f in found)
-
-    def fit(maps: tuple[float, ...]) -> Calibration:
-        grid = map(Calibration._make, itertools.product(STEPS, STEPS, STEPS, maps))
-        return min(grid, key=lambda weights: (round(lost(weights), 3), off(weights)))
-
-    fitted = fit(MAPS)
-    for s, dense, factored in found:
-        wrong = "  wrong" * ((relative_time(s, fitted) < 1) != (factored < dense))
-        measured, predicted = factored / dense, relative_time(s, fitted)
-        sys.stdout.write(f"{tuple(s)}: measured ×{measured:.2f}, predicted ×{predicted:.2f}{wrong}\n")
-    for name, weights in (("fitted", fitted), ("in use", Calibration()), ("without maps", fit((0.0,)))):
-        sys.stdout.write(f"{name}: {weights}, {100 * lost(weights):.1f} % of the time is lost to wrong choices\n")
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

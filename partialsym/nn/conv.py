@@ -41,8 +41,9 @@ class GroupConv(nn.Module):
         groups: of channels, each convolved by itself; a divisor of both. `groups=in_channels` is a depthwise one.
         padding_mode: what lies over the border where padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
         bias: add a bias per channel.
-        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards;
-            `auto` takes the faster for the shapes at hand. The function is the same.
+        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards,
+            `spectral` multiplies in the frequency domain; `auto` takes the fastest for the shapes at hand. The function
+            is the same.
     Raises:
         ValueError: an argument out of range, or a domain that does not include the codomain's group.
     """
@@ -68,12 +69,14 @@ class GroupConv(nn.Module):
         groups: int = 1,
         padding_mode: PaddingMode = "zeros",
         bias: bool = True,
-        path: Literal["auto", "dense", "factored"] = "auto",
+        path: Literal["auto", "dense", "factored", "spectral"] = "auto",
     ) -> None:
         super().__init__()
         check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
         if path not in PATHS:
             raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
+        if path == "spectral" and (stride, dilation, groups) != (1, 1, 1):
+            raise ValueError("path is 'spectral': must be another with a stride, a dilation or groups.")
         _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
         check_group("codomain", group)

@@ -8,16 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.torch_private import tree_map_only
+from partialsym._utils.torch_func import transformed
+from partialsym._utils.torch_private import in_forward_mode, tree_map_only
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.grid import sampled
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
-from partialsym.signal import Elements, Signal, as_signal, check_signal
+from partialsym.ops import CLEARLY, FactoredKernel, calibration, convolve, shape_of, spectral_time
+from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
 
 class FrozenConv(nn.Module):
     """What is left of a GroupConv whose elements are known: a plain convolution of their channels.
+
+    It is computed in the frequency domain where that is faster, for large batches, and no gradient is asked for.
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
@@ -25,6 +29,8 @@ class FrozenConv(nn.Module):
         elements: those it gives; layers that share a draw share them.
         norm: a BatchNorm to fold into weight and bias, with its running statistics.
     """
+
+    disc: Tensor
 
     def __init__(
         self, conv: GroupConv, into: Elements, elements: "FrozenElements", norm: BatchNorm | None = None
@@ -38,6 +44,7 @@ class FrozenConv(nn.Module):
         weight, bias = _evaluated(conv, into, out, norm)
         _set(self.plain, weight.to(like), bias.to(like))
         self.elements = elements
+        self.register_buffer("disc", conv.disc.clone(), persistent=False)
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'].
@@ -54,7 +61,7 @@ class FrozenConv(nn.Module):
         out = self.elements.sample()
         if elements is not None and len(elements) == len(out):
             out = elements
-        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)  # [batch, (channels n), h, w]
+        values = _convolved(self.plain, f.values.flatten(1, 2), self.grid, self.disc)  # [batch, (channels n), h, w]
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
@@ -140,11 +147,39 @@ def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     plain.bias = nn.Parameter(bias, requires_grad=False)
 
 
-def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
+def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | None = None) -> Tensor:
+    """Of a kernel on that disc by frequencies, where it pays."""
     if grid is not None:
         x, padding = sampled(x, *grid)
         x = F.pad(x, [padding] * 4) if padding else x
-    return plain(x)
+    return plain(x) if disc is None or not _pays(plain, x) else _in_frequencies(plain, x, disc)
+
+
+def _pays(plain: nn.Module, f: Tensor) -> bool:
+    """Whether a plain convolution is to be computed in the frequency domain: where that is faster, and nothing but
+    numbers is asked for – no gradient, no graph, no other precision."""
+    if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
+        return False
+    asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
+    if asked or transformed() or in_forward_mode() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if (plain.stride, plain.dilation, plain.groups) != ((1, 1), (1, 1), 1):
+        return False
+    if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)) or f.dtype != plain.weight.dtype:
+        return False
+    assert not isinstance(plain.padding, str)
+    padding, (out, into, size, _) = plain.padding[0], plain.weight.shape
+    shape = shape_of((len(f), into, 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), padding)
+    return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
+
+
+def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
+    """A plain convolution is one with a feature for every tap; outside the disc its kernel is 0."""
+    assert not isinstance(plain.padding, str)
+    weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
+    phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
+    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), mask)
+    return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 
 @torch.no_grad()

@@ -1,28 +1,38 @@
-"""The arithmetic of the convolution: two orders of summation, the choice between them, one operator."""
+"""The arithmetic of the convolution: three orders of summation, the choice between them, one operator."""
 
 from partialsym.ops import counting  # noqa: F401 – registers its formulas
+from partialsym.ops.calibrations import Calibration
 from partialsym.ops.choice import (
+    CLEARLY,
     PATHS,
-    Calibration,
     Shape,
+    calibration,
     dense_work,
     factored_work,
+    processor,
     relative_time,
     resolved,
     shape_of,
+    spectral_time,
+    spectral_work,
 )
 from partialsym.ops.operator import convolve
 from partialsym.ops.orders import FactoredKernel
 
 __all__ = [
+    "CLEARLY",
     "PATHS",
     "Calibration",
     "FactoredKernel",
     "Shape",
+    "calibration",
     "convolve",
     "dense_work",
     "factored_work",
+    "processor",
     "relative_time",
     "resolved",
     "shape_of",
+    "spectral_time",
+    "spectral_work",
 ]

@@ -1,16 +1,22 @@
 """Which order of summation is faster: a cost model in multiplications, calibrated by a benchmark."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+import torch
+
+from partialsym.ops.calibrations import CALIBRATIONS, UNKNOWN, Calibration
+from partialsym.ops.fourier import frequencies, period_of
 from partialsym.ops.orders import Options
 
-PATHS = ("auto", "dense", "factored")
+CLEARLY = 0.9  # of the others' time: less than that, or the spectral order is not chosen
+PATHS = ("auto", "dense", "factored", "spectral")
 
 
 class Shape(NamedTuple):
-    """What a convolution's cost depends on: images b, channels, elements n → m, features h, kernel side k, output
-    pixels; stride, dilation and groups of channels."""
+    """What a convolution's cost depends on: images b, channels, elements n → m, features h, kernel side k, height and
+    width of the output, padding; stride, dilation and groups of channels."""
 
     images: int
     in_channels: int
@@ -19,10 +25,21 @@ class Shape(NamedTuple):
     m: int
     features: int
     kernel_size: int
-    pixels: int
+    height: int
+    width: int
+    padding: int
     stride: int = 1
     dilation: int = 1
     groups: int = 1
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a convolution without stride, dilation and groups: the spectral order knows no other."""
+        return self.stride == self.dilation == self.groups == 1
 
 
 def shape_of(
@@ -36,20 +53,8 @@ def shape_of(
 ) -> Shape:
     """Of the sizes of the arguments: f [b, in, n, h, w], weight [out, in / groups, h] and phi [m, h, n, k, k]."""
     height, width = Options(padding, stride, dilation).size(f[3], f[4], phi[3])
-    return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], height * width, stride, dilation, groups)
-
-
-class Calibration(NamedTuple):
-    """Time of a multiplication, and of writing and reading a value of a feature map, relative to a multiplication of
-    the plain convolution; forward and backward together.
-
-    The defaults were fitted by `python -m benchmarks.calibrate` on a core with AVX-512 and AMX, float32 and bf16.
-    """
-
-    generate: float = 8.0
-    convolve: float = 1.5
-    mix: float = 1.5
-    maps: float = 400.0
+    sizes = (f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], height, width)
+    return Shape(*sizes, padding, stride, dilation, groups)
 
 
 class Dense(NamedTuple):
@@ -65,6 +70,17 @@ class Factored(NamedTuple):
     convolve: int
     mix: int
     bias: int
+
+
+class Spectral(NamedTuple):
+    """Multiplications of the spectral order: transform the input, multiply at every frequency, transform the output;
+    generate the kernel, transform it."""
+
+    into: int
+    product: int
+    out: int
+    generate: int
+    kernel: int
 
 
 def dense_work(s: Shape) -> Dense:
@@ -83,14 +99,86 @@ def factored_work(s: Shape) -> Factored:
     )
 
 
-def relative_time(s: Shape, c: Calibration = Calibration()) -> float:  # noqa: B008 – immutable
+def spectral_work(s: Shape) -> Spectral:
+    """Of a forward pass, with a kernel on the disc."""
+    lost = s.kernel_size - 1 - 2 * s.padding
+    height, width = s.height + lost, s.width + lost
+    period = period_of(height, width, s.padding)
+    count, taps = frequencies(*period), _taps(s.kernel_size)
+    kernel = s.in_channels * s.out_channels * s.n * s.m
+    return Spectral(
+        s.images * s.in_channels * s.n * _transform(height, width, *period),
+        s.images * kernel * count * 4,
+        s.images * s.out_channels * s.m * _transform(s.height, s.width, *period),
+        kernel * taps * (s.features + 1),
+        kernel * taps * count,
+    )
+
+
+def _transform(height: int, width: int, down: int, across: int) -> int:
+    """Multiplications for a plane: first along its rows, then down its columns."""
+    inner, ends = (across - 1) // 2, 2 - across % 2
+    return across * height * width + (4 * inner * down + 2 * ends * (down // 2 + 1)) * height
+
+
+@lru_cache
+def _taps(kernel_size: int) -> int:
+    """Inside the disc."""
+    twice = range(1 - kernel_size, kernel_size, 2)
+    return sum(x * x + y * y <= kernel_size**2 for x in twice for y in twice)
+
+
+def relative_time(s: Shape, c: Calibration) -> float:
     """Time of the factored order over that of the dense one, by calibration `c`."""
-    dense, factored = dense_work(s), factored_work(s)
+    factored = factored_work(s)
     values = factored.mix * s.groups / s.out_channels  # of all feature maps
     weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias + c.maps * values
-    return weighted / (dense.convolve + c.generate * dense.generate)
+    return weighted / _dense_time(s, c)
 
 
-def resolved(path: str, s: Shape) -> str:
-    """`path`; where it is `auto`, the order of less time by the calibration; `dense` for an empty batch."""
-    return path if path != "auto" else "factored" if s.images and relative_time(s) < 1 else "dense"
+def spectral_time(s: Shape, c: Calibration) -> float:
+    """Time of the spectral order over that of the dense one, by calibration `c`."""
+    work = spectral_work(s)
+    weighted = (
+        c.transform * (work.into + work.out) + c.product * work.product + c.kernel * (work.kernel + work.generate)
+    )
+    return (weighted + c.calls) / _dense_time(s, c)
+
+
+def _dense_time(s: Shape, c: Calibration) -> float:
+    dense = dense_work(s)
+    return dense.convolve + c.generate * dense.generate
+
+
+def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: str = "cpu") -> str:
+    """`path`; where it is `auto`, the order of least time by the calibration; `dense` for an empty batch.
+
+    It follows from the shape, the dtype and what the processor can do, and from nothing that is measured at the time.
+    """
+    if path != "auto" or not s.images:
+        return "dense" if path == "auto" else path
+    c = calibration(dtype, device)
+    times = {"dense": 1.0, "factored": relative_time(s, c)}
+    if s.plain:
+        times["spectral"] = spectral_time(s, c) / CLEARLY
+    return min(times, key=lambda order: times[order])
+
+
+def computed_in(order: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of an order's arithmetic for a signal of `dtype`: the spectral one rounds at the end alone."""
+    return torch.promote_types(dtype, torch.float32) if order == "spectral" else dtype
+
+
+def calibration(dtype: torch.dtype, device: str) -> Calibration:
+    """Of this machine's processor, by what torch says that it can do."""
+    return CALIBRATIONS[processor()]["half" if dtype.itemsize == 2 else "single"] if device == "cpu" else UNKNOWN
+
+
+@lru_cache
+def processor() -> str:
+    """A key of CALIBRATIONS."""
+    can = torch.cpu.get_capabilities()
+    if can.get("amx_tile"):
+        return "AMX"
+    plain = "AVX-512" if can.get("avx512_bf16") else "AVX-512 without bf16"
+    return {"AVX512": plain, "AVX2": "AVX2"}.get(torch.backends.cpu.get_cpu_capability(), "other")

@@ -1,28 +1,37 @@
 """The operations of the convolution, for torch's counter."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from partialsym.ops import operator  # noqa: F401 – defines what is counted
-from partialsym.ops.choice import dense_work, factored_work, resolved, shape_of
+from partialsym.ops.choice import Shape, dense_work, factored_work, resolved, shape_of, spectral_work
 
 
-@register_flop_formula(torch.ops.partialsym.convolve)
-def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    *_, padding, stride, dilation, groups, path = rest
-    shape = shape_of(f, weight, phi, padding, stride, dilation, groups)
-    return 2 * sum(dense_work(shape) if resolved(path, shape) == "dense" else factored_work(shape))
+@register_flop_formula(torch.ops.partialsym.convolve, get_raw=True)
+def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any) -> int:
+    order, shape = _order(f, weight, phi, rest[-5:])
+    return 2 * sum({"dense": dense_work, "factored": factored_work, "spectral": spectral_work}[order](shape))
 
 
-@register_flop_formula(torch.ops.partialsym.convolve_backward)
-def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **options: Any) -> int:
-    """Kernel or feature maps are formed anew, then the gradients taken."""
-    *_, padding, stride, dilation, groups, path, wanted = rest
-    shape = shape_of(f, weight, phi, padding, stride, dilation, groups)
-    if resolved(path, shape) == "dense":
+@register_flop_formula(torch.ops.partialsym.convolve_backward, get_raw=True)
+def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any) -> int:
+    """Kernel, feature maps or spectra are formed anew, then the gradients taken."""
+    *options, wanted = rest[-6:]
+    order, shape = _order(f, weight, phi, options)
+    if order == "dense":
         convolve, generate = dense_work(shape)
         return 2 * ((1 + wanted) * convolve + (2 + wanted) * generate)
+    if order == "spectral":
+        into, product, out, generate, kernel = spectral_work(shape)
+        return 2 * ((1 + wanted) * (into + product + kernel) + out + (2 + wanted) * generate)
     convolve, mix, bias_ = factored_work(shape)
     return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)
+
+
+def _order(f: Any, weight: Any, phi: Any, given: Sequence[Any]) -> tuple[str, Shape]:
+    *options, path = given  # padding, stride, dilation, groups
+    shape = shape_of(f.shape, weight.shape, phi.shape, *options)
+    return resolved(path, shape, f.dtype, f.device.type), shape

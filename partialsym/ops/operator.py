@@ -7,8 +7,9 @@ from torch import Tensor
 
 from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
 from partialsym.ops.batching import one_by_one, over_images
-from partialsym.ops.choice import resolved, shape_of
+from partialsym.ops.choice import computed_in, resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, Options, dense, dense_backward, factored, factored_backward
+from partialsym.ops.spectral import spectral, spectral_backward
 
 
 def convolve(
@@ -29,7 +30,8 @@ def convolve(
         k: the kernel, as a rule in float32; it is rounded to f's precision at the last moment.
         offset: [out].
         padding: zeros on each side.
-        path: `dense` forms the whole kernel, `factored` convolves with its features; `auto` takes the faster.
+        path: `dense` forms the whole kernel, `factored` convolves with its features, `spectral` multiplies at every
+            frequency, never in less than float32, and has no stride, dilation and groups; `auto` takes the fastest.
         stride, dilation, groups: as in `torch.nn.functional.conv2d`; groups of channels.
     Returns:
         [b, out, m, h', w'].
@@ -72,11 +74,13 @@ def _convolve(
     path: str,
 ) -> Tensor:
     _refuse_onnx()
-    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
     options = Options(padding, stride, dilation, groups)
-    run = {"dense": dense, "factored": factored}[resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options))]
+    order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
+    run = {"dense": dense, "factored": factored, "spectral": spectral}[order]
+    dtype = computed_in(order, f.dtype)
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(dtype)
     with torch.autocast(f.device.type, enabled=False):
-        return run(f.contiguous(), k, None if offset is None else offset.to(f.dtype), options)
+        return run(f.contiguous(), k, None if offset is None else offset.to(dtype), options)
 
 
 @_convolve.register_fake
@@ -115,11 +119,10 @@ def _convolve_backward(
     path: str,
     wanted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    k = FactoredKernel(weight, bias, phi, mean, disc).to(f.dtype)
     options = Options(padding, stride, dilation, groups)
-    run = {"dense": dense_backward, "factored": factored_backward}[
-        resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options))
-    ]
+    order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
+    run = {"dense": dense_backward, "factored": factored_backward, "spectral": spectral_backward}[order]
+    k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))

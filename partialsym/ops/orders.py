@@ -206,7 +206,7 @@ def _conv_backward(
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
     """Output elements whose kernels fit into a chunk."""
     each = len(whole) * features.shape[2] * whole.element_size()
-    return _chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
+    return chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
 def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:
@@ -214,12 +214,12 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
     m, h = k.phi.shape[:2]
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     each = f.shape[1] * h * math.prod(out.shape[3:]) * f.element_size()
-    elements = _chunks(m, each, limit)
-    images = _chunks(len(f), each * m, limit)
+    elements = chunks(m, each, limit)
+    images = chunks(len(f), each * m, limit)
     return [(i, e) for i in images for e in elements]
 
 
-def _chunks(count: int, each: int, limit: int) -> list[slice]:
+def chunks(count: int, each: int, limit: int) -> list[slice]:
     """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is."""
     parts = max(1, min(count, -(-count * each // limit)))
     bounds = [round(count * part / parts) for part in range(parts + 1)]

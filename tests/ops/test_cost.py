@@ -12,7 +12,7 @@ from benchmarks.rows import Book, Row, median_interval
 from partialsym import GCNN13, SE2, GResNet, GroupConv, Signal, haar
 from partialsym.cli.main import main
 from partialsym.models.dense_twin import TwinResNet, dense_twin
-from partialsym.ops import dense_work, factored_work, shape_of
+from partialsym.ops import dense_work, factored_work, shape_of, spectral_work
 from partialsym.profiling import Step, beside, costs, interleaved, operations, peak_memory
 
 NETWORKS = [GResNet("SE2", width=4, samples=4), GCNN13("E2", width=4, samples=4, in_channels=3), GResNet("T2", width=3)]
@@ -58,7 +58,7 @@ def test_operations_of_a_plain_network_are_counted():
 
 def test_operations_of_a_group_convolution_are_those_of_its_path():
     found = {}
-    for path, work in (("dense", dense_work), ("factored", factored_work)):
+    for path, work in (("dense", dense_work), ("factored", factored_work), ("spectral", spectral_work)):
         layer = GroupConv(6, 5, domain=SE2(), codomain=haar(SE2(), 4), kernel_size=3, path=path)
         f = Signal(torch.randn(2, 6, 4, 8, 8), haar(SE2(), 4).sample())
         net = nn.Sequential(nn.Flatten(1), nn.Unflatten(1, (6, 4, 8, 8)))

@@ -111,7 +111,7 @@ def plant_theta(patch):
 
 
 def plant_kernel(patch):
-    for order in ("dense_backward", "factored_backward"):
+    for order in ("dense_backward", "factored_backward", "spectral_backward"):
         right = getattr(operator, order)
 
         def wrong(*args, right=right):

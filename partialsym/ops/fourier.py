@@ -1,0 +1,152 @@
+"""The discrete Fourier transform of planes as products of matrices, frequencies first."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from partialsym.ops.orders import chunks
+
+ROWS = 2**22  # bytes of planes transformed along one axis: what a core's own cache holds
+
+
+class Window(NamedTuple):
+    """The transform of pixels of a period: first along w, then along h.
+
+    across [V, w]: cosines and negative sines of the frequencies 0 < v < period/2, then cosines at the ends.
+    down and ends, [u, h] each: cosines and negative sines of all frequencies u, and of those up to period/2 at the ends
+    of v: the others are their conjugates.
+    """
+
+    across: Tensor
+    down: tuple[Tensor, Tensor]
+    ends: tuple[Tensor, Tensor]
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Frequencies of each kind: v within, u of those; u at the ends, v at the ends."""
+        inner = (len(self.across) - 1) // 2
+        return inner, len(self.down[0]), len(self.ends[0]), len(self.across) - 2 * inner
+
+    def chunks(self, planes: Tensor) -> list[slice]:
+        """Of images, whose transforms along one axis stay in a core's own cache."""
+        return (
+            chunks(
+                len(planes), len(self.across) * planes[0].numel() // planes.shape[4] * self.across.element_size(), ROWS
+            )
+            if len(planes)
+            else []
+        )
+
+
+class Spaces:
+    """Memory to be used again under its name: pages that are mapped freshly cost as much as what is written there."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.held = like, dict[str, Tensor]()  # `like` says dtype and device
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """Uninitialised, [*shape]; what was under the name before is overwritten."""
+        size = torch.Size(shape).numel()
+        if name not in self.held or self.held[name].numel() < size:
+            self.held[name] = self.like.new_empty(size)
+        return self.held[name][:size].view(shape)
+
+
+def period_of(height: int, width: int, padding: int) -> tuple[int, int]:
+    """The shortest in which a plane's convolution with that padding is not spoilt by what wraps around."""
+    return height + padding, width + padding
+
+
+def frequencies(height: int, width: int) -> int:
+    """How many a real plane of that period has, without conjugates."""
+    inner = (width - 1) // 2
+    return inner * height + len(_ends(width)) * (height // 2 + 1)
+
+
+@lru_cache(64)
+def window(
+    period: tuple[int, int], first: int, size: tuple[int, int], weighted: bool, dtype: torch.dtype, device: torch.device
+) -> Window:
+    """Of the `size` pixels from `first` on; weighted, so that its transpose inverts the one that is not."""
+    (height, width), inner = period, (period[1] - 1) // 2
+    v = torch.tensor([*range(1, inner + 1), *_ends(width)])
+    cos, sin = _turns(v, first, size[1], width)
+    across = torch.cat([cos[:inner], sin[:inner], cos[inner:]])
+    down, ends = (_turns(torch.arange(stop), first, size[0], height) for stop in (height, height // 2 + 1))
+    scale = torch.full((len(ends[0]), 1), 2.0, dtype=torch.float64)
+    scale[_ends(height)] = 1
+    weights = (1 / width, 2 / height, scale / height) if weighted else (1, 1, 1)
+    made = [across * weights[0], *(part * weights[1] for part in down), *(part * weights[2] for part in ends)]
+    made = [part.to(device, dtype) for part in made]
+    return Window(made[0], (made[1], made[2]), (made[3], made[4]))
+
+
+@lru_cache(64)
+def waves(period: tuple[int, int], size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """cos ω·t and sin ω·t [frequencies, taps] at the centre of a square of odd side and at the half that follows it."""
+    (height, width), inner, half = period, (period[1] - 1) // 2, period[0] // 2 + 1
+    t = torch.arange(size * size // 2, size * size)
+    y, x = t // size - size // 2, t % size - size // 2
+    u = torch.cat([torch.arange(height).repeat(inner), torch.arange(half).repeat(len(_ends(width)))])
+    v = torch.tensor([*range(1, inner + 1), *_ends(width)])
+    v = torch.cat([v[:inner].repeat_interleave(height), v[inner:].repeat_interleave(half)])
+    angle = 2 * math.pi * ((u[:, None] * y) % height / height + (v[:, None] * x) % width / width).double()
+    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+
+
+def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tensor:
+    """[b, ., ., h, w] → real and imaginary parts [2, frequencies, b, channels], in the memory of that name."""
+    h, w = planes.shape[3:]
+    inner, height, ends, last = window.sizes
+    out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
+    for images in window.chunks(planes):
+        flat = planes[images].to(out.dtype).reshape(-1, w)
+        across = torch.mm(window.across, flat.T, out=spaces("across", len(window.across), len(flat)))
+        c, s, e = across.unflatten(1, (-1, h)).mT.split([inner, inner, last])
+        part = out[:, :, images].flatten(2)
+        if inner:
+            re, im = part[:, : inner * height].unflatten(1, (inner, height))
+            cos, sin = (turn.expand(inner, -1, -1) for turn in window.down)
+            torch.bmm(cos, c, out=re).baddbmm_(sin, s, alpha=-1)
+            torch.bmm(sin, c, out=im).baddbmm_(cos, s)
+        for at_ends, turn in zip(part[:, inner * height :].unflatten(1, (last, ends)), window.ends, strict=True):
+            torch.bmm(turn.expand(last, -1, -1), e, out=at_ends)
+    return out
+
+
+def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | None, spaces: Spaces) -> None:
+    """The transpose of `analysed`, plus offset [.], into planes [b, ., ., h, w]."""
+    h = out.shape[3]
+    inner, height, ends, last = window.sizes
+    for images in window.chunks(out):
+        planes = out[images]
+        part = spectrum[:, :, images].flatten(2)
+        across = spaces("across", len(window.across), part.shape[2], h)
+        c, s, e = across.split([inner, inner, last])
+        if inner:
+            re, im = part[:, : inner * height].unflatten(1, (inner, height)).mT
+            cos, sin = (turn.expand(inner, -1, -1) for turn in window.down)
+            torch.bmm(re, cos, out=c).baddbmm_(im, sin)
+            torch.bmm(im, cos, out=s).baddbmm_(re, sin, alpha=-1)
+        re, im = part[:, inner * height :].unflatten(1, (last, ends)).mT
+        cos, sin = (turn.expand(last, -1, -1) for turn in window.ends)
+        torch.bmm(re, cos, out=e).baddbmm_(im, sin)
+        flat = torch.mm(across.flatten(1).T, window.across, out=spaces("planes", part.shape[2] * h, out.shape[4]))
+        if offset is None:
+            planes.copy_(flat.view(planes.shape))
+        else:
+            torch.add(flat.view(planes.shape), offset[:, None, None, None], out=planes)
+
+
+def _ends(period: int) -> list[int]:
+    """The frequencies that are their own conjugates."""
+    return [0, period // 2] if period % 2 == 0 else [0]
+
+
+def _turns(u: Tensor, first: int, size: int, period: int) -> tuple[Tensor, Tensor]:
+    """cos and −sin of 2π·u·x/period for `size` pixels x from `first` on."""
+    angle = 2 * math.pi * (u[:, None] * torch.arange(first, first + size) % period).double() / period
+    return angle.cos(), -angle.sin()

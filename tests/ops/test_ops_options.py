@@ -1,0 +1,91 @@
+"""Stride, dilation and groups of channels, in the two orders that know them."""
+
+import pytest
+import torch
+from convolutions import M, arguments, by_path, gradients, naive
+from torch.utils.flop_counter import FlopCounterMode
+
+from partialsym import SE2, GroupConv, haar
+from partialsym.ops import FactoredKernel, convolve, dense_work, factored_work, orders, resolved, shape_of
+
+OPTIONS = [{"stride": 2}, {"stride": 3, "dilation": 2}, {"dilation": 2}, {"groups": 2}, {"groups": 2, "stride": 2}]
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24], ids=lambda b: f"{b} bytes")
+@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0)])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_both_orders_follow_torchs_strides_dilations_and_groups(options, k, padding, path, chunk, monkeypatch):
+    monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
+    leaves, disc = arguments(k, groups=options.get("groups", 1))
+    grad = torch.randn_like(naive(*leaves, disc, padding, **options))
+    expected, expected_grads = gradients(naive, leaves, disc, padding, grad, **options)
+    out, grads = gradients(by_path(path), leaves, disc, padding, grad, **options)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
+    for got, right in zip(grads, expected_grads, strict=True):
+        right = right * disc if right.ndim == 5 and right.shape[-1] == k and right.shape[0] == M else right
+        torch.testing.assert_close(got, right, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", [(3, 2, 2)])
+@pytest.mark.parametrize("path", ["dense", "factored"])
+def test_the_operator_keeps_torchs_rules_with_options(path, options):
+    """Schema, fake tensors, autograd registration and dynamic shapes, by torch's own checker."""
+    leaves, disc = arguments(3, groups=options[2])
+    f, weight, bias, phi, mean, offset = leaves
+    args = (f, weight, bias, phi, mean, disc, offset, 1, *options, path)
+    torch.library.opcheck(torch.ops.partialsym.convolve.default, args)
+    torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
+
+
+@pytest.mark.parametrize("options", [orders.Options(1), orders.Options(1, 2, 1, 2), orders.Options(1, 1, 2)], ids=str)
+def test_the_cost_model_counts_what_options_change(options):
+    """By torch's own counter of operations, two a multiplication."""
+    leaves, disc = arguments(3, groups=options.groups)
+    f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), disc)
+    s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, *options)
+    for order, work in ((orders.dense, dense_work(s)), (orders.factored, factored_work(s))):
+        with FlopCounterMode(display=False) as counter:
+            order(f, kernel, None, options)
+        mean = 2 * f.numel() if order is orders.factored else 0  # over the elements
+        assert counter.get_total_flops() == 2 * sum(work) + mean
+
+
+@pytest.mark.parametrize("options", [{}, *OPTIONS[:3]], ids=str)  # torch counts groups of gradients too high
+@pytest.mark.parametrize("path", ["dense", "factored"])
+def test_the_formulas_of_the_operator_count_options(path, options):
+    """Forward and backward, by torch's counter on the plain functions that it calls."""
+    leaves, disc = arguments(3)
+    kernel = FactoredKernel(*leaves[1:5], disc)
+    with FlopCounterMode(display=False) as counter:
+        out = convolve(leaves[0], kernel, leaves[5], 1, path, **options)
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+    known = orders.Options(1, **options)
+    forward, backward = {
+        "dense": (orders.dense, orders.dense_backward),
+        "factored": (orders.factored, orders.factored_backward),
+    }[path]
+    f, plain = leaves[0].detach(), FactoredKernel(*(part.detach() for part in kernel))
+    with FlopCounterMode(display=False) as run:
+        backward(torch.ones_like(forward(f, plain, None, known)), f, plain, known, True)
+    assert counter.get_total_flops() == pytest.approx(run.get_total_flops(), rel=0.1)  # and the means over elements
+
+
+def test_the_spectral_order_is_refused_and_never_chosen():
+    shape = shape_of((64, 32, 8, 14, 14), (32, 32, 32), (8, 32, 8, 7, 7), 3)
+    assert resolved("auto", shape, torch.float32, "cpu") == "spectral"
+    assert {resolved("auto", shape._replace(**{key: 2})) for key in ("stride", "dilation", "groups")} <= {
+        "dense",
+        "factored",
+    }
+    with pytest.raises(ValueError, match="path is 'spectral': must be another with a stride, a dilation or groups"):
+        GroupConv(2, 2, codomain=haar(SE2(), 4), kernel_size=3, stride=2, path="spectral")
+    leaves, disc = arguments(3)
+    with pytest.raises(ValueError, match="the spectral order has no stride"):
+        by_path("spectral")(*leaves, disc, 1, stride=2)
