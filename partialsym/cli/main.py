@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from partialsym import __version__
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.options import COMMANDS, OPTIONS
 from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
+from partialsym.config.migration import migrated
 from partialsym.config.short import in_full
 
 
@@ -83,7 +85,7 @@ def _dispatch(args: list[str]) -> int:
         return 0
     args = in_full(args)
     if args[0] in OPTIONS:
-        _check_keys(args[1:], OPTIONS[args[0]])
+        args = [args[0], *_checked(args[1:], OPTIONS[args[0]])]
     try:
         parsed = parser.parse_args(args)
         options = parser.instantiate(parsed)[parsed.command]
@@ -95,8 +97,10 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
-def _check_keys(args: list[str], options: Sequence[str]) -> None:
-    """Name the nearest valid key for a misspelt one, on the command line or in the file."""
+def _checked(args: list[str], options: Sequence[str]) -> list[str]:
+    """The arguments, with a config of an earlier format as one of now. Names the nearest valid key for a misspelt one, on
+    the command line or in the file."""
+    checked = list(args)
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")
         if arg.startswith("--") and option not in options:
@@ -104,7 +108,12 @@ def _check_keys(args: list[str], options: Sequence[str]) -> None:
         if option == "config" and arg.startswith("--"):
             if not value and i + 1 == len(args):
                 raise ConfigError("--config needs a file.")
-            check_keys(Experiment, read_yaml(Path(value or args[i + 1])))
+            tree = read_yaml(Path(value or args[i + 1]))
+            now = migrated(tree) if isinstance(tree, dict) else tree
+            check_keys(Experiment, now)
+            if now != tree:
+                checked[i if value else i + 1] = ("--config=" if value else "") + json.dumps(now)
+    return checked
 
 
 if __name__ == "__main__":

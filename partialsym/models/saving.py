@@ -240,6 +240,7 @@ def _check_fit(path: Path, record: dict[str, Any], weights: dict[str, Tensor]) -
     """Raise, before a network takes any memory, where it has other parameters and buffers than `weights`, by name,
     shape and dtype, or would take minutes and gigabytes to be made: it is made on `meta` first."""
     _check_before(path, record["settings"], len(weights))
+    _classes()  # imports modules of other packages, whose own tensors are not to be on `meta`
     with torch.device("meta"):
         network = _made(path, record)
     for key, value in network.state_dict().items():

@@ -12,7 +12,7 @@ from partialsym.reproduction.table import load_table, render
 
 def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
     row, table = "SE2-8/full/MNIST6-180", load_table("mnist6")
-    file = write(tmp_path, row, 0, 0.5, format=2)
+    file = write(tmp_path, row, 0, 0.5, format=9)
     with pytest.raises(ValueError, match=f"{file} has format version 9: this version reads 1"):
         render(table, tmp_path)
     write(tmp_path, row, 0, 0.5, config=table.experiment(row, 0).to_dict() | {"modle": {}})

@@ -36,6 +36,10 @@ class DivergenceCallback(Callback):
     def __init__(self, skip: bool) -> None:
         self.skip, self.skipped = skip, 0
 
+    @property
+    def state_key(self) -> str:
+        return "Guard"  # as in files of format 1
+
     def state_dict(self) -> dict[str, Any]:
         return {"skipped": self.skipped}
 
