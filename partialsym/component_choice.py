@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym.densities import Bernoulli
 from partialsym.inference import evaluating, monte_carlo, recalibrate, seeds
 from partialsym.models import named_densities
@@ -146,7 +147,7 @@ class _Trials:
         validation: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
         if not validation:
-            raise ValueError("validation is empty: must hold at least one batch of images and labels.")
+            raise InputError("validation is empty: must hold at least one batch of images and labels.")
         self.model, self.components, self.batches, self.validation = model, components, batches, validation
         self.labels = torch.cat([labels for _, labels in validation]).cpu()
 

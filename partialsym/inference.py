@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.precision import full_precision
 from partialsym._utils.seeding import devices_of, seeded
 from partialsym.densities import Density, set_proportional
@@ -61,7 +62,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
                 share = len(batch) / images
                 pooled = [_pool(*moments, norm, share) for moments, norm in zip(pooled, norms, strict=True)]
             if not images:
-                raise ValueError("recalibrate needs at least one batch, got none.")
+                raise InputError("recalibrate needs at least one batch, got none.")
         except BaseException:
             pooled = before
             raise
@@ -126,7 +127,7 @@ def monte_carlo(
         ValueError: fewer than 2 draws; batches is empty.
     """
     if draws < 2:
-        raise ValueError(f"draws is {draws}: a spread needs at least 2.")
+        raise InputError(f"draws is {draws}: a spread needs at least 2.")
     outputs = torch.stack(sampled(model, x, draws, seed, None if batches is None else tuple(batches)))
     return outputs.mean(0), outputs.std(0)
 

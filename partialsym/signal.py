@@ -7,6 +7,7 @@ from typing import Any, Never
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError, InputTypeError
 from partialsym._utils.torch_func import unwrapped
 from partialsym._utils.torch_private import norm_bases, register_node
 from partialsym.groups import T2, Group
@@ -46,11 +47,11 @@ class Elements:
         if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
             return
         if self.matrices.shape[1:] != (2, 2) or not len(self.matrices):
-            raise ValueError(f"matrices has shape {tuple(self.matrices.shape)}: must be [n, 2, 2] with n ≥ 1.")
+            raise InputError(f"matrices has shape {tuple(self.matrices.shape)}: must be [n, 2, 2] with n ≥ 1.")
         if isinstance(self.weights, Tensor) and self.weights.shape != self.matrices.shape[:1]:
-            raise ValueError(f"weights has shape {tuple(self.weights.shape)}: must be [{len(self.matrices)}].")
+            raise InputError(f"weights has shape {tuple(self.weights.shape)}: must be [{len(self.matrices)}].")
         if self.tied < 1 or len(self.matrices) % self.tied:
-            raise ValueError(f"tied is {self.tied}: must be a divisor of {len(self.matrices)}, the elements.")
+            raise InputError(f"tied is {self.tied}: must be a divisor of {len(self.matrices)}, the elements.")
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -95,20 +96,20 @@ class Signal:
         if not isinstance(self.values, Tensor):
             return
         if self.values.ndim != 5:
-            raise ValueError(
+            raise InputError(
                 f"values has shape {tuple(self.values.shape)}: must be [batch, channels, n, height, width]; "
                 "an image batch becomes a Signal by `Signal.image(images)`."
             )
         if self.values.shape[2] != len(self.elements):
-            raise ValueError(f"values hold {self.values.shape[2]} elements, but {len(self.elements)} are given.")
+            raise InputError(f"values hold {self.values.shape[2]} elements, but {len(self.elements)} are given.")
 
     @classmethod
     def image(cls, images: Tensor) -> "Signal":
         """Images [batch, channels, height, width] as a Signal on T(2), with the one element e."""
         if images.ndim != 4:
-            raise ValueError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
+            raise InputError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
         if not images.is_floating_point():
-            raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
+            raise InputError(f"images are {images.dtype}: must be floating-point, normalised.")
         _check_range(images.detach())
         return cls(images.unsqueeze(2), Elements(T2(), torch.eye(2, device=images.device)[None]))
 
@@ -126,7 +127,7 @@ class Signal:
         check_pointwise(fn)
         values = fn(self.values)
         if values.shape != self.values.shape:
-            raise ValueError(
+            raise InputError(
                 f"map takes pointwise functions; this one turned {tuple(self.values.shape)} into {tuple(values.shape)}."
             )
         return replace(self, values=values)
@@ -165,18 +166,18 @@ class Signal:
         if isinstance(other, Signal):
             check_same_draw([self, other])
             if self.values.shape != other.values.shape:
-                raise ValueError(
+                raise InputError(
                     f"the signals have shapes {tuple(self.values.shape)} and {tuple(other.values.shape)}: must be "
                     "alike. A GroupConv with kernel_size=1 changes channels, Upsample and SpatialPool the size."
                 )
             return replace(self, values=fn(self.values, other.values))
         if isinstance(other, Tensor) and other.numel() != 1:
-            raise TypeError(
+            raise InputTypeError(
                 f"a Signal is combined with a tensor of shape {tuple(other.shape)}: must be a Signal, or one number. "
                 "For other tensors there is `Signal.map`."
             )
         if not isinstance(other, int | float | Tensor):
-            raise TypeError(f"a Signal is combined with {other!r}: must be a Signal, or one number.")
+            raise InputTypeError(f"a Signal is combined with {other!r}: must be a Signal, or one number.")
         return self.map(lambda values: fn(values, other.reshape(()) if isinstance(other, Tensor) else other))
 
     @classmethod
@@ -184,7 +185,7 @@ class Signal:
         """Raise TypeError: functions of torch do not know the elements."""
         name = getattr(func, "__name__", str(func)).strip("_")
         instead = next((way for part, way in _INSTEAD.items() if part in name), "partialsym.Activation")
-        raise TypeError(
+        raise InputTypeError(
             f"torch's {name} takes tensors, but was given a Signal: use {instead}, or, for a pointwise function, "
             "`Signal.map`."
         )
@@ -211,14 +212,14 @@ def cat(signals: Sequence[Signal]) -> Signal:
     """
     signals = list(signals)
     if not signals:
-        raise ValueError("cat was given no signals: must be at least one.")
+        raise InputError("cat was given no signals: must be at least one.")
     for f in signals:
         check_signal(f)
     check_same_draw(signals)
     first, *rest = (tuple(f.values.shape) for f in signals)
     for other in rest:
         if (first[0], *first[2:]) != (other[0], *other[2:]):
-            raise ValueError(
+            raise InputError(
                 f"the signals have shapes {first} and {other}: must be alike but for their channels. Upsample takes a "
                 "size: `up(f, size=g.values.shape[-2:])`."
             )
@@ -230,12 +231,12 @@ def check_same_draw(signals: Sequence[Signal]) -> None:
     first = signals[0].elements
     for f in signals[1:]:
         if first.group != f.group:
-            raise ValueError(
+            raise InputError(
                 f"one signal is on {first.group}, another on {f.group}: map one of them onto the other's elements by a "
                 "GroupConv."
             )
         if not first.same_draw(f.elements):
-            raise ValueError(
+            raise InputError(
                 f"the signals lie on different elements of {f.group}: each GroupConv draws its own. Let one layer "
                 "draw, and give its elements to the other: `b = conv_b(f, elements=a.elements)`."
             )
@@ -263,7 +264,7 @@ def _check_range(images: Tensor) -> None:
     most = min(LARGEST, torch.finfo(images.dtype).max)
     if bool((images.abs() > most).any()):
         largest = float(images.nan_to_num(0, torch.inf, -torch.inf).abs().max())
-        raise ValueError(f"images reach {largest:.3g}: must lie within ±{most:.3g}, normalised.")
+        raise InputError(f"images reach {largest:.3g}: must lie within ±{most:.3g}, normalised.")
 
 
 def autocasting(tensor: Tensor) -> str:
@@ -279,7 +280,7 @@ def constant(values: Tensor) -> Tensor:
 def check_pointwise(fn: object) -> None:
     """Raise TypeError where fn is a normalisation of torch."""
     if isinstance(fn, _NORMS):
-        raise TypeError(
+        raise InputTypeError(
             f"{type(fn).__name__} in `map` ignores the weights of the elements: call partialsym's BatchNorm or "
             "InstanceNorm on the Signal."
         )
@@ -296,15 +297,17 @@ def as_signal(f: object, group: Group, channels: int | None = None) -> Signal:
 def check_signal(f: object, channels: int | None = None) -> None:
     """Raise TypeError where f is no Signal, ValueError where it has other channels than a layer takes."""
     if not isinstance(f, Signal):
-        raise TypeError(f"the input is a {type(f).__name__}: must be a Signal; images become one by `Signal.image`.")
+        raise InputTypeError(
+            f"the input is a {type(f).__name__}: must be a Signal; images become one by `Signal.image`."
+        )
     if channels is not None and f.values.shape[1] != channels:
-        raise ValueError(f"the input has {f.values.shape[1]} channels, but this layer takes {channels}.")
+        raise InputError(f"the input has {f.values.shape[1]} channels, but this layer takes {channels}.")
 
 
 def check_group(name: str, group: object) -> None:
     """Raise TypeError where `group` is no Group."""
     if not isinstance(group, Group):
-        raise TypeError(f"{name} is {group!r}: must be a Group, such as partialsym.group('SE2').")
+        raise InputTypeError(f"{name} is {group!r}: must be a Group, such as partialsym.group('SE2').")
 
 
 register_node(

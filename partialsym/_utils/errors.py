@@ -9,6 +9,10 @@ class InputError(PartialsymError, ValueError):
     """An argument, a file or a tensor that cannot be used; the message quotes it and says what would be right."""
 
 
+class InputTypeError(PartialsymError, TypeError):
+    """An argument of another type than can be used; the message says what would be right."""
+
+
 class ConfigError(InputError):
     """A configuration that cannot be run; the message names the key, quotes the value and says what would be right."""
 

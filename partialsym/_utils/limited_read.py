@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from partialsym._utils.errors import InputError
+
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     """The content of a regular file of at most `most` bytes.
@@ -14,8 +16,8 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-        raise ValueError(f"{path} is not a regular file.")
+        raise InputError(f"{path} is not a regular file.")
     if status.st_size > most:
-        raise ValueError(f"{path} has {status.st_size:,} bytes: at most {most:,} are read.")
+        raise InputError(f"{path} has {status.st_size:,} bytes: at most {most:,} are read.")
     with Path(path).open("rb") as file:
         return file.read(status.st_size)

@@ -5,6 +5,7 @@ from typing import Any, Never
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import UnsupportedError
 from partialsym._utils.torch_private import functorch_active, in_forward_mode, is_batched_level, unwrap_level
 
 
@@ -34,7 +35,7 @@ def batched(tensor: Tensor) -> bool:
 
 def refuse_second(what: str) -> Never:
     """Raise NotImplementedError: `what` has no second derivative."""
-    raise NotImplementedError(
+    raise UnsupportedError(
         f"partialsym's {what} has no second derivative. What partialsym.to_conv2d gives has one towards images."
     )
 
@@ -42,7 +43,7 @@ def refuse_second(what: str) -> Never:
 def refuse_forward(what: str) -> None:
     """Raise NotImplementedError within forward-mode differentiation: torch might take a derivative of 0."""
     if not torch.compiler.is_compiling() and in_forward_mode():
-        raise NotImplementedError(
+        raise UnsupportedError(
             f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
             "frozen model has one towards its images: partialsym.to_conv2d."
         )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from partialsym._utils.errors import InputError
 from partialsym.ask.intervals import Difference, Interval, accuracy, difference
 from partialsym.ask.method_results import NAMES, MethodResults
 from partialsym.ask.text import (
@@ -100,9 +101,9 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
         ValueError: no methods; other test images, classes or settings; a margin out of range.
     """
     if not arms:
-        raise ValueError("there are no methods to compare.")
+        raise InputError("there are no methods to compare.")
     if not 0 < margin < 1:
-        raise ValueError(f"margin is {margin}: must be in (0, 1).")
+        raise InputError(f"margin is {margin}: must be in (0, 1).")
     _check(arms)
     judge = _Judge(arms, margin)
     findings = (*judge.symmetries(), *judge.parts())
@@ -220,11 +221,11 @@ def _check(arms: Sequence[MethodResults]) -> None:
     first, held = arms[0], dict[str, tuple[Any, str]]()
     for arm in arms:
         if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
-            raise ValueError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
+            raise InputError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
         for key, value in arm.terms.items():
             before, name = held.setdefault(key, (value, arm.name))
             if before != value:
-                raise ValueError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
+                raise InputError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
 
 
 def _titles(arms: Sequence[MethodResults]) -> dict[MethodResults, str]:

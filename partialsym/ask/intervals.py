@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
+from partialsym._utils.errors import InputError
+
 LEVEL = 0.95
 POWER = 0.8  # of `Difference.needed`
 MOST_SEEDS = 100
@@ -79,7 +81,7 @@ class Difference:
             ValueError: margin is not positive.
         """
         if not margin > 0:
-            raise ValueError(f"margin is {margin}: must be positive.")
+            raise InputError(f"margin is {margin}: must be positive.")
 
         def enough(images: float, seeds: float, within: float = margin) -> bool:
             spread = float(ndtri((1 + power) / 2)) * math.sqrt(self._variance(images, seeds)[0])
@@ -153,9 +155,9 @@ def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Di
     shapes = [values.shape for values in signed]
     expected = labels.shape if groups is None else groups.shape
     if labels.ndim != 1 or not len(labels) or any(s[1:] != labels.shape or not s[0] for s in shapes):
-        raise ValueError(f"answers have shapes {shapes}, labels {labels.shape}: must be [seeds, images] and [images].")
+        raise InputError(f"answers have shapes {shapes}, labels {labels.shape}: must be [seeds, images] and [images].")
     if expected != labels.shape:
-        raise ValueError(f"groups have shape {expected}, labels {labels.shape}: must be alike.")
+        raise InputError(f"groups have shape {expected}, labels {labels.shape}: must be alike.")
     sample = _Sample(labels, groups)
     mean = np.sum([values.mean(0) for values in signed], axis=0)
     repeated = [values for values in signed if len(values) > 1]

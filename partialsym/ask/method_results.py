@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from partialsym._utils.errors import InputError
 from partialsym.ask.intervals import Floats, Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.runs.run import flatten
@@ -75,12 +76,12 @@ def method_results(
         ValueError: no runs, or their test images differ.
     """
     if not results or len(results) != len(behaviours):
-        raise ValueError(f"{name!r} has {len(results)} results and {len(behaviours)} behaviours: must be as many.")
+        raise InputError(f"{name!r} has {len(results)} results and {len(behaviours)} behaviours: must be as many.")
     by_seed = sorted(zip(results, behaviours, strict=True), key=lambda pair: pair[0]["config"]["seed"])
     config = by_seed[0][0]["config"]
     answers = [behaved["answers"] for _, behaved in by_seed]
     if any(one["labels"] != answers[0]["labels"] for one in answers):
-        raise ValueError(f"the runs of {name!r} have different test images.")
+        raise InputError(f"the runs of {name!r} have different test images.")
     labels = np.array(answers[0]["labels"], dtype=np.int64)
     model = asdict(ModelConfig()) | config["model"]
     kind = _kind(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
-from partialsym._utils.errors import ConfigError
+from partialsym._utils.errors import ConfigError, InputError
 from partialsym.ask.methods import METHODS, Shape, methods
 from partialsym.ask.planning import Plan
 from partialsym.config import DataConfig, Experiment
@@ -44,7 +44,7 @@ class Question(NamedTuple):
             return asked
         held = read_json(asked.file)
         if not isinstance(held, dict) or held.get("format") != FORMAT:
-            raise ValueError(f"{asked.file} is damaged, or of another format version: this version reads {FORMAT}.")
+            raise InputError(f"{asked.file} is damaged, or of another format version: this version reads {FORMAT}.")
         for key, now in asked.about().items():
             if held.get(key, "ResNet" if key == "network" else None) != now:  # which the first files did not name
                 before, given = (f" = {held.get(key)!r}", f"{now!r}") if key != "images" else ("", "those given")
@@ -52,7 +52,7 @@ class Question(NamedTuple):
                     f"{out} holds a question with other {key}{before}, not {given}: choose another --out."
                 )
         if (plan := _plan(held.get("plan"), METHODS[group])) is None:
-            raise ValueError(f"{asked.file} holds no plan that can be followed: choose another --out.")
+            raise InputError(f"{asked.file} holds no plan that can be followed: choose another --out.")
         return asked._replace(plan=plan)
 
     @property

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from partialsym._utils.errors import InputError
 from partialsym.cli.output import say
 from partialsym.runs.run import Run
 from partialsym.runs.verify import examine
@@ -15,5 +16,5 @@ def run(options: Namespace) -> None:
     for note in found.notes:
         say(note)
     if found.faults:
-        raise ValueError("\n  ".join([f"{folder} is not as it should be:", *found.faults]))
+        raise InputError("\n  ".join([f"{folder} is not as it should be:", *found.faults]))
     say(f"{folder} is consistent")

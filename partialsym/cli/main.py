@@ -12,16 +12,20 @@ from importlib import import_module
 from pathlib import Path
 
 from partialsym import __version__
+from partialsym._utils.errors import MissingExtraError, PartialsymError
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.options import COMMANDS, OPTIONS
 from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
 from partialsym.config.migration import migrated
 from partialsym.config.short import in_full
 
+BUG = 70  # the exit status, EX_SOFTWARE
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 for an error of the user's, 130 where it was stopped by Ctrl-C, or 75
-    where training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`) goes on."""
+    """Run a command. The exit status is 0; 1 for an error that the user can put right; 70 for a bug; 130 if it was
+    stopped by Ctrl-C; 75 if training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`)
+    goes on."""
     try:
         with Interruption():
             return _run(list(sys.argv[1:] if argv is None else argv))
@@ -38,15 +42,30 @@ def _run(args: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError) as error:
+    except (PartialsymError, OSError) as error:
         if debug:
             raise
         return _complain(_readable(error), 1)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(_bug(error), BUG)
 
 
 def _complain(message: str, status: int) -> int:
     sys.stderr.write(f"partialsym: {message}\n")
     return status
+
+
+def _bug(error: Exception) -> str:
+    """What is no mistake of the user's, in a line; a full memory of a GPU is nobody's."""
+    said = " ".join(str(error).split())[:200]
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: lower training.batch_size or model.width ({said})"
+    return (
+        f"this is a bug in partialsym: {type(error).__name__}: {said}. Please report it, with the command and what the "
+        "same command prints with --debug."
+    )
 
 
 def _readable(error: Exception) -> str:
@@ -63,7 +82,7 @@ def _dispatch(args: list[str]) -> int:
     try:
         from jsonargparse import ArgumentError, ArgumentParser
     except ImportError:
-        raise ImportError("the command line needs the extra `train`: pip install 'partialsym[train]'.") from None
+        raise MissingExtraError("the command line needs the extra `train`: pip install 'partialsym[train]'.") from None
 
     parser = ArgumentParser(
         prog="partialsym",
@@ -98,8 +117,9 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _checked(args: list[str], options: Sequence[str]) -> list[str]:
-    """The arguments, with a config of an earlier format as one of now. Names the nearest valid key for a misspelt one, on
-    the command line or in the file."""
+    """The arguments, with a config of an earlier format as one of now.
+
+    Names the nearest valid key for a misspelt one, on the command line or in the file."""
     checked = list(args)
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")

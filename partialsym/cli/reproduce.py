@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
+from partialsym._utils.errors import InputError
 from partialsym.cli.output import progress, say
 from partialsym.config import ConfigError, Experiment
 from partialsym.reproduction.table import load_table, render
@@ -53,7 +54,7 @@ def run(options: Namespace) -> None:
             failed.append(f"{row} (seed {config.seed})")
     say(render(table, results, rows, [budget]))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
+        raise InputError(f"{len(failed)} of {len(queue)} runs failed, for reasons given above: {', '.join(failed)}.")
 
 
 def _look_ahead(
@@ -70,4 +71,4 @@ def _look_ahead(
         if name not in found and not folder.finished:
             found[name] = load_data(config.data, options.data.root).name
         if name in found and (other := {r.get("data", found[name]) for r in there[row]} - {found[name]}):
-            raise ValueError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")
+            raise InputError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")

@@ -3,6 +3,7 @@
 import os
 from difflib import SequenceMatcher
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split, check_validation
 from partialsym.data.batches.batching import EpochBatchSampler, InMemoryBatches, LoaderBatches, batched
 from partialsym.data.batches.streaming import trained_on
@@ -45,7 +46,7 @@ def load(
     """
     if name not in DATASETS:
         nearest = max(DATASETS, key=lambda known: _likeness(known, str(name)))
-        raise ValueError(f"unknown data set {name!r}: did you mean {nearest!r}? Valid: {', '.join(DATASETS)}")
+        raise InputError(f"unknown data set {name!r}: did you mean {nearest!r}? Valid: {', '.join(DATASETS)}")
     check_validation(validation, split_seed)
     return DATASETS[name](root, validation=validation, split_seed=split_seed)
 

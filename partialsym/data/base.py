@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.levels import Range, counted, moments
 
 
@@ -43,23 +44,23 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             found = f"{self.images.dtype} {list(self.images.shape)}"
-            raise ValueError(f"images are {found}: they must be uint8 or float32 [N, C, H, W]")
+            raise InputError(f"images are {found}: they must be uint8 or float32 [N, C, H, W]")
         if self.images.numel() == 0:
-            raise ValueError(f"images of shape {list(self.images.shape)} are empty: every size must be >= 1")
+            raise InputError(f"images of shape {list(self.images.shape)} are empty: every size must be >= 1")
         for field, values in (("labels", self.labels), ("originals", self.originals)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 found = f"{values.dtype} {list(values.shape)}"
-                raise ValueError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
+                raise InputError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
             if (lowest := int(values.min())) < 0:
-                raise ValueError(f"{field} contain {lowest}: they must be >= 0")
+                raise InputError(f"{field} contain {lowest}: they must be >= 0")
         if not isinstance(self.images, Tensor) or self.images.dtype == torch.uint8:
             return
         low, high = (float(x) for x in torch.aminmax(self.images))  # NaN in, NaN out
         if not (math.isfinite(low) and math.isfinite(high)):
             index = int((~self.images.isfinite()).flatten(1).any(1).nonzero()[0])
-            raise ValueError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
+            raise InputError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
         if low < 0 or high > 1:
-            raise ValueError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: keep uint8)")
+            raise InputError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: keep uint8)")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,19 +93,19 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"{self.name}: classes {self.classes!r} must be two or more distinct names")
+            raise InputError(f"{self.name}: classes {self.classes!r} must be two or more distinct names")
         check_statistics(self.channels, self.mean, self.std)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         side: dict[int, str] = {}
         for which, split in splits.items():
             found, expected = list(split.images.shape[1:]), list(self.train.images.shape[1:])
             if found != expected:
-                raise ValueError(f"{self.name}: {which} images are {found}, those of train {expected} [C, H, W]")
+                raise InputError(f"{self.name}: {which} images are {found}, those of train {expected} [C, H, W]")
             if (top := int(split.labels.max())) >= len(self.classes):
-                raise ValueError(f"{self.name}: {which} has label {top}, but labels go to {len(self.classes) - 1}")
+                raise InputError(f"{self.name}: {which} has label {top}, but labels go to {len(self.classes) - 1}")
             originals = split.originals.unique().tolist()
             if (shared := next((i for i in originals if i in side), None)) is not None:
-                raise ValueError(f"{self.name}: original {shared} is in {side[shared]} and in {which}: a leak")
+                raise InputError(f"{self.name}: original {shared} is in {side[shared]} and in {which}: a leak")
             side.update(dict.fromkeys(originals, which))
 
     def with_train(self, count: int, seed: int) -> "Dataset":
@@ -113,7 +114,7 @@ class Dataset:
         Raises ValueError where there are not so many.
         """
         if not 1 <= count <= len(self.train):
-            raise ValueError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
+            raise InputError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
         index = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:count]
         return replace(self, train=self.train[index])
 
@@ -139,14 +140,14 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise ValueError unless mean and std are as many finite numbers as there are channels, std > 0."""
     if len(mean) != channels or len(std) != channels:
-        raise ValueError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
+        raise InputError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
-        raise ValueError(f"mean {mean!r} and std {std!r} must be finite, and std > 0")
+        raise InputError(f"mean {mean!r} and std {std!r} must be finite, and std > 0")
 
 
 def check_validation(validation: float, split_seed: int) -> None:
     """Raise ValueError unless `validation` is in (0, 0.5] and `split_seed` an int >= 0."""
     if not isinstance(validation, int | float) or not 0 < validation <= 0.5:
-        raise ValueError(f"validation is {validation!r}: it must be a fraction of the training set in (0, 0.5]")
+        raise InputError(f"validation is {validation!r}: it must be a fraction of the training set in (0, 0.5]")
     if not isinstance(split_seed, int) or isinstance(split_seed, bool) or not 0 <= split_seed < 2**63:
-        raise ValueError(f"split_seed is {split_seed!r}: it must be an int >= 0")
+        raise InputError(f"split_seed is {split_seed!r}: it must be an int >= 0")

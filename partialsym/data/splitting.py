@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split, check_validation, statistics
 
 
@@ -29,7 +30,7 @@ def split_by_original(originals: Tensor, fraction: float, seed: int) -> tuple[Te
     distinct = originals.unique()
     count = round(fraction * len(distinct))
     if not 0 < count < len(distinct):
-        raise ValueError(f"fraction {fraction!r} of {len(distinct)} originals holds out {count}: a side is empty")
+        raise InputError(f"fraction {fraction!r} of {len(distinct)} originals holds out {count}: a side is empty")
     order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
     held = torch.isin(originals, distinct[order[:count]])
     return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import check_statistics
 from partialsym.data.reading.levels import as_float
 
@@ -25,7 +26,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     statistics do not fit the channels, or on another dtype.
     """
     if images.ndim < 3:
-        raise ValueError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
+        raise InputError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
     check_statistics(images.shape[-3], mean, std)
     images = as_float(images)
     return (images - _filled(images, mean)) / _filled(images, std)
@@ -83,7 +84,7 @@ def augmentation(names: Sequence[str], rank: int = 0, processes: int = 1) -> Cal
     """
     for name in names:
         if name not in AUGMENTERS:
-            raise ValueError(f"augmentation is {name!r}: it must be one of {', '.join(map(repr, AUGMENTERS))}")
+            raise InputError(f"augmentation is {name!r}: it must be one of {', '.join(map(repr, AUGMENTERS))}")
     steps = [partial(AUGMENTERS[name], rank=rank, processes=processes) for name in names]
 
     def augment(images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import first_only, refuse_forward
 from partialsym.densities.base import AlgebraDensity
 
@@ -57,7 +58,7 @@ class Uniform(AlgebraDensity):
     def __init__(self, theta: float = 1.0) -> None:
         super().__init__()
         if not 0 < theta <= 1:
-            raise ValueError(f"theta is {theta}: must be in (0, 1], the share of the full circle that is kept.")
+            raise InputError(f"theta is {theta}: must be in (0, 1], the share of the full circle that is kept.")
         self.raw = nn.Parameter(torch.tensor(float(theta)))
         self.shared: Tensor | None = None  # within `one_theta`
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import batched
 from partialsym.groups import Group
 from partialsym.signal import Elements, autocasting, check_group, constant
@@ -76,14 +77,14 @@ class Density(nn.Module):
         super().__init__()
         check_group("group", group)
         if components.kept > len(group.components):
-            raise ValueError(
+            raise InputError(
                 f"components is over {components.kept} components, but {group} has {len(group.components)}."
             )
         theta = algebra.theta().detach()
         wide = theta.is_meta or float(theta) > 0  # there are no numbers on meta
         check_samples(group, samples, components.kept, continuous=group.dim > 0 and wide)
         if sampling not in ("systematic", "iid"):
-            raise ValueError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")
+            raise InputError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")
         self.group, self.samples, self.sampling, self.proportional = group, samples, sampling, proportional
         self.algebra, self.component = algebra, components
         self.register_buffer("components", constant(group.components[: components.kept]), persistent=False)
@@ -107,7 +108,7 @@ class Density(nn.Module):
         if self.proportional and self.group.dim and not self.components.is_meta:  # where θ is no number
             theta = self.algebra.theta()
             if batched(theta):
-                raise NotImplementedError(
+                raise UnsupportedError(
                     "torch.vmap over models: each would take another number ⌈rθ⌉ of elements. Take all of them, "
                     "partialsym.set_proportional(model, False)."
                 )
@@ -163,12 +164,12 @@ class Density(nn.Module):
 def check_samples(group: Group, samples: int, components: int, continuous: bool) -> None:
     """Raise ValueError where `samples` elements cannot be spread over the components kept of the group."""
     if continuous and (samples < components or samples % components):
-        raise ValueError(
+        raise InputError(
             f"{group} has {components} component{'s' * (components > 1)}: the number of elements must be a positive "
             f"multiple of {components}, got {samples}."
         )
     if not continuous and samples != components:
-        raise ValueError(
+        raise InputError(
             f"This density keeps {components} discrete elements of {group}: "
             f"samples must be {components}, got {samples}."
         )

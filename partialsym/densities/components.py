@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.densities.base import ComponentDensity
 
 
@@ -56,9 +57,9 @@ class Bernoulli(ComponentDensity):
     def __init__(self, components: int, probability: float = 0.88, temperature: float = 0.5) -> None:
         super().__init__(components)
         if components < 2:
-            raise ValueError(f"components is {components}: there must be one other than the identity to learn about.")
+            raise InputError(f"components is {components}: there must be one other than the identity to learn about.")
         if not 0 < probability < 1:
-            raise ValueError(f"probability is {probability}: must be in (0, 1).")
+            raise InputError(f"probability is {probability}: must be in (0, 1).")
         self.logits = nn.Parameter(torch.full((components - 1,), math.log(probability / (1 - probability))))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("chosen", torch.zeros(components - 1, dtype=torch.int8))
@@ -67,7 +68,7 @@ class Bernoulli(ComponentDensity):
     def set_temperature(self, temperature: float) -> None:
         """Set τ; raises ValueError unless it is positive."""
         if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature is {temperature}: must be positive and finite.")
+            raise InputError(f"temperature is {temperature}: must be positive and finite.")
         self.temperature.fill_(temperature)
 
     def choose(self, component: int, kept: bool | None) -> None:
@@ -76,7 +77,7 @@ class Bernoulli(ComponentDensity):
         `partialsym.choose_components` does so by validation images. Training goes on as it was.
         """
         if not 1 <= component < self.kept:
-            raise ValueError(f"component is {component}: must be one other than e, 1 to {self.kept - 1}.")
+            raise InputError(f"component is {component}: must be one other than e, 1 to {self.kept - 1}.")
         self.chosen[component - 1] = 0 if kept is None else 1 if kept else -1
 
     def decide(self) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double, full_precision
 from partialsym._utils.torch_private import children_of
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
@@ -48,9 +49,9 @@ def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
     """
     model = _copied(model).eval().requires_grad_(False)
     if not any(isinstance(module, GroupConv) for module in model.modules()):
-        raise ValueError("the model holds no GroupConv: there is nothing to convert.")
+        raise InputError("the model holds no GroupConv: there is nothing to convert.")
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError("the model is on `meta`, where it has no numbers: there is nothing to convert.")
+        raise InputError("the model is on `meta`, where it has no numbers: there is nothing to convert.")
     with full_precision(model):
         example = _example(model) if example is None else example
         elements = _elements(model, example)
@@ -62,9 +63,9 @@ def _elements(model: nn.Module, example: Input) -> Taken:
     (_, calls), (_, again) = record(model, example), record(model, _blank(example))
     for name in (name for name, module in model.named_modules() if isinstance(module, GroupConv)):
         if name not in calls.elements or name not in again.elements:
-            raise ValueError(f"{shown(name)} is not called in every pass: take it out of the model before converting.")
+            raise InputError(f"{shown(name)} is not called in every pass: take it out of the model before converting.")
         if not all(map(same, calls.elements[name], again.elements[name])):
-            raise ValueError(
+            raise InputError(
                 f"the elements of {shown(name)} differ from pass to pass in eval mode: it cannot be frozen."
             )
     return calls.elements
@@ -136,7 +137,7 @@ def _example(model: nn.Module) -> Tensor:
     """An image that passes through one of our networks."""
     settings = getattr(model.model if isinstance(model, Augerino) else model, "settings", None)
     if not isinstance(settings, dict) or "in_channels" not in settings:
-        raise ValueError(
+        raise InputError(
             f"converting a {type(model).__name__} needs an example of its input: to_conv2d(model, images)."
         )
     like = next(model.parameters())
@@ -151,7 +152,7 @@ def _example(model: nn.Module) -> Tensor:
             reason = str(error)
         else:
             return noise.to(like)
-    raise ValueError(f"no example image was found, give one: to_conv2d(model, images). The last was refused: {reason}")
+    raise InputError(f"no example image was found, give one: to_conv2d(model, images). The last was refused: {reason}")
 
 
 def _blank(example: Input) -> Input:
@@ -168,7 +169,7 @@ def _check_same(expected: object, found: object) -> None:
         size = max(float(a.abs().max()), 1e-2)
         rounding = size * (1e-6 if a.dtype == torch.float64 else torch.finfo(a.dtype).eps ** 0.5)
         if not difference <= rounding:
-            raise ValueError(
+            raise InputError(
                 f"frozen, the model's output differs by {difference:.2g} on the example: one of its layers reads more "
                 "than the values and the elements of a Signal."
             )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from partialsym import __version__
 from partialsym._utils.atomic import replace_file
+from partialsym._utils.errors import InputError, MissingExtraError
 from partialsym._utils.precision import full_float32
 from partialsym.data import normalise
 from partialsym.data.reading.levels import NARROW, WIDE, Range
@@ -79,7 +80,7 @@ def export(
         example = normalise(images, mean, std).to(like)
         expected = model(example)
     if expected.shape != (4, len(classes)):
-        raise ValueError(f"the model gives {list(expected.shape[1:])} numbers an image: classes names {len(classes)}.")
+        raise InputError(f"the model gives {list(expected.shape[1:])} numbers an image: classes names {len(classes)}.")
     holds_kernels = any(isinstance(module, GroupConv) for module in model.modules())
     frozen = to_conv2d(model, example) if holds_kernels else copy.deepcopy(model)
     about = {
@@ -99,7 +100,7 @@ def export(
     expected = expected.cpu().double()
     difference = float((found - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
-        raise ValueError(f"{path} was not written: its logits would differ from the model's by {difference:.2g}.")
+        raise InputError(f"{path} was not written: its logits would differ from the model's by {difference:.2g}.")
     replace_file(path, lambda temporary: temporary.write_bytes(data))
     return difference
 
@@ -107,13 +108,15 @@ def export(
 def check_target(path: Path) -> str:
     """The suffix of a file that can be written; raises ValueError or ImportError where it cannot."""
     if path.suffix not in FORMATS:
-        raise ValueError(f"{path} has no format: its name must end in {' or '.join(FORMATS)}.")
+        raise InputError(f"{path} has no format: its name must end in {' or '.join(FORMATS)}.")
     if path.suffix == ".onnx":
         try:
             for package in ("onnx", "onnxscript", "onnxruntime"):
                 import_module(package)
         except ImportError:
-            raise ImportError("writing ONNX needs the extra `export`: pip install 'partialsym[export]'.") from None
+            raise MissingExtraError(
+                "writing ONNX needs the extra `export`: pip install 'partialsym[export]'."
+            ) from None
     return path.suffix
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double
 from partialsym._utils.torch_private import tree_leaves, tree_map_only
 from partialsym.densities import Density
@@ -65,7 +66,7 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
         taken = as_signal(args[0] if args else kwargs["f"], conv.domain)
         seen, name = (taken.elements, out.elements), names[conv]
         if not all(map(same, calls.elements.setdefault(name, seen), seen)):
-            raise ValueError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
+            raise InputError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
         calls.outputs.setdefault(name, []).append(out)
 
     def after_spatial(conv: Any, _: object, out: Signal) -> None:

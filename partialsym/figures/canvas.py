@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from partialsym._utils.atomic import replace_file
+from partialsym._utils.errors import InputError
 
 T = TypeVar("T")
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds
@@ -36,7 +37,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise ValueError(f"{path.name} cannot be written: the suffix must be one of {', '.join(FORMATS)}.")
+        raise InputError(f"{path.name} cannot be written: the suffix must be one of {', '.join(FORMATS)}.")
     kind, metadata = path.suffix[1:], FORMATS[path.suffix]
     replace_file(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=metadata))
     return path
@@ -44,5 +45,5 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 def some(rows: Mapping[str, Sequence[T]]) -> Mapping[str, Sequence[T]]:
     if not rows or not all(rows.values()):
-        raise ValueError("There is nothing to draw: every name needs at least one run.")
+        raise InputError("There is nothing to draw: every name needs at least one run.")
     return rows

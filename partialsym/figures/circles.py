@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.projections.polar import PolarAxes
 
+from partialsym._utils.errors import InputError
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, blank, some, write
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
@@ -79,7 +80,7 @@ def responses(results: Results) -> Figure:
     curves = {name: [r["response"] for r in seeds if "response" in r] for name, seeds in results.items()}
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:
-        raise ValueError("No result has a response: only data sets of turned copies give one.")
+        raise InputError("No result has a response: only data sets of turned copies give one.")
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
     width, tall = max(2.9 * columns, 4.6), 3.15 * rows + 0.5

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from partialsym._utils.errors import InputError
 from partialsym.config import ModelConfig
 from partialsym.figures.axes import fit, frame, spread
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
@@ -70,7 +71,7 @@ def sizes(results: Results) -> Figure:
     points = points_of(some(results))
     places = Counter((p.method, p.size, p.data) for p in points)
     if twice := [place for place, count in places.items() if count > 1]:
-        raise ValueError("Two rows are of {} on {:,} images of {}: they differ in something else.".format(*twice[0]))
+        raise InputError("Two rows are of {} on {:,} images of {}: they differ in something else.".format(*twice[0]))
     panels = {data: [p for p in points if p.data == data] for data in dict.fromkeys(p.data for p in points)}
     longest = max(len(p.method) for p in points)
     side = min(2.2, 0.25 + 0.066 * longest)  # of the labels

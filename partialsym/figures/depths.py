@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from partialsym._utils.errors import InputError
 from partialsym.figures.axes import fit, frame
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.dials import Cell, gather
@@ -40,7 +41,7 @@ def depths(results: Results) -> Figure:
     kept = {name: {layer: cell for layer, cell in row.items() if cell.numbers} for name, row in rows.items()}
     panels = {name: (list(row), _series(list(row.values()))) for name, row in kept.items() if row}
     if not panels:
-        raise ValueError("There is nothing to draw: no layer has a group to keep a part of.")
+        raise InputError("There is nothing to draw: no layer has a group to keep a part of.")
     kinds = [kind for kind in LOOKS if any(kind in series for _, series in panels.values())]
     left, right = (0.48 if THETA in kinds else 0.15), (0.4 if kinds != [THETA] else 0.15)
     columns, inside = 2 if len(panels) == 4 else min(3, len(panels)), 1.95

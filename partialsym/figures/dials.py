@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Wedge
 
+from partialsym._utils.errors import InputError
 from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
 
 REACH = 1.25  # half the width of a cell, where a dial has radius 1
@@ -47,11 +48,11 @@ def gather(name: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Ce
     }
     for entries in seeds:
         if [e["layer"] for e in entries] != list(cells):
-            raise ValueError(f"The seeds of {name!r} have different layers: they are not of one model.")
+            raise InputError(f"The seeds of {name!r} have different layers: they are not of one model.")
         for entry in entries:
             cell = cells[entry["layer"]]
             if entry["group"] != cell.group or set(entry) - {"layer", "group"} != set(cell.numbers):
-                raise ValueError(f"The seeds of {name!r} have different groups in {entry['layer']}.")
+                raise InputError(f"The seeds of {name!r} have different groups in {entry['layer']}.")
             for key, values in cell.numbers.items():
                 values.append(float(entry[key]))
     return cells

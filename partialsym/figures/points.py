@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from partialsym._utils.errors import InputError
 from partialsym.config import ModelConfig
 from partialsym.figures.canvas import Results
 
@@ -40,7 +41,7 @@ def points_of(rows: Results) -> list[Point]:
         names = {str(r["data"]) for r in seeds if "data" in r} or {str(seeds[0]["config"]["data"]["name"])}
         sizes = {result["images"]["train"] for result in seeds}
         if _differ(models) or len(names) > 1 or len(sizes) > 1:
-            raise ValueError(f"The seeds of {row!r} differ in model or images.")
+            raise InputError(f"The seeds of {row!r} differ in model or images.")
         read[row] = (names.pop(), models[0], sizes.pop())
     groups: dict[tuple[str, str], list[ModelConfig]] = {}
     for data, model, _ in read.values():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from partialsym._utils.errors import InputError
 from partialsym.groups.base import Group
 from partialsym.groups.cyclic import Cyclic
 from partialsym.groups.dihedral import Dihedral
@@ -30,7 +31,7 @@ def group(name: str) -> Group:
         return FAMILIES[match[1]](int(match[2]))
     if name in GROUPS:
         return GROUPS[name]()
-    raise ValueError(f"Unknown group {name!r}: one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
+    raise InputError(f"Unknown group {name!r}: one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
 
 
 __all__ = ["E2", "FAMILIES", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
+
 
 def rotation(angle: Tensor) -> Tensor:
     """Rotation matrices [*n, 2, 2] by `angle` [*n] in radians, counter-clockwise."""
@@ -65,7 +67,7 @@ class Group(ABC):
         a, i, distance = self._nearest(h)
         if not (distance <= 1e-4).all():  # nan is no element either
             worst = h.reshape(-1, 2, 2)[int(distance.reshape(-1).argmax())].tolist()
-            raise ValueError(f"{worst} is not an element of {self.name}.")
+            raise InputError(f"{worst} is not an element of {self.name}.")
         return a, i
 
     def contains(self, h: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.groups.base import FiniteGroup, embed_rotation, rotations
 
 
@@ -12,7 +13,7 @@ class Cyclic(FiniteGroup):
 
     def __init__(self, n: int) -> None:
         if n < 1:
-            raise ValueError(f"C_n needs n ≥ 1 rotations, got n = {n}.")
+            raise InputError(f"C_n needs n ≥ 1 rotations, got n = {n}.")
         self.name = f"C{n}"
         self.components = rotations(n)
 

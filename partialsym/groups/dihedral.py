@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.groups.base import FiniteGroup, embed_mirror, embed_rotation, mirrored, rotations
 
 
@@ -13,7 +14,7 @@ class Dihedral(FiniteGroup):
 
     def __init__(self, n: int) -> None:
         if n < 1:
-            raise ValueError(f"D_n needs n ≥ 1 rotations, got n = {n}.")
+            raise InputError(f"D_n needs n ≥ 1 rotations, got n = {n}.")
         self.name = f"D{n}"
         self.components = mirrored(rotations(n))
 

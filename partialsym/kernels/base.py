@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from partialsym._utils.errors import InputError, InputTypeError
 from partialsym._utils.torch_func import batched
 from partialsym._utils.torch_private import has_hooks
 
@@ -32,7 +33,7 @@ class Kernel(nn.Module, ABC):
             ("layers", layers, 2),
         ]:
             if value < least:
-                raise ValueError(f"{name} is {value}: must be at least {least}.")
+                raise InputError(f"{name} is {value}: must be at least {least}.")
         self.out_channels, self.in_channels = out_channels, in_channels
         self.linear = nn.Linear(hidden, out_channels * in_channels)
 
@@ -75,7 +76,7 @@ class Kernel(nn.Module, ABC):
             TypeError: the weight is no parameter, but computed by something that hangs on the last layer.
         """
         if not _is_plain(self.linear) or parametrize.is_parametrized(self.linear):
-            raise TypeError(
+            raise InputTypeError(
                 "the kernel's last layer has a weight_norm, pruning or the like already: a GroupConv scales its kernel "
                 "when it is made. Hang it on kernel.linear afterwards."
             )
@@ -95,7 +96,7 @@ def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor
         TypeError: it is not, or has no weight to be read.
     """
     if not isinstance(getattr(linear, "weight", None), Tensor):
-        raise TypeError(
+        raise InputTypeError(
             f"the kernel's last layer is a {type(linear).__module__}.{type(linear).__name__}, whose weight cannot be "
             "read: convert the model before it is quantised, partialsym.to_conv2d."
         )
@@ -105,13 +106,13 @@ def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor
     questions[-1] = torch.linspace(-1.5, 1, hidden)
     answers = linear(questions)
     if not isinstance(answers, Tensor) or answers.shape != (hidden + 2, outputs):
-        raise TypeError(f"the kernel's last layer gives no tensor of {outputs} values a row: what hangs on it?")
+        raise InputTypeError(f"the kernel's last layer gives no tensor of {outputs} values a row: what hangs on it?")
     bias = answers[hidden]
     weight = (answers[:hidden] - bias).T
     if not (torch.compiler.is_compiling() or answers.is_meta or batched(answers)):
         off = (answers[-1] - (weight @ questions[-1] + bias)).abs().max()
         if not off <= torch.finfo(answers.dtype).eps ** 0.5 * answers.abs().max() * hidden:
-            raise TypeError(
+            raise InputTypeError(
                 "what hangs on the kernel's last layer makes its call something else than weight·φ + bias, which a "
                 "GroupConv needs: remove that hook, or hang it on the GroupConv."
             )

@@ -6,6 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.kernels.base import Kernel
 
 
@@ -55,7 +56,7 @@ class MultiplicativeFilterNetwork(Kernel):
     ) -> None:
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
         if not scale > 0:
-            raise ValueError(f"scale is {scale}: must be positive.")
+            raise InputError(f"scale is {scale}: must be positive.")
         each = scale / math.sqrt(layers - 1)  # frequencies add up in the product of the filters
         self.filters = nn.ModuleList([self._filter(dim, hidden, each, i) for i in range(layers - 1)])
         self.hidden = nn.ModuleList([nn.Linear(hidden, hidden) for _ in range(layers - 2)])

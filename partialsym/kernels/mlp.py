@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym.kernels.base import Kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,7 +39,7 @@ class MLP(Kernel):
     ) -> None:
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
         if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}: must be one of {', '.join(ACTIVATIONS)}, or a function.")
+            raise InputError(f"activation is {activation!r}: must be one of {', '.join(ACTIVATIONS)}, or a function.")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.hidden = nn.ModuleList([nn.Linear(dim if i == 0 else hidden, hidden) for i in range(layers - 1)])
         nn.init.zeros_(self.linear.bias)

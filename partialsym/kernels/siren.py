@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.kernels.base import Kernel, uniform_
 
 
@@ -20,7 +21,7 @@ class SIREN(Kernel):
     ) -> None:
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
         if not 0 < omega0 < math.inf:
-            raise ValueError(f"omega0 is {omega0}: must be positive and finite.")
+            raise InputError(f"omega0 is {omega0}: must be positive and finite.")
         self.omega0 = omega0
         bound = math.sqrt(6 / hidden) / omega0
         inner = [uniform_(nn.Linear(hidden, hidden), bound) for _ in range(layers - 2)]

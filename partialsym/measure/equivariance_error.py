@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing
 from partialsym.data.base import Images
 from partialsym.measure.probe import OUTPUT, Maps, Norms, Probe, batches, prepared
@@ -70,9 +71,9 @@ def equivariance_errors(
             elements is fixed.
     """
     if not len(images) or not len(angles):
-        raise ValueError(f"{len(images)} images and {len(angles)} angles: must be at least one of each.")
+        raise InputError(f"{len(images)} images and {len(angles)} angles: must be at least one of each.")
     if refine < 1:
-        raise ValueError(f"refine is {refine}: must be at least 1, which refines nothing.")
+        raise InputError(f"refine is {refine}: must be at least 1, which refines nothing.")
     motions = dict.fromkeys(Motion(float(a), flip) for flip in (False, True)[: 1 + mirrored] for a in angles)
     probe, norms = Probe(model), Norms()
     sizes: dict[str, tuple[int, int]] = {}

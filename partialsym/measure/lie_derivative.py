@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing
 from partialsym.data.base import Images
 from partialsym.measure.equivariance_error import STILL
@@ -42,9 +43,9 @@ def lie_derivative(
         ValueError: no images, or step out of range.
     """
     if not len(images):
-        raise ValueError("images is empty: must be at least one.")
+        raise InputError("images is empty: must be at least one.")
     if not 0 < step <= 5:
-        raise ValueError(f"step is {step}: must be in (0, 5] degrees.")
+        raise InputError(f"step is {step}: must be in (0, 5] degrees.")
     probe, norms, span = Probe(model), Norms(), 2 * math.radians(step)
     with batches(model, images) as xs:
         for x in xs:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double
 from partialsym.data import Preprocessing, Split
 from partialsym.data.base import Images
@@ -83,5 +84,5 @@ def copy_gap(model: nn.Module, split: Split, preprocess: Preprocessing) -> float
     labels, scores = split.labels[order], scores[order]
     first, second = scores[labels == 0], scores[labels == 1]
     if len(first) != len(second):
-        raise ValueError(f"{len(first)} originals but {len(second)} copies: copy_gap compares pairs.")
+        raise InputError(f"{len(first)} originals but {len(second)} copies: copy_gap compares pairs.")
     return float((first - second).abs().max())

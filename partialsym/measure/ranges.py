@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing, Split
 from partialsym.measure.predictions import accuracy
 from partialsym.measure.responses import turned_logits
@@ -30,16 +31,16 @@ def range_of(angles: Sequence[float], accuracies: Sequence[float], tolerance: fl
     10.0
     """
     if len(angles) != len(accuracies):
-        raise ValueError(f"{len(angles)} angles but {len(accuracies)} accuracies: must be one an angle.")
+        raise InputError(f"{len(angles)} angles but {len(accuracies)} accuracies: must be one an angle.")
     if tolerance < 0:
-        raise ValueError(f"tolerance is {tolerance}: must be at least 0.")
+        raise InputError(f"tolerance is {tolerance}: must be at least 0.")
     if wrong := [a for a in accuracies if not 0 <= a <= 1]:
-        raise ValueError(f"accuracies hold {wrong[0]}: must be in [0, 1].")
+        raise InputError(f"accuracies hold {wrong[0]}: must be in [0, 1].")
     at: dict[float, list[float]] = defaultdict(list)
     for angle, value in zip(angles, accuracies, strict=True):
         at[abs((angle + 180) % 360 - 180)].append(value)
     if 0 not in at:
-        raise ValueError(f"angles are {list(angles)}: 0 must be among them.")
+        raise InputError(f"angles are {list(angles)}: 0 must be among them.")
     upright, largest = at[0][0], 0.0
     for distance in sorted(at):
         if any(abs(value - upright) > tolerance + 1e-9 for value in at[distance]):  # 0.95 − 0.94 is above 0.01
@@ -66,7 +67,7 @@ def measured_range(
         ValueError: step does not divide 180, or tolerance is negative.
     """
     if step <= 0 or 180 % step:
-        raise ValueError(f"step is {step}: must be a positive divisor of 180 (degrees).")
+        raise InputError(f"step is {step}: must be a positive divisor of 180 (degrees).")
     angles: list[float] = []
     accuracies: list[float] = []
     for k in range(round(180 / step) + 1):
@@ -104,9 +105,9 @@ def preserved_ranges(predictions: Tensor, angles: Sequence[float]) -> Tensor:
     steps = len(angles)
     circle = [360 * k / steps for k in range(steps)]
     if steps < 2 or any(abs(a - b) > 1e-6 for a, b in zip(angles, circle, strict=True)):
-        raise ValueError(f"angles are {list(angles)}: must be a whole circle in equal steps from 0.")
+        raise InputError(f"angles are {list(angles)}: must be a whole circle in equal steps from 0.")
     if len(predictions) != steps:
-        raise ValueError(f"{len(predictions)} rows of predictions but {steps} angles: must be one an angle.")
+        raise InputError(f"{len(predictions)} rows of predictions but {steps} angles: must be one an angle.")
     same = (predictions == predictions[0]).long().cpu()  # where there is float64
     ahead = same.cumprod(0).sum(0)  # steps from 0 on, itself included
     behind = same[1:].flip(0).cumprod(0).sum(0)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing, Split, as_float
 from partialsym.data.base import Images
 from partialsym.measure.predictions import BATCH, logits
@@ -31,7 +32,7 @@ def turned_logits(
         ValueError: no angle is given.
     """
     if not len(angles):
-        raise ValueError("angles is empty: must be at least one, in degrees.")
+        raise InputError("angles is empty: must be at least one, in degrees.")
     motions = [Motion(float(a), mirrored) for a in angles]
     batches = (as_float(batch) for batch in images.split(BATCH))
     return torch.cat([torch.stack([logits(model, g(batch), preprocess) for g in motions]) for batch in batches], 1)

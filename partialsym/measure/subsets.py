@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from partialsym._utils.errors import InputError
 from partialsym.models import named_densities
 
 
@@ -36,12 +37,12 @@ def subset_spread(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     {'values': [80.0, 100.0], 'mean': 90.0, 'std': 14.142135623730951}
     """
     if not results:
-        raise ValueError("results is empty: a spread needs at least one result.")
+        raise InputError("results is empty: a spread needs at least one result.")
     subsets = [result["subsets"] for result in results]
     first, *others = [[(s["layer"], s["group"], *_quantities(s)) for s in one] for one in subsets]
     for i, other in enumerate(others, 1):
         if other != first:
-            raise ValueError(f"result {i} has the layers {other}, but the first {first}: must be of one model.")
+            raise InputError(f"result {i} has the layers {other}, but the first {first}: must be of one model.")
     return [
         {"layer": same[0]["layer"], "group": same[0]["group"]}
         | {key: _spread([float(s[key]) for s in same]) for key in _quantities(same[0])}

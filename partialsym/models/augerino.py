@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import batched
 from partialsym.densities import Density, Sampling, learned
 from partialsym.groups import group as group_named
@@ -53,15 +54,15 @@ class Augerino(nn.Module):
     ) -> None:
         super().__init__()
         if any(isinstance(module, Augerino) for module in model.modules()):
-            raise ValueError("the model holds an Augerino already: one is enough, with the larger group.")
+            raise InputError("the model holds an Augerino already: one is enough, with the larger group.")
         h = group_named(group)
         count = len(h.components)
         if not h.dim and count == 1:
-            raise ValueError(f"group is {group!r}: there is nothing to learn, take SE2, E2, Mirror, C<n> or D<n>.")
+            raise InputError(f"group is {group!r}: there is nothing to learn, take SE2, E2, Mirror, C<n> or D<n>.")
         if h.dim and (copies < count or copies % count):
-            raise ValueError(f"copies is {copies}: must be a positive multiple of {count}, the components of {h}.")
+            raise InputError(f"copies is {copies}: must be a positive multiple of {count}, the components of {h}.")
         if not h.dim and copies != count:
-            raise ValueError(f"copies is {copies}: must be {count}, all elements of {h}.")
+            raise InputError(f"copies is {copies}: must be {count}, all elements of {h}.")
         self.settings = {
             "model": type(model).__name__,
             "settings": getattr(model, "settings", None),
@@ -80,9 +81,9 @@ class Augerino(nn.Module):
             ValueError: images are not that, or not floating-point.
         """
         if images.ndim != 4:
-            raise ValueError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
+            raise InputError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
         if not images.is_floating_point():
-            raise ValueError(f"images are {images.dtype}: must be floating-point, normalised.")
+            raise InputError(f"images are {images.dtype}: must be floating-point, normalised.")
         elements = self.density.sample()
         weights = elements.weights
         known = not (torch.compiler.is_compiling() or weights is None or weights.is_meta or batched(weights))

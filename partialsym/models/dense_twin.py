@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError, InputTypeError
 from partialsym.models.augerino import Augerino
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
@@ -22,9 +23,9 @@ def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
         TypeError: another network without a twin.
     """
     if isinstance(model, Augerino):
-        raise ValueError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
+        raise InputError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
     if not isinstance(model, GResNet | GCNN13):
-        raise TypeError(f"{type(model).__name__} has no dense twin: must be a GResNet or a GCNN13.")
+        raise InputTypeError(f"{type(model).__name__} has no dense twin: must be a GResNet or a GCNN13.")
     density = model.lifting.codomain
     assert density is not None
     s, n = model.settings, density.samples

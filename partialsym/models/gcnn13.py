@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
@@ -77,7 +78,7 @@ class GCNN13(nn.Module):
         f = Signal.image(images)
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
-            raise ValueError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
+            raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
         f = self.norm0(self.lifting(f)).map(F.relu)
         for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
             f = norm(conv(f)).map(F.relu)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym.densities import dirac
 from partialsym.groups import T2
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
@@ -98,7 +99,7 @@ class GResNet(nn.Module):
         """The signal before global pooling, [batch, 2w, n, h, w] on the base group, or n = 1 on T(2)."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
-            raise ValueError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
+            raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
         f = self.pool0(self.norm0(self.lifting(Signal.image(images)))).map(F.relu)
         f = self.pool1(self.norm1(self.block1(f))).map(F.relu)
         f = self.pool2(self.norm2(self.block2(f))).map(F.relu)
@@ -126,13 +127,13 @@ class ResidualBlock(nn.Module):
 
 def _check_pools(pools: Sequence[str]) -> None:
     if isinstance(pools, str):
-        raise ValueError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
+        raise InputError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
-        raise ValueError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+        raise InputError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
 
 
 def _check_head(head: str, sampling: str) -> None:
     if head not in HEADS:
-        raise ValueError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
+        raise InputError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
     if head == "linear" and sampling == "iid":
-        raise ValueError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")
+        raise InputError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")

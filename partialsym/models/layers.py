@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial as bind
 from typing import Any, Literal, TypedDict
 
+from partialsym._utils.errors import InputError
 from partialsym.densities import Density, Sampling, haar, learned
 from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
@@ -77,7 +78,7 @@ class Layers:
         check_at_least_one(hidden=hidden)
         _check_kernel(kernel, kernel_options or {})
         if learned_layers not in LEARNED_LAYERS:
-            raise ValueError(f"learned_layers is {learned_layers!r}: must be one of {', '.join(LEARNED_LAYERS)}.")
+            raise InputError(f"learned_layers is {learned_layers!r}: must be one of {', '.join(LEARNED_LAYERS)}.")
         self.group = h = group_named(group)
         samples = (8 if h.dim else len(h.components)) if samples is None else samples
         self.whole = bind(haar, h, samples, sampling=sampling)
@@ -127,17 +128,17 @@ def check_at_least_one(**counts: int) -> None:
     """Raise ValueError at the first that is below 1."""
     for name, value in counts.items():
         if value < 1:
-            raise ValueError(f"{name} is {value}: must be at least 1.")
+            raise InputError(f"{name} is {value}: must be at least 1.")
 
 
 def check_dropout(dropout: float) -> None:
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}: must be in [0, 1).")
+        raise InputError(f"dropout is {dropout}: must be in [0, 1).")
 
 
 def _check_kernel(kernel: str, given: Mapping[str, Any]) -> None:
     if kernel not in KERNELS:
-        raise ValueError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
+        raise InputError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
     options = [name for name in inspect.signature(KERNELS[kernel]).parameters if name not in _GIVEN]
     if unknown := [name for name in given if name not in options]:
-        raise ValueError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")
+        raise InputError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")

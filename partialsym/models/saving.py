@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from partialsym._utils.atomic import replace_file, replace_text
+from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.densities import Density
 from partialsym.models.augerino import Augerino
@@ -32,7 +33,7 @@ MOST_ELEMENTS, MOST_PIXELS = 1024, 511  # of a finite group, and across a kernel
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A model folder that cannot be read; the message names the file and says what is wrong."""
 
 
@@ -58,14 +59,14 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     name = type(model).__name__
     for kind in (name, type(model.model).__name__) if isinstance(model, Augerino) else (name,):
         if kind not in (known := _classes()):
-            raise ValueError(
+            raise InputError(
                 f"{kind} cannot be saved: must be one of {', '.join(known)}. Use its state_dict, or register it by "
                 "partialsym.register_network."
             )
     if any(isinstance(module, FrozenConv) for module in model.modules()):
-        raise ValueError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
+        raise InputError(f"this {name} is frozen and cannot be saved: save the model it was made of, or export it.")
     if clash := _OWN & about.keys():
-        raise ValueError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
+        raise InputError(f"about has {sorted(clash)[0]!r}: that name is taken by the model record itself.")
     path, dtype = Path(folder) / "model.json", str(next(model.parameters()).dtype).removeprefix("torch.")
     record = {
         "format": FORMAT,
@@ -82,7 +83,7 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     if wrong:
         if altered is None:
             undo = "undo that, or keep its state_dict beside the code that makes it"
-            raise ValueError(f"this {name} would not come back as it is: {wrong}. Models are made of settings: {undo}.")
+            raise InputError(f"this {name} would not come back as it is: {wrong}. Models are made of settings: {undo}.")
         record["difference"] = wrong
     weights = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
     digest = hashlib.sha256(weights).hexdigest()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError, InputTypeError
 from partialsym.signal import Signal, check_pointwise, check_signal
 
 
@@ -26,9 +27,9 @@ class Activation(nn.Module):
     def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         if isinstance(fn, type):
-            raise TypeError(f"fn is the class {fn.__name__}: must be one of its instances, {fn.__name__}().")
+            raise InputTypeError(f"fn is the class {fn.__name__}: must be one of its instances, {fn.__name__}().")
         if not callable(fn):
-            raise TypeError(f"fn is {fn!r}: must be a function of tensors, or a module.")
+            raise InputTypeError(f"fn is {fn!r}: must be a function of tensors, or a module.")
         check_pointwise(fn)
         self.fn = fn
 
@@ -65,7 +66,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float = 0.5, *, channels: bool = False) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"p is {p}: must be in [0, 1).")
+            raise InputError(f"p is {p}: must be in [0, 1).")
         self.p, self.channels = p, channels
 
     def forward(self, f: Signal) -> Signal:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Never
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
@@ -74,16 +75,16 @@ class GroupConv(nn.Module):
         super().__init__()
         check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
         if path not in PATHS:
-            raise ValueError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
+            raise InputError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
         if path == "spectral" and (stride, dilation, groups) != (1, 1, 1):
-            raise ValueError("path is 'spectral': must be another with a stride, a dilation or groups.")
+            raise InputError("path is 'spectral': must be another with a stride, a dilation or groups.")
         _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
         check_group("codomain", group)
         domain = group if domain is None else domain
         check_group("domain", domain)
         if domain.name != "T2" and not domain.includes(group):
-            raise ValueError(f"domain {domain} does not include the codomain's group {group}.")
+            raise InputError(f"domain {domain} does not include the codomain's group {group}.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.group, self.padding, self.path = domain, group, padding, path
         self.stride, self.dilation, self.groups, self.padding_mode = stride, dilation, groups, padding_mode
@@ -166,14 +167,14 @@ class GroupConv(nn.Module):
         if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
             low = torch.get_autocast_dtype(device)
             if own not in (torch.float32, low):
-                raise ValueError(f"this layer is {own}, under autocast to {low}: convert it to that, or to float32.")
+                raise InputError(f"this layer is {own}, under autocast to {low}: convert it to that, or to float32.")
             return values.to(low)
         if values.dtype != own:
-            raise ValueError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
+            raise InputError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
         return values
 
     def __prepare_scriptable__(self) -> Never:
-        raise NotImplementedError(
+        raise UnsupportedError(
             "torch.jit.script does not know a group convolution: convert the model by partialsym.to_conv2d, and trace "
             "that."
         )
@@ -210,14 +211,14 @@ class GroupConv(nn.Module):
 
     def _density(self) -> Density:
         if self.codomain is None:
-            raise ValueError(f"this layer has no density on {self.group}: give its output elements with `elements=`.")
+            raise InputError(f"this layer has no density on {self.group}: give its output elements with `elements=`.")
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
         if f.group != self.domain:
-            raise ValueError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
+            raise InputError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
         if elements is not None and elements.group != self.group:
-            raise ValueError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
+            raise InputError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
         check_size(self, f)
 
     def extra_repr(self) -> str:
@@ -228,16 +229,16 @@ class GroupConv(nn.Module):
 def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
     """Raise ValueError at the first argument of a convolution that is out of range."""
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
+        raise InputError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
     if padding not in ("same", "valid"):
-        raise ValueError(f"padding is {padding!r}: must be 'same' or 'valid'.")
+        raise InputError(f"padding is {padding!r}: must be 'same' or 'valid'.")
     for name, value in steps.items():
         if value < 1:
-            raise ValueError(f"{name} is {value}: must be at least 1.")
+            raise InputError(f"{name} is {value}: must be at least 1.")
     if padding_mode not in MODES:
-        raise ValueError(f"padding_mode is {padding_mode!r}: must be one of {', '.join(MODES)}.")
+        raise InputError(f"padding_mode is {padding_mode!r}: must be one of {', '.join(MODES)}.")
     if padding_mode != "zeros" and padding == "valid":
-        raise ValueError(f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing.")
+        raise InputError(f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing.")
 
 
 def check_size(layer: Any, f: Signal) -> None:
@@ -245,10 +246,10 @@ def check_size(layer: Any, f: Signal) -> None:
     height, width = f.values.shape[-2:]
     side = layer.dilation * (layer.kernel_size - 1) + 1
     if layer.padding == "valid" and min(height, width) < side:
-        raise ValueError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
+        raise InputError(f"the input of {height}×{width} pixels is smaller than the {side}×{side} kernel.")
     mode, least = layer.padding_mode, layer.reach + (layer.padding_mode == "reflect")
     if mode in ("reflect", "circular") and min(height, width) < least:
-        raise ValueError(
+        raise InputError(
             f"the input of {height}×{width} pixels is too small for {mode!r} padding of {layer.reach}: must be at "
             f"least {least}×{least}."
         )
@@ -263,10 +264,10 @@ def shown_options(layer: nn.Module) -> str:
 
 def _check_groups(groups: int, in_channels: int, out_channels: int) -> None:
     if groups < 1:
-        raise ValueError(f"groups is {groups}: must be at least 1.")
+        raise InputError(f"groups is {groups}: must be at least 1.")
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels % groups:
-            raise ValueError(f"groups is {groups}: must be a divisor of {name}, which is {channels}.")
+            raise InputError(f"groups is {groups}: must be a divisor of {name}, which is {channels}.")
 
 
 def disc(kernel_size: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import transformed
 from partialsym._utils.torch_private import in_forward_mode, tree_map_only
 from partialsym.nn.conv import GroupConv
@@ -54,7 +55,7 @@ class FrozenConv(nn.Module):
         """
         f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
-            raise ValueError(
+            raise InputError(
                 f"the input is on {len(f.elements)} elements of {f.group}, but this layer was frozen for {self.taken} "
                 f"of {self.domain}."
             )
@@ -65,7 +66,7 @@ class FrozenConv(nn.Module):
         return Signal(values.unflatten(1, (self.out_channels, len(out))), out)
 
     def __prepare_scriptable__(self) -> Never:
-        raise NotImplementedError(
+        raise UnsupportedError(
             "torch.jit.script does not know a Signal: torch.jit.trace the frozen model at the size of its images."
         )
 
@@ -96,7 +97,7 @@ class FrozenSpatialConv(nn.Module):
         """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements."""
         check_signal(f, self.channels)
         if len(f.elements) != self.taken:
-            raise ValueError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
+            raise InputError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
         values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)
         return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import batched
 from partialsym._utils.torch_private import BatchNormBase
 from partialsym.signal import Signal, check_signal
@@ -59,7 +60,7 @@ class BatchNorm(BatchNormBase):
         nn.Module.__init__(self)  # the base is for those who look for it
         _check(channels, eps)
         if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"momentum is {momentum}: must be in [0, 1], or None.")
+            raise InputError(f"momentum is {momentum}: must be in [0, 1], or None.")
         self.channels, self.eps, self.momentum = channels, eps, momentum
         self.cumulative = momentum is None
         self.affine, self.track_running_stats = affine, True
@@ -139,7 +140,7 @@ class BatchNorm(BatchNormBase):
 
     def _check_tracked(self, values: Tensor) -> None:
         if batched(values) and not batched(self.running_mean):
-            raise NotImplementedError(
+            raise UnsupportedError(
                 "torch.vmap in train mode: BatchNorm's running statistics are of one batch. Call model.eval(), or "
                 "torch.func.replace_all_batch_norm_modules_(model)."
             )
@@ -183,9 +184,9 @@ class InstanceNorm(nn.Module):
 
 def _check(channels: int, eps: float) -> None:
     if channels < 1:
-        raise ValueError(f"channels is {channels}: must be at least 1.")
+        raise InputError(f"channels is {channels}: must be at least 1.")
     if not eps > 0:
-        raise ValueError(f"eps is {eps}: must be positive.")
+        raise InputError(f"eps is {eps}: must be positive.")
 
 
 def _normalise(

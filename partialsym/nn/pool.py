@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import first_only, refuse_forward
 from partialsym.groups import T2
 from partialsym.signal import Elements, Signal, check_signal
@@ -16,7 +17,7 @@ _MAXIMUM = "maximum over drawn elements"
 
 def check_mode(mode: str) -> None:
     if mode not in ("max", "mean"):
-        raise ValueError(f"mode is {mode!r}: must be 'max' or 'mean'.")
+        raise InputError(f"mode is {mode!r}: must be 'max' or 'mean'.")
 
 
 class SpatialPool(nn.Module):
@@ -32,7 +33,7 @@ class SpatialPool(nn.Module):
         super().__init__()
         check_mode(mode)
         if size < 1:
-            raise ValueError(f"size is {size}: must be at least 1.")
+            raise InputError(f"size is {size}: must be at least 1.")
         self.size, self.mode = size, mode
 
     def forward(self, f: Signal) -> Signal:
@@ -129,7 +130,7 @@ class LinearPool(nn.Module):
         super().__init__()
         for name, value in (("channels", channels), ("samples", samples)):
             if value < 1:
-                raise ValueError(f"{name} is {value}: must be at least 1.")
+                raise InputError(f"{name} is {value}: must be at least 1.")
         self.channels, self.samples = channels, samples
         self.linear = nn.Linear(channels * samples, channels)
 
@@ -141,7 +142,7 @@ class LinearPool(nn.Module):
         """
         check_signal(f, self.channels)
         if len(f.elements) != self.samples:
-            raise ValueError(
+            raise InputError(
                 f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
                 "weights belongs to one element, so neither proportional evaluation nor other samples nor a conversion "
                 "that drops elements fit."

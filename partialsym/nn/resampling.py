@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.errors import InputError
 from partialsym.nn.grid import sampled
 from partialsym.nn.pool import Mode, check_mode
 from partialsym.signal import Signal, check_signal, constant
@@ -31,9 +32,9 @@ class BlurPool(nn.Module):
     def __init__(self, stride: int = 2, *, size: int = 3) -> None:
         super().__init__()
         if stride < 1:
-            raise ValueError(f"stride is {stride}: must be at least 1.")
+            raise InputError(f"stride is {stride}: must be at least 1.")
         if size < 1 or size % 2 == 0:
-            raise ValueError(f"size is {size}: must be odd and positive, so that the filter has a centre.")
+            raise InputError(f"size is {size}: must be odd and positive, so that the filter has a centre.")
         self.stride, self.size = stride, size
         line = torch.tensor([math.comb(size - 1, i) for i in range(size)], dtype=torch.float64, device="cpu")
         self.register_buffer("taps", constant(torch.outer(line, line) / line.sum() ** 2)[None, None], persistent=False)
@@ -71,9 +72,9 @@ class Upsample(nn.Module):
     def __init__(self, scale: int = 2, mode: Literal["bilinear", "nearest"] = "bilinear") -> None:
         super().__init__()
         if scale < 1:
-            raise ValueError(f"scale is {scale}: must be at least 1.")
+            raise InputError(f"scale is {scale}: must be at least 1.")
         if mode not in ("bilinear", "nearest"):
-            raise ValueError(f"mode is {mode!r}: must be 'bilinear' or 'nearest'.")
+            raise InputError(f"mode is {mode!r}: must be 'bilinear' or 'nearest'.")
         self.scale, self.mode = scale, mode
 
     def forward(self, f: Signal, size: tuple[int, int] | None = None) -> Signal:
@@ -97,7 +98,7 @@ class Upsample(nn.Module):
         side = count * self.scale if side is None else side
         if -(-side // self.scale) != count:
             least, most = self.scale * (count - 1) + 1, self.scale * count
-            raise ValueError(
+            raise InputError(
                 f"size holds a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
                 f"that a stride of {self.scale} takes to {count}."
             )
@@ -127,7 +128,7 @@ class AdaptivePool(nn.Module):
     def __init__(self, size: int, mode: Mode = "mean") -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"size is {size}: must be at least 1.")
+            raise InputError(f"size is {size}: must be at least 1.")
         check_mode(mode)
         self.size, self.mode = size, mode
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
+
 
 def over_images(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """The rule of a convolution: a new axis of the images alone is part of their batch, else one call an entry."""
@@ -25,7 +27,7 @@ def one_by_one(call: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
         if not info.batch_size:
-            raise ValueError("torch.vmap over no images or kernels: there must be at least one.")
+            raise InputError("torch.vmap over no images or kernels: there must be at least one.")
         results = [
             call(*(a if dim is None else a.select(dim, i) for a, dim in zip(arguments, in_dims, strict=True)))
             for i in range(info.batch_size)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import UnsupportedError
 from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import computed_in, resolved, shape_of
@@ -53,7 +54,7 @@ def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
 
 def _refuse_onnx() -> None:
     if torch.onnx.is_in_onnx_export():
-        raise NotImplementedError(
+        raise UnsupportedError(
             "ONNX has no group convolution: convert the model before it is exported, by partialsym.to_conv2d."
         )
 

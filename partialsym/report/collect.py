@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from partialsym._utils.errors import InputError
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.runs.run import Run
 from partialsym.training.behaviour import behaviour
@@ -63,7 +64,7 @@ def gather(runs: Sequence[Run], root: str | Path | None = None) -> list[Method]:
         ValueError: no runs, or one seed of a method twice.
     """
     if not runs:
-        raise ValueError("There is nothing to report: no runs were given.")
+        raise InputError("There is nothing to report: no runs were given.")
     read = {run.folder.resolve(): (run, run.result()) for run in runs}
     methods: list[tuple[dict[str, Any], str, dict[int, tuple[Run, dict[str, Any]]]]] = []
     for run, result in read.values():
@@ -74,7 +75,7 @@ def gather(runs: Sequence[Run], root: str | Path | None = None) -> list[Method]:
             found = (settings, f"{name} ({same + 1})" if same else name, {})
             methods.append(found)
         if seed in found[2]:
-            raise ValueError(f"{run.folder} is seed {seed} of {found[1]!r}, which was given already.")
+            raise InputError(f"{run.folder} is seed {seed} of {found[1]!r}, which was given already.")
         found[2][seed] = (run, result)
     return [Method(name, name, [_measure(*one, root) for one in seeds.values()]) for _, name, seeds in methods]
 

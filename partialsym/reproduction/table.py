@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from partialsym._utils.errors import InputError
 from partialsym.config import ConfigError, Experiment
 from partialsym.runs.run import identity
 from partialsym.runs.schema import chosen_components, read_result, sampled_accuracy
@@ -107,10 +108,10 @@ class Table:
             result = read_result(file)
             seed = self._seed(file, result, ours)
             if seed in found:
-                raise ValueError(f"{file} is seed {seed}, and so is {found[seed][0]}: one of them must go.")
+                raise InputError(f"{file} is seed {seed}, and so is {found[seed][0]}: one of them must go.")
             found[seed] = file, result
         if len(sources := {_data(result) for _, result in found.values()}) > 1:
-            raise ValueError(f"{folder} holds runs on different data: {', '.join(sorted(sources))}.")
+            raise InputError(f"{folder} holds runs on different data: {', '.join(sorted(sources))}.")
         return [result for _, (_, result) in sorted(found.items())]
 
     def longest(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -123,14 +124,14 @@ class Table:
         try:
             held = _experiment(result["config"])
         except ConfigError as error:
-            raise ValueError(f"{file} holds no config of an experiment ({error}).") from None
+            raise InputError(f"{file} holds no config of an experiment ({error}).") from None
         ours = ours | {"seed": held.seed}
         theirs = identity(held) | {"altered": result.get("altered")}
         if other := [key for key in ours if ours[key] != theirs[key]]:
             key = other[0]
-            raise ValueError(f"{file} is of a run with {key} = {theirs[key]!r}: {self.name} has {ours[key]!r}.")
+            raise InputError(f"{file} is of a run with {key} = {theirs[key]!r}: {self.name} has {ours[key]!r}.")
         if f"seed{held.seed}" not in (file.stem, file.parent.name):
-            raise ValueError(f"{file} is of seed {held.seed}: it must be called so.")
+            raise InputError(f"{file} is of seed {held.seed}: it must be called so.")
         return held.seed
 
 

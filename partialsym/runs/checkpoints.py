@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from partialsym._utils.errors import InputError
+
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 
 
@@ -21,7 +23,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(data, map_location="cpu", weights_only=True)
         version = dict(checkpoint["partialsym"]).get("format", 1)  # the first release wrote none
     except (RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:100]}).") from None
+        raise InputError(f"{path} is damaged ({' '.join(str(error).split())[:100]}).") from None
     if version != FORMAT:
-        raise ValueError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
+        raise InputError(f"{path} has format version {version!r}: this version reads {FORMAT}.")
     return checkpoint

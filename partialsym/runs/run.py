@@ -13,6 +13,7 @@ import yaml
 from torch import nn
 
 from partialsym._utils.atomic import leftovers, replace_text
+from partialsym._utils.errors import InputError
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.config.migration import migrated
 from partialsym.data import Preprocessing
@@ -89,7 +90,7 @@ class Run:
             with open(path, newline="", encoding="utf-8") as file:
                 return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         except (csv.Error, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error}).") from None
+            raise InputError(f"{path} is damaged ({error}).") from None
 
     def model(self) -> LoadedModel:
         """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
@@ -101,11 +102,11 @@ class Run:
             height, width = about["size"]
             fit = about.get("fit", "resize")
             if fit not in get_args(Fit):
-                raise ValueError(f"fit is {fit!r}")
+                raise InputError(f"fit is {fit!r}")
             check_range(range := tuple(about.get("range") or WIDE))  # earlier ones have none
             check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
             if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
-                raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
+                raise InputError(f"classes are {about['classes']!r}, size {about['size']!r}")
             return LoadedModel(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
@@ -173,9 +174,9 @@ class Run:
         content = read_json(path)
         version = content.get("format") if isinstance(content, dict) else None
         if version != MANIFEST_FORMAT:
-            raise ValueError(f"{path} has format version {version!r}: this version reads {MANIFEST_FORMAT}.")
+            raise InputError(f"{path} has format version {version!r}: this version reads {MANIFEST_FORMAT}.")
         if not isinstance(content.get("sha256"), dict):
-            raise ValueError(f"{path} is damaged: it lists no sha256.")
+            raise InputError(f"{path} is damaged: it lists no sha256.")
         return content["sha256"]
 
     def publish(self, target: Path) -> None:

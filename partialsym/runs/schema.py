@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.config.migration import migrated
 
@@ -19,7 +20,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_bytes(path, MOST_BYTES))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
+        raise InputError(f"{path} is damaged: {error}.") from None
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def read_result(path: Path) -> dict[str, Any]:
     result = read_json(path)
     version = result.get("format") if isinstance(result, Mapping) else None
     if version not in (1, FORMAT):
-        raise ValueError(f"{path} has format version {version!r}: this version reads 1 and {FORMAT}.")
+        raise InputError(f"{path} has format version {version!r}: this version reads 1 and {FORMAT}.")
     accuracy, images, config = (_mapping(path, result, key) for key in ("accuracy", "images", "config"))
     named = _mapping(path, config, "data", "config.").get("name")
     _check(path, "config.data.name", named, isinstance(named, str), "a name")
@@ -115,4 +116,4 @@ def _count(value: Any) -> bool:
 
 def _check(path: Path, key: str, value: Any, good: bool, right: str) -> None:
     if not good:
-        raise ValueError(f"{path} has {key} = {str(value)[:60]}: must be {right}.")
+        raise InputError(f"{path} has {key} = {str(value)[:60]}: must be {right}.")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.precision import full_float32
 from partialsym.groups import Dihedral, Group
 from partialsym.nn.conv import GroupConv
@@ -47,7 +48,7 @@ def transform(f: Field, g: Tensor) -> Field:
         return Signal(transform(f.values, g), _transport(f.elements, g))
     distance, index = (grid_symmetries() - g.detach().cpu().double()).abs().amax((1, 2)).min(0)
     if distance > 1e-9:
-        raise ValueError(f"g is {g.tolist()}: must be a symmetry of the pixel grid, one of grid_symmetries().")
+        raise InputError(f"g is {g.tolist()}: must be a symmetry of the pixel grid, one of grid_symmetries().")
     mirroring, quarters = divmod(int(index), 4)
     return torch.rot90(f.flip(-1) if mirroring else f, quarters, (-2, -1))
 
@@ -113,7 +114,7 @@ def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
         return
     a, b = (f.values if isinstance(f, Signal) else f for f in (x, moved))
     if a.shape == b.shape and torch.equal(a, b):
-        raise ValueError(f"x is unchanged by g = {g.tolist()}, which checks nothing: use random values.")
+        raise InputError(f"x is unchanged by g = {g.tolist()}, which checks nothing: use random values.")
 
 
 def _transport(elements: Elements, g: Tensor) -> Elements:
@@ -121,7 +122,7 @@ def _transport(elements: Elements, g: Tensor) -> Elements:
     if elements.group.name == "T2":
         return elements
     if not elements.group.contains(g.cpu().double()):
-        raise ValueError(f"g is {g.tolist()}: must be in the signal's group {elements.group}.")
+        raise InputError(f"g is {g.tolist()}: must be in the signal's group {elements.group}.")
     return elements.transport(g)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from partialsym._utils.atomic import replace_text
+from partialsym._utils.errors import InputError
 from partialsym.data import Dataset, Split
 from partialsym.data.reading import png
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
@@ -57,11 +58,11 @@ def read_behaviour(path: Path) -> dict[str, Any]:
     found = read_json(path)
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
-        raise ValueError(
+        raise InputError(
             f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
         )
     if problem := _damage(found):
-        raise ValueError(f"{path} is damaged ({problem}): delete it to measure anew.")
+        raise InputError(f"{path} is damaged ({problem}): delete it to measure anew.")
     return dict(found)
 
 

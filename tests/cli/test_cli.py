@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import waiting
 import yaml
 from commands import refused
@@ -16,8 +17,10 @@ from helpers import few_angles
 from PIL import Image
 from processes import context, ended, limited
 
+import partialsym as ps
 from partialsym.cli.main import STOPPED, main
 from partialsym.cli.options import COMMANDS
+from partialsym.config import ModelConfig
 from partialsym.data import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -216,3 +219,38 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
     assert not (folder / "result.json").exists()
     assert main([*args, "--resume"]) == 0
     assert json.loads((folder / "result.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes differ"), ZeroDivisionError("division by zero")])
+def test_a_bug_is_told_from_a_mistake(error, monkeypatch, capsys):
+    def broken(options):
+        raise error
+
+    monkeypatch.setattr("partialsym.cli.check.run", broken)
+    assert main(["check", "runs/x"]) == 70
+    told = f"partialsym: this is a bug in partialsym: {type(error).__name__}: {error}. Please report it"
+    assert capsys.readouterr().err.startswith(told)
+    with pytest.raises(type(error)):
+        main(["check", "runs/x", "--debug"])
+
+
+def test_a_full_gpu_is_no_bug(monkeypatch, capsys):
+    def full(options):
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("partialsym.cli.check.run", full)
+    assert main(["check", "runs/x"]) == 70
+    assert (
+        "out of memory: lower training.batch_size or model.width (tried to allocate 20 GiB)" in capsys.readouterr().err
+    )
+
+
+def test_all_that_a_user_can_put_right_has_one_base():
+    for raised, kind in (
+        (lambda: ps.group("SO3"), ValueError),
+        (lambda: ps.haar(None, 2), TypeError),
+        (lambda: ModelConfig("SO3"), ValueError),
+    ):
+        with pytest.raises(ps.PartialsymError) as found:
+            raised()
+        assert isinstance(found.value, kind)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Split
 from partialsym.data.batches.streaming import Decoding, Stream
 from partialsym.data.reading.lazy import LazyImages, Reading
@@ -141,9 +142,9 @@ class EpochBatchSampler(Sampler[Tensor]):
         processes: int = 1,
     ) -> None:
         if not 1 <= batch_size <= len(batches):
-            raise ValueError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the images there are")
+            raise InputError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the images there are")
         if batch_size % processes:
-            raise ValueError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
+            raise InputError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
         self.images, self.indices = len(batches), batches.indices
         self.batch_size, self.seed, self.repeats, self.epoch = batch_size, seed, repeats, 0
         self.share = slice(rank, None, processes)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as Items, Sampler
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split
 from partialsym.data.reading import shown
 from partialsym.data.reading.download import extra
@@ -51,7 +52,7 @@ class Rows(NamedTuple):
             raise
         except Exception as error:  # the library's own are of no common type
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{name.format(i=i + 1, path='')} cannot be read: {reason}") from None
+            raise InputError(f"{name.format(i=i + 1, path='')} cannot be read: {reason}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not len(self):
-            raise ValueError(f"{self.name} does not say how many training images it has: to be streamed, it must")
+            raise InputError(f"{self.name} does not say how many training images it has: to be streamed, it must")
 
     def __len__(self) -> int:
         split = self.rows.split
@@ -112,7 +113,7 @@ class StreamedDataset(Dataset):
 
     def with_train(self, count: int, seed: int) -> "Dataset":
         """Raises ValueError: only what is at hand can be chosen from."""
-        raise ValueError(f"{self.name} is streamed: {count} of its training images cannot be chosen, take all")
+        raise InputError(f"{self.name} is streamed: {count} of its training images cannot be chosen, take all")
 
 
 def trained_on(data: Dataset) -> Split | Stream:
@@ -155,7 +156,7 @@ class StreamBatchSampler(Sampler[list[ImageSource]]):
             for found in self.rows.pictures(f"image {{i}} of pass {turn + 1}{{path}}"):
                 yield found
             if found is None:
-                raise ValueError(f"{self.stream.name} has no training images for one of the processes: take fewer")
+                raise InputError(f"{self.stream.name} has no training images for one of the processes: take fewer")
 
 
 class Decoding(Items[tuple[Tensor, Tensor]]):

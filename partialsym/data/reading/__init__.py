@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.files import BACKGROUND, MOST_PIXELS, decode, read_image, shown
 from partialsym.data.reading.levels import WIDE, Levels, Range, as_float, check_range
 from partialsym.data.reading.png import png
@@ -50,7 +51,7 @@ def read_images(
         FileNotFoundError: a file that is not there.
     """
     if channels not in (1, 3):
-        raise ValueError(f"the model takes {channels} channels: image files give 1 (grey) or 3 (RGB).")
+        raise InputError(f"the model takes {channels} channels: image files give 1 (grey) or 3 (RGB).")
     images, levels = [], Levels()
     for file in files:
         image = fitted(read_image(file, channels), size, fit)

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
+from partialsym._utils.errors import InputError, MissingExtraError
+
 log = logging.getLogger(__name__)
 MOST_BYTES = 2**28  # of an array or an archive, unpacked: more than any official file holds
 HERE = ("127.0.0.1", "::1", "localhost")  # needs no encryption
@@ -35,7 +37,7 @@ def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
     """
     for mirror in mirrors:
         if (parts := urlsplit(mirror)).scheme != "https" and parts.hostname not in HERE:
-            raise ValueError(f"{name} is not downloaded from {mirror!r}: a mirror must be https")
+            raise InputError(f"{name} is not downloaded from {mirror!r}: a mirror must be https")
     pooch, failures, wrong = extra("pooch", "train", f"{name} is not in {root}: its download"), [], False
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{name}"
@@ -46,7 +48,7 @@ def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
             wrong |= isinstance(error, ValueError)  # pooch's wrong hash; what requests raises is an OSError
             failures.append(f"{url}: {error}")
     message = f"no mirror gave {name} (MD5 {md5}); put it into {root} by hand. {'; '.join(failures)}"
-    raise (ValueError if wrong else OSError)(message)
+    raise (InputError if wrong else OSError)(message)
 
 
 def extra(module: str, ring: str, what: str) -> ModuleType:
@@ -55,4 +57,6 @@ def extra(module: str, ring: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = {"sklearn": "scikit-learn", "PIL": "Pillow"}.get(name := module.split(".")[0], name)
-        raise ImportError(f"{what} needs {package}: pip install 'partialsym[{ring}]' ({error})", name=name) from None
+        raise MissingExtraError(
+            f"{what} needs {package}: pip install 'partialsym[{ring}]' ({error})", name=name
+        ) from None

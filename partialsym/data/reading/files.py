@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError, MissingExtraError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
@@ -44,25 +46,25 @@ def read_image(path: str | os.PathLike[str], channels: int | None = None, *, nam
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
-            raise ValueError(f"{name} is {kind}: it must be a regular file.")
+            raise InputError(f"{name} is {kind}: it must be a regular file.")
         if status.st_size > MOST_BYTES:
-            raise ValueError(f"{name} has {status.st_size:,} bytes: at most {MOST_BYTES:,} are read.")
+            raise InputError(f"{name} has {status.st_size:,} bytes: at most {MOST_BYTES:,} are read.")
         with Path(path).open("rb") as file:
             return decode(file, name, channels)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist.") from None
     except OSError as error:  # reading errors: those of decoding are ValueErrors by now
-        raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
+        raise InputError(f"{name} cannot be opened: {error.strerror or error}.") from None
 
 
 def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
     """The image in an open binary file, as `read_image` gives it; raises ValueError alone, beginning with `name`."""
     if channels not in (None, 1, 3):
-        raise ValueError(f"channels is {channels!r}: it must be 1 (grey), 3 (RGB) or None (as the file has it)")
+        raise InputError(f"channels is {channels!r}: it must be 1 (grey), 3 (RGB) or None (as the file has it)")
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
-        raise ImportError("reading images needs the extra `train`: pip install 'partialsym[train]'.") from None
+        raise MissingExtraError("reading images needs the extra `train`: pip install 'partialsym[train]'.") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on metadata; damaged pixels are errors
@@ -83,7 +85,7 @@ def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
     except Exception as error:  # a damaged image fails in a dozen ways
         why = " ".join(str(error).split()) or type(error).__name__
         reason = f"cannot be read as an image: {why}."
-    raise ValueError(f"{name} {reason}")
+    raise InputError(f"{name} {reason}")
 
 
 def shown(path: str | os.PathLike[str]) -> str:

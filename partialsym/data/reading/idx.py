@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import MOST_BYTES
 
 Bytes = NDArray[np.uint8]
@@ -41,22 +42,22 @@ def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
             expected = math.prod(shape)
             raw = bytearray(stream.read(expected + 1))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: damaged gzip file ({error}): expected a whole one") from None
+            raise InputError(f"{path}: damaged gzip file ({error}): expected a whole one") from None
     if len(raw) != expected:
         what = f"truncated: {len(raw)}" if len(raw) < expected else f"trailing bytes: more than {expected}"
-        raise ValueError(f"{path}: {what} bytes of data, expected {expected} for shape {list(shape)}")
+        raise InputError(f"{path}: {what} bytes of data, expected {expected} for shape {list(shape)}")
     return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def _shape(path: str | os.PathLike[str], head: bytes, ndim: int) -> tuple[int, ...]:
     magic, size = bytes((0, 0, 8, ndim)), 4 + 4 * ndim
     if head[:4] != magic:
-        raise ValueError(
+        raise InputError(
             f"{path}: starts with 0x{head[:4].hex()}, expected 0x{magic.hex()} (idx, uint8, {ndim} dimensions)"
         )
     if len(head) < size:
-        raise ValueError(f"{path}: truncated header: {len(head)} bytes, expected {size}")
+        raise InputError(f"{path}: truncated header: {len(head)} bytes, expected {size}")
     shape = struct.unpack(f">{ndim}I", head[4:])
     if math.prod(shape) > MOST_BYTES:
-        raise ValueError(f"{path}: declares {list(shape)}, {math.prod(shape):,} bytes: at most {MOST_BYTES:,} are read")
+        raise InputError(f"{path}: declares {list(shape)}, {math.prod(shape):,} bytes: at most {MOST_BYTES:,} are read")
     return shape

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import check_validation
 from partialsym.data.reading import Fit, Range, as_float, check_range, decode, fitted, read_image
 from partialsym.data.reading.download import extra
@@ -42,10 +43,10 @@ class ImageOptions:
         if self.range is not None:
             check_range(self.range)
         if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels is {self.channels!r}: it must be 1 (grey), 3 (RGB) or None (as the images are)")
+            raise InputError(f"channels is {self.channels!r}: it must be 1 (grey), 3 (RGB) or None (as the images are)")
         check_validation(self.validation, self.split_seed)
         if not isinstance(self.test, int | float) or not 0 < self.test <= 0.5:
-            raise ValueError(f"test is {self.test!r}: it must be a fraction of the images in (0, 0.5]")
+            raise InputError(f"test is {self.test!r}: it must be a fraction of the images in (0, 0.5]")
 
 
 def fetched(picture: ImageSource) -> ImageSource:
@@ -58,14 +59,14 @@ def fetched(picture: ImageSource) -> ImageSource:
             return picture._replace(source=file.read())
     except Exception as error:  # those of any file system
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{picture.name} cannot be fetched: {reason}.") from None
+        raise InputError(f"{picture.name} cannot be fetched: {reason}.") from None
 
 
 def pixels(picture: ImageSource, how: ImageOptions) -> Tensor:
     """The image, uint8 or uint16 [C, H, W], or ValueError or FileNotFoundError in a line that begins with its name."""
     source = picture.source
     if source is None or picture.label < 0:
-        raise ValueError(f"{picture.name} has no {'image' if source is None else 'label'}.")
+        raise InputError(f"{picture.name} has no {'image' if source is None else 'label'}.")
     if isinstance(source, Path):
         image = read_image(source, how.channels, name=picture.name)
     else:
@@ -95,8 +96,8 @@ def stacked(pictures: Iterable[ImageSource], how: ImageOptions, shape: tuple[int
     for picture in pictures:
         image = pixels(picture, how)
         if image.shape[1:] != shape[1:] or len(image) not in (1, shape[0]):
-            raise ValueError(f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, as others.")
+            raise InputError(f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, as others.")
         if image.dtype == torch.uint16 and how.range is None:
-            raise ValueError(f"{picture.name} has 16 bits, and those looked at before had 8: give a range.")
+            raise InputError(f"{picture.name} has 16 bits, and those looked at before had 8: give a range.")
         images.append((image if how.range is None else as_float(image, how.range)).expand(*shape))
     return torch.stack(images)

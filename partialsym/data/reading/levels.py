@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
+
 Range = tuple[int, int]
 NARROW, WIDE = (0, 255), (0, 65535)  # of 8 and of 16 bits
 BATCH = 64  # images that are counted at a time
@@ -36,7 +38,7 @@ def as_float(images: Tensor, range: Range | None = None) -> Tensor:
         return images.to(torch.float32).sub_(range[0]).div_(range[1] - range[0]).clamp_(0, 1)
     if not images.is_floating_point():
         missing = " with a range" if images.dtype == torch.uint16 else ""
-        raise ValueError(f"images are {images.dtype}: they must be uint8 or floating-point, or uint16{missing}")
+        raise InputError(f"images are {images.dtype}: they must be uint8 or floating-point, or uint16{missing}")
     return images
 
 
@@ -44,7 +46,7 @@ def check_range(range: object) -> None:
     """Raise ValueError unless it is two ints, 0 <= low < high <= 65535."""
     pair = isinstance(range, tuple) and len(range) == 2 and all(type(value) is int for value in range)
     if not pair or not WIDE[0] <= range[0] < range[1] <= WIDE[1]:  # type: ignore[index]
-        raise ValueError(f"range is {range!r}: it must be two ints, low and high, 0 <= low < high <= 65535")
+        raise InputError(f"range is {range!r}: it must be two ints, low and high, 0 <= low < high <= 65535")
 
 
 def counted(images: Images) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import MOST_BYTES
 
 LISTED = 20
@@ -23,15 +24,15 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged zip fails in a dozen ways
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: damaged or not an npz file ({reason}): {expected}") from None
+        raise InputError(f"{path}: damaged or not an npz file ({reason}): {expected}") from None
     for key in keys:
         if key not in arrays:
-            raise ValueError(f"{path}: no array {key!r}, found {sorted(names)[:LISTED]}: {expected}")
+            raise InputError(f"{path}: no array {key!r}, found {sorted(names)[:LISTED]}: {expected}")
     return arrays
 
 
 def _array(entry: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Any:
     if entry.file_size > MOST_BYTES:  # and more than this is never unpacked
-        raise ValueError(f"{entry.filename} declares {entry.file_size:,} bytes: at most {MOST_BYTES:,} are read")
+        raise InputError(f"{entry.filename} declares {entry.file_size:,} bytes: at most {MOST_BYTES:,} are read")
     with archive.open(entry) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)

@@ -2,6 +2,7 @@
 
 import logging
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading import WIDE, Levels, Range
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,9 @@ def taken(name: str, levels: Levels, given: Range | None, deep: bool) -> Range |
             log.warning("%s: no image has 16 bits, for which a range is given: it changes nothing", name)
         return given
     if ends is None:
-        raise ValueError(f"{name}: some images have 16 bits, but none for training has: give a range")
+        raise InputError(f"{name}: some images have 16 bits, but none for training has: give a range")
     if ends[0] == ends[1]:
-        raise ValueError(f"{name}: all pixels of 16-bit training images are {ends[0]}: give a range")
+        raise InputError(f"{name}: all pixels of 16-bit training images are {ends[0]}: give a range")
     if all(levels.images):
         eight, sixteen = levels.images
         log.warning("%s: %d training images have 8 bits and %d have 16: each kind has its range", name, eight, sixteen)

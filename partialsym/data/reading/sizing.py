@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.files import MOST_PIXELS
 
 Fit = Literal["resize", "crop"]
@@ -45,10 +46,10 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
 def check_fit(size: tuple[int, int] | None, fit: str) -> None:
     """Raise ValueError unless `size` is None or two ints >= 1, and `fit` one of FITS."""
     if fit not in FITS:
-        raise ValueError(f"fit is {fit!r}: it must be one of {', '.join(map(repr, FITS))}")
+        raise InputError(f"fit is {fit!r}: it must be one of {', '.join(map(repr, FITS))}")
     if size is None:
         return
     if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in size):
-        raise ValueError(f"size is {size!r}: it must be height and width, two ints >= 1")
+        raise InputError(f"size is {size!r}: it must be height and width, two ints >= 1")
     if size[0] * size[1] > MOST_PIXELS:
-        raise ValueError(f"size is {size!r}: it must have at most {MOST_PIXELS:,} pixels")
+        raise InputError(f"size is {size!r}: it must have at most {MOST_PIXELS:,} pixels")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as Items
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Images, Split
 from partialsym.data.reading import Levels, Range, as_float, shown
 from partialsym.data.reading.image_source import ImageOptions, ImageSource, digest, fetched, pixels
@@ -107,12 +108,12 @@ def gather(
         else:
             found.add(which, picture, seen)
     if wrong:
-        raise ValueError(f"{shown(name)}: {len(wrong)} bad file{'s' * (len(wrong) > 1)}{listing(wrong)}")
+        raise InputError(f"{shown(name)}: {len(wrong)} bad file{'s' * (len(wrong) > 1)}{listing(wrong)}")
     _check(found, classes, given[head:])
     if len(found.sizes) > 1:
         sizes = ", ".join(f"{h}×{w} ({n})" for (h, w), n in found.sizes.most_common(LISTED))
         more = f" and {len(found.sizes) - LISTED} more" * (len(found.sizes) > LISTED)
-        raise ValueError(f"{shown(name)}: images of {len(found.sizes)} sizes, {sizes}{more}: give a size for all")
+        raise InputError(f"{shown(name)}: images of {len(found.sizes)} sizes, {sizes}{more}: give a size for all")
     if not head:
         _divide(found, classes, how)
     levels = found.levels["train"]
@@ -192,7 +193,7 @@ def _moved(found: _Gathered, which: str) -> Levels:
     for _, _, looked, some in _read({which: pictures}, found.how, found.workers):
         levels = levels.plus(some)
         if changed := next((seen for seen in looked if isinstance(seen, str)), None):
-            raise ValueError(changed)
+            raise InputError(changed)
     return levels
 
 
@@ -209,12 +210,12 @@ def _check(found: _Gathered, classes: tuple[str, ...], given: Sequence[str]) -> 
         f"{which} has no {name!r}" for which in given for i, name in enumerate(classes) if (which, i) not in there
     ]
     if lacking:
-        raise ValueError(f"every split must have every class, but:{listing(lacking)}")
+        raise InputError(f"every split must have every class, but:{listing(lacking)}")
     twins = [(first, i) for i, first in enumerate(found.originals) if first != i]
     leaks = [(a, b) for a, b in twins if found.splits[a] != found.splits[b]]
     if leaks:
         pairs = [f"{found.names[a]} ({found.splits[a]}) and {found.names[b]} ({found.splits[b]})" for a, b in leaks]
-        raise ValueError(f"identical files in two splits, {len(leaks)} in all: remove one of each{listing(pairs)}")
+        raise InputError(f"identical files in two splits, {len(leaks)} in all: remove one of each{listing(pairs)}")
     if disputed := [f"{found.names[a]} and {found.names[b]}" for a, b in twins if found.labels[a] != found.labels[b]]:
         log.warning("identical files under two classes, %d in all: %s", len(disputed), disputed[0])
 
@@ -230,7 +231,7 @@ def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> No
     few = [f"{classes[label]!r}: {len(own)}" for label, own in enumerate(members) if len(own) <= len(missing)]
     if few:
         needed = f"{len(missing) + 1} distinct images or more to give some to {' and '.join(missing)}"
-        raise ValueError(f"classes with too few images, each must have {needed}:{listing(few)}")
+        raise InputError(f"classes with too few images, each must have {needed}:{listing(few)}")
     generator, moved = torch.Generator().manual_seed(how.split_seed), dict[int, str]()
     for own in members:
         order = [own[i] for i in torch.randperm(len(own), generator=generator).tolist()]

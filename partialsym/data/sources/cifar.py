@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, check_validation
 from partialsym.data.sources.cifar_files import LAYOUTS, MIRRORS, Part, read_cifar
 from partialsym.data.splitting import Labelled, assemble
@@ -62,7 +63,7 @@ def cifar(
     are the official ones. Raises ValueError on another name, and see `read_cifar`.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
+        raise InputError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
     check_validation(validation, split_seed)
     layout = LAYOUTS[name]
     if archive_md5 is not None:
@@ -74,7 +75,7 @@ def cifar(
     splits = {split: canonical(part) for split, part in found.items()}
     for split, expected in (CONTENT_SHA256[name] if content_sha256 is None else content_sha256).items():
         if (got := digest(splits[split])) != expected:
-            raise ValueError(
+            raise InputError(
                 f"{path}: not the official {split} split: SHA-256 of its content {got}, expected {expected}"
             )
     start, parts = 0, {}

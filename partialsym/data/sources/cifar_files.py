@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import VisibleDeprecationWarning
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.data.reading.download import MOST_BYTES, data_root, extra, fetch
 from partialsym.data.reading.idx import Bytes
@@ -109,10 +110,10 @@ def _read_packed(path: Path, layout: Layout, classes: Sequence[str]) -> dict[str
     for key in keys:
         array, right = arrays[key], "str" if key == "classes" else np.dtype(PACKED[key.split("_")[0]])
         if array.ndim != 1 or (array.dtype.kind != "U" if right == "str" else array.dtype != right):
-            raise ValueError(f"{path} [{key}]: {array.dtype} {list(array.shape)}, expected {right} with 1 dimension")
+            raise InputError(f"{path} [{key}]: {array.dtype} {list(array.shape)}, expected {right} with 1 dimension")
     names = arrays["classes"]
     if not names.dtype.isnative or not names.itemsize or (names.view(np.uint32) > sys.maxunicode).any():
-        raise ValueError(f"{path} [classes]: {names.dtype}, expected str of Unicode")  # tolist would not survive it
+        raise InputError(f"{path} [classes]: {names.dtype}, expected str of Unicode")  # tolist would not survive it
     _check_classes(f"{path} [classes]", names.tolist(), classes)
     return {split: _unpack(path, split, arrays, len(classes)) for split in layout.batches}
 
@@ -126,13 +127,13 @@ def _unpack(path: Path, split: str, arrays: Mapping[str, Any], classes: int) -> 
         if len(falls):
             wrong = f"{offsets[falls[0] + 1]} after {offsets[falls[0]]}"
         right = f"2 or more that ascend from 0 to {len(blob)}, the bytes of blob_{split}"
-        raise ValueError(f"{path} [offsets_{split}]: {wrong}: expected {right}")
+        raise InputError(f"{path} [offsets_{split}]: {wrong}: expected {right}")
     pictures, each = len(offsets) - 1, TILES * TILES
     if pictures > MOST_PICTURES:
-        raise ValueError(f"{path} [offsets_{split}]: {pictures:,} pictures: at most {MOST_PICTURES:,} are read")
+        raise InputError(f"{path} [offsets_{split}]: {pictures:,} pictures: at most {MOST_PICTURES:,} are read")
     if not each * (pictures - 1) < len(labels) <= each * pictures:
         right = f"{each * (pictures - 1) + 1} to {each * pictures} for {pictures} pictures of {each} images"
-        raise ValueError(f"{path} [y_{split}]: {len(labels)} labels, expected {right}")
+        raise InputError(f"{path} [y_{split}]: {len(labels)} labels, expected {right}")
     _check_labels(f"{path} [y_{split}]", labels, classes)
     opener, whole = extra("PIL.Image", "train", path.name), f"RGB {TILES * SIDE}x{TILES * SIDE}"
     mosaics = np.empty((pictures, TILES * SIDE, TILES * SIDE, 3), np.uint8)
@@ -143,9 +144,9 @@ def _unpack(path: Path, split: str, arrays: Mapping[str, Any], classes: int) -> 
                 if (found := f"{picture.mode} {picture.width}x{picture.height}") == whole:
                     mosaics[k] = picture
         except Exception as error:  # Pillow's own message is an address or less
-            raise ValueError(f"{origin} is damaged ({type(error).__name__}): expected a whole WebP file") from None
+            raise InputError(f"{origin} is damaged ({type(error).__name__}): expected a whole WebP file") from None
         if found != whole:
-            raise ValueError(f"{origin} is {found}, expected {whole}")
+            raise InputError(f"{origin} is {found}, expected {whole}")
     tiles = mosaics.reshape(pictures, TILES, SIDE, TILES, SIDE, 3).swapaxes(2, 3)
     return Part(tiles.reshape(-1, SIDE, SIDE, 3)[: len(labels)], labels)
 
@@ -161,7 +162,7 @@ def _read_official(path: Path, layout: Layout) -> dict[str, Part]:
         files = _untar(path, raw, {f"{layout.folder}/{name}": name for name in names})
     for name in names:
         if name not in files:
-            raise ValueError(f"{path}: no member {name!r}: expected {', '.join(names)} in {layout.folder}")
+            raise InputError(f"{path}: no member {name!r}: expected {', '.join(names)} in {layout.folder}")
     splits = {}
     for split, batches in layout.batches.items():
         parts = [
@@ -177,7 +178,7 @@ def _untar(path: Path, raw: bytes, wanted: Mapping[str, str]) -> dict[str, bytes
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:gz") as archive:
             return {wanted[member.name]: _content(archive, member) for member in archive if member.name in wanted}
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged tar.gz file ({error}): expected a whole one") from None
+        raise InputError(f"{path}: damaged tar.gz file ({error}): expected a whole one") from None
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -203,7 +204,7 @@ def read_batch(origin: str, raw: bytes, md5: str, labels_key: str) -> Part:
 def check_md5(origin: str, raw: bytes, md5: str, what: str) -> None:
     """Raise ValueError, naming `origin`, where the MD5 of `raw` is another."""
     if (found := hashlib.md5(raw).hexdigest()) != md5:
-        raise ValueError(
+        raise InputError(
             f"{origin}: MD5 {found}, expected {md5}: damaged or not the official {what}, so it is not read"
         )
 
@@ -211,14 +212,14 @@ def check_md5(origin: str, raw: bytes, md5: str, what: str) -> None:
 def _check_labels(origin: str, labels: Any, classes: int) -> None:
     low, high = int(min(labels)), int(max(labels))
     if low < 0 or high >= classes:
-        raise ValueError(f"{origin}: labels from {low} to {high}, expected 0 to {classes - 1}")
+        raise InputError(f"{origin}: labels from {low} to {high}, expected 0 to {classes - 1}")
 
 
 def _check_classes(origin: str, found: Any, classes: Sequence[str]) -> None:
     if not isinstance(found, list) or len(found) != len(classes):
         what = f"{len(found)} names" if isinstance(found, list) else f"a {type(found).__name__}"
-        raise ValueError(f"{origin}: {what} of classes, expected {len(classes)}, {classes[0]!r} to {classes[-1]!r}")
+        raise InputError(f"{origin}: {what} of classes, expected {len(classes)}, {classes[0]!r} to {classes[-1]!r}")
     for i, (got, right) in enumerate(zip(found, classes, strict=True)):
         if got != right:
             what = repr(got[:80]) if isinstance(got, str) else f"a {type(got).__name__}"
-            raise ValueError(f"{origin}: class {i} is {what}, expected {right!r}")
+            raise InputError(f"{origin}: class {i} is {what}, expected {right!r}")

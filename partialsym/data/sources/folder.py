@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.reading import Fit, Range, shown
 from partialsym.data.reading.download import extra
@@ -61,7 +62,7 @@ def folder(
     classes = tuple(sorted({name for found in files.values() for name, _ in found}))
     if len(classes) < 2:
         found = f"classes {list(classes)}" if classes else "no images in folders"
-        raise ValueError(f"{shown(top)} has {found}: it must hold two classes or more, a folder each{listing(bad)}")
+        raise InputError(f"{shown(top)} has {found}: it must hold two classes or more, a folder each{listing(bad)}")
     number = {name: label for label, name in enumerate(classes)}
     parts = {
         which: (ImageSource(shown(path.relative_to(top)), number[name], path) for name, path in found)
@@ -96,7 +97,7 @@ def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
         lines = [f"{shown(p.name)}: did you mean {split}?" for p in tops if (split := meant(p.name)) and _divided(p)]
         if lines:
             right = "folders that hold the folders of classes must be called train, val and test"
-            raise ValueError(f"{shown(top)} has no train: {right}{listing(lines)}")
+            raise InputError(f"{shown(top)} has no train: {right}{listing(lines)}")
         return {"train": tops}
     splits: dict[str, list[Path]] = {}
     for path in tops:

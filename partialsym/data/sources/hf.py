@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.batches.streaming import Rows, Stream, StreamedDataset
 from partialsym.data.reading import Fit, Range
@@ -60,7 +61,7 @@ def hf(
     how = ImageOptions(size, fit, channels, validation, test, split_seed, range)
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
-        raise ValueError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
+        raise InputError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
     features = splits["train"].features or {}  # a stream may not know its own
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     of_images = _column(features, datasets.Image, "image", image, name)
@@ -68,7 +69,7 @@ def hf(
     for which, split in splits.items():
         others = split.features or {}
         if others.get(of_labels) != features[of_labels] or of_images not in others:
-            raise ValueError(f"{name}: the columns of {which} differ from those of train: they must be the same")
+            raise InputError(f"{name}: the columns of {which} differ from those of train: they must be the same")
     remote = stream and not hasattr(splits["train"], "to_iterable_dataset")
     rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
     parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
@@ -96,7 +97,7 @@ def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, st
     except (OSError, ImportError):
         raise
     except Exception as error:  # the library's own are of no common type
-        raise ValueError(f"{name} cannot be loaded: {_line(error)}") from None
+        raise InputError(f"{name} cannot be loaded: {_line(error)}") from None
 
 
 def _folder(name: str) -> Path | None:
@@ -117,12 +118,12 @@ def _splits(loaded: Any, name: str) -> dict[str, Any]:
     for key, split in loaded.items():
         which = SPLITS.get(key.lower())
         if which in splits:
-            raise ValueError(f"{name} has splits {list(loaded)}: only one may be of {which} images")
+            raise InputError(f"{name} has splits {list(loaded)}: only one may be of {which} images")
         if which is not None:
             splits[which] = split
     if "train" not in splits:
         hint = "".join(f"; {key!r} is near" for key in loaded if meant(key) == "train")
-        raise ValueError(f"{name} has splits {list(loaded)}: one must be train{hint}")
+        raise InputError(f"{name} has splits {list(loaded)}: one must be train{hint}")
     for key in loaded:
         if (right := meant(key)) and SPLITS[right] not in splits:
             log.warning("%s: split %r is left out: did you mean %s?", name, key, right)
@@ -139,4 +140,4 @@ def _column(features: Mapping[str, Any], kind: type, argument: str, asked: str |
     columns = ", ".join(f"{column!r} ({type(feature).__name__})" for column, feature in features.items())
     what = f"{argument} is {asked!r}" if asked is not None else f"{len(found)} columns of type {kind.__name__}"
     right = f"one of {', '.join(map(repr, found))}" if found else f"of type {kind.__name__}"
-    raise ValueError(f"{name}: {what}: {argument} must be {right}. Columns: {columns}")
+    raise InputError(f"{name}: {what}: {argument} must be {right}. Columns: {columns}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import data_root, fetch
 from partialsym.data.reading.idx import Bytes, md5, read_idx
 from partialsym.data.reading.npz import read_npz
@@ -63,10 +64,10 @@ def read_mnist(
         origin = {key: str(path) for key, path in paths.items()}
     for key, expected in content_md5.items():
         if (found := md5(arrays[key])) != expected:
-            raise ValueError(f"{origin[key]}: not the official content: MD5 as idx {found}, expected {expected}")
+            raise InputError(f"{origin[key]}: not the official content: MD5 as idx {found}, expected {expected}")
     for x, y in (("x_train", "y_train"), ("x_test", "y_test")):
         if len(arrays[x]) != len(arrays[y]):
-            raise ValueError(f"{origin[y]}: {len(arrays[y])} labels, expected {len(arrays[x])}, one an image")
+            raise InputError(f"{origin[y]}: {len(arrays[y])} labels, expected {len(arrays[x])}, one an image")
     return arrays
 
 
@@ -85,5 +86,5 @@ def _read_npz(path: Path) -> dict[str, Bytes]:
     for key, array in loaded.items():
         if array.dtype != np.uint8 or array.ndim != _ndim(key):
             found = f"{array.dtype} {list(array.shape)}"
-            raise ValueError(f"{path} [{key}]: {found}, expected uint8 with {_ndim(key)} dimensions")
+            raise InputError(f"{path} [{key}]: {found}, expected uint8 with {_ndim(key)} dimensions")
     return loaded

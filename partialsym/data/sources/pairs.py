@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
+
 CLASSES = {"180": ("6", "6 turned by 180°"), "M": ("6", "6 mirrored")}
 
 
 def pair_classes(kind: str) -> tuple[str, ...]:
     """What the labels 0 and 1 of `pairs` mean; ValueError on a kind that is not "180" or "M"."""
     if kind not in CLASSES:
-        raise ValueError(f"kind is {kind!r}: it must be one of {', '.join(map(repr, CLASSES))}")
+        raise InputError(f"kind is {kind!r}: it must be one of {', '.join(map(repr, CLASSES))}")
     return CLASSES[kind]
 
 
@@ -21,7 +23,7 @@ def pairs(images: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
     """
     pair_classes(kind)
     if images.ndim != 4:
-        raise ValueError(f"images have shape {list(images.shape)}: they must be [N, C, H, W]")
+        raise InputError(f"images have shape {list(images.shape)}: they must be [N, C, H, W]")
     copies = torch.rot90(images, 2, (2, 3)) if kind == "180" else images.flip(3)
     both = torch.stack([images, copies], 1).flatten(0, 1)
     originals = torch.arange(len(images)).repeat_interleave(2)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, check_validation, statistics
 from partialsym.data.reading.download import data_root, extra
 from partialsym.data.splitting import Labelled
@@ -42,9 +43,9 @@ def pcam(
     for split in SPLITS:
         images, labels = _read(paths[split, "x"], "x"), _read(paths[split, "y"], "y").flatten().long()
         if len(labels) != len(images):
-            raise ValueError(f"{paths[split, 'y']}: {len(labels)} labels, expected {len(images)}, one an image")
+            raise InputError(f"{paths[split, 'y']}: {len(labels)} labels, expected {len(images)}, one an image")
         if (top := int(labels.max())) > 1:
-            raise ValueError(f"{paths[split, 'y']}: label {top}, expected 0 or 1")
+            raise InputError(f"{paths[split, 'y']}: label {top}, expected 0 or 1")
         originals = torch.arange(start, start := start + len(images))
         parts[split] = Labelled(images, labels, originals).split()
     mean, std = statistics(parts["train"].images)
@@ -70,20 +71,20 @@ def _read(path: Path, key: str) -> Tensor:
     try:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get(key, getlink=True), h5py.HardLink | None):
-                raise ValueError(f"{path}: {key!r} is a link to elsewhere, {expected}")
+                raise InputError(f"{path}: {key!r} is a link to elsewhere, {expected}")
             if not isinstance(data := file.get(key), h5py.Dataset):
-                raise ValueError(f"{path}: no array {key!r}, found {sorted(file)}: {expected}")
+                raise InputError(f"{path}: no array {key!r}, found {sorted(file)}: {expected}")
             if data.dtype != np.uint8 or data.ndim != 4 or data.shape[1:] != SHAPES[key] or not len(data):
-                raise ValueError(f"{path}: {data.dtype} {list(data.shape or ())}, {expected}, N >= 1")
+                raise InputError(f"{path}: {data.dtype} {list(data.shape or ())}, {expected}, N >= 1")
             if data.external or data.is_virtual:
-                raise ValueError(f"{path}: {key!r} lies in other files, {expected}")
+                raise InputError(f"{path}: {key!r} lies in other files, {expected}")
             if len(data) > MOST_IMAGES:  # they need not even be in the file
-                raise ValueError(f"{path}: declares {len(data):,} images, {expected}, N <= {MOST_IMAGES:,}")
+                raise InputError(f"{path}: declares {len(data):,} images, {expected}, N <= {MOST_IMAGES:,}")
             result = torch.empty(len(data), channels, height, width, dtype=torch.uint8)
             for start in range(0, len(data), BLOCK):
                 block = torch.from_numpy(data[start : start + BLOCK])
                 result[start : start + BLOCK] = block.permute(0, 3, 1, 2)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: damaged or not an HDF5 file ({reason}): {expected}") from None
+        raise InputError(f"{path}: damaged or not an HDF5 file ({reason}): {expected}") from None
     return result

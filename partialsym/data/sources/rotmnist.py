@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.reading.download import data_root
 from partialsym.data.sources.mnist import STATISTICS
@@ -59,12 +60,12 @@ def rotmnist(
     else:
         if loose := next((file for file in MEMBERS if (folder / file).is_file()), None):
             right = f"must be inside {ARCHIVE} (MD5 {archive_md5}), whose content can be told from an altered one"
-            raise ValueError(f"{folder / loose}: {right}; move it away to have rotMNIST generated from MNIST")
+            raise InputError(f"{folder / loose}: {right}; move it away to have rotMNIST generated from MNIST")
         name = "rotMNIST-generated"
         images, labels = generate(read_mnist(root, mirrors=mirrors, content_md5=content_md5), sum(sizes.values()))
         found = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
         if sha256 is not None and found != sha256:
-            raise ValueError(f"rotMNIST made from MNIST has sha256 {found}, expected {sha256}: not the same images")
+            raise InputError(f"rotMNIST made from MNIST has sha256 {found}, expected {sha256}: not the same images")
     everything = Labelled(images, labels, torch.arange(len(images)))
     parts, start = {}, 0
     for part, size in sizes.items():
@@ -101,7 +102,7 @@ def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
-        raise ValueError(f"{path}: MD5 {found}, expected {md5}: damaged or not the authors' archive")
+        raise InputError(f"{path}: MD5 {found}, expected {md5}: damaged or not the authors' archive")
     expected = (sizes["train"] + sizes["validation"], sizes["test"])
     tables = []
     try:
@@ -110,11 +111,11 @@ def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor
                 with archive.open(member) as lines:
                     tables.append(torch.from_numpy(read_amat(lines, member, count)))
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     everything = torch.cat(tables)
     labels = everything[:, -1]
     if not torch.isin(labels, torch.arange(10.0)).all():
-        raise ValueError(f"{path}: labels span [{labels.min():g}, {labels.max():g}], expected whole numbers 0 to 9")
+        raise InputError(f"{path}: labels span [{labels.min():g}, {labels.max():g}], expected whole numbers 0 to 9")
     return everything[:, :-1].unflatten(1, (1, 28, 28)).clamp(0, 1), labels.long()
 
 
@@ -129,16 +130,16 @@ def read_amat(file: IO[bytes], name: str, count: int) -> np.ndarray:
         try:
             table = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
         except ValueError as error:
-            raise ValueError(f"{name} is no table of numbers: {' '.join(str(error).split())}") from None
+            raise InputError(f"{name} is no table of numbers: {' '.join(str(error).split())}") from None
     if table.shape != (count, WIDTH):
-        raise ValueError(f"{name} is {list(table.shape)}, expected [{count}, {WIDTH}]")
+        raise InputError(f"{name} is {list(table.shape)}, expected [{count}, {WIDTH}]")
     if not np.isfinite(table).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
+        raise InputError(f"{name} holds numbers that are not finite")
     return table
 
 
 def _line(file: IO[bytes], i: int) -> str:
     line = file.readline(MOST_LINE)
     if len(line) == MOST_LINE:
-        raise ValueError(f"line {i + 1} is longer than {MOST_LINE:,} characters")
+        raise InputError(f"line {i + 1} is longer than {MOST_LINE:,} characters")
     return line.decode("latin1")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.sources.mnist import STATISTICS
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, Bytes, read_mnist
@@ -38,7 +39,7 @@ def sectors(
         ValueError: count outside 2 to 36, or what `mnist` refuses.
     """
     if not 2 <= count <= 36:
-        raise ValueError(f"count is {count}: must be from 2 to 36, so that sectors are wider than their gaps")
+        raise InputError(f"count is {count}: must be from 2 to 36, so that sectors are wider than their gaps")
     arrays = read_mnist(root, mirrors=mirrors, content_md5=content_md5)
     random = np.random.RandomState(SEED)
     spread = 180 / count - GAP

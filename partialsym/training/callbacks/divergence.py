@@ -6,6 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from partialsym._utils.errors import InputError
 from partialsym._utils.seeding import forked
 from partialsym._utils.torch_private import foreach_copy, foreach_norm
 from partialsym.nn.conv import GroupConv
@@ -17,7 +18,7 @@ EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a
 KEPT = "The checkpoint before it is kept: lower training.lr in a new run"
 
 
-class Diverged(ValueError):
+class Diverged(InputError):
     """Training diverged; the message names the step and the layer. What was saved before is as it was."""
 
 
