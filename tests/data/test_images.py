@@ -26,7 +26,7 @@ def refused(name, *words):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the words are checked below)
         yield
     message = str(error.value)
-    assert type(error.value) is ValueError
+    assert isinstance(error.value, ValueError)
     assert message.startswith(str(name))
     assert "\n" not in message
     assert [word for word in words if word not in message] == [], message
