@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopped by Ctrl-C; 75 if training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`)
     goes on."""
     try:
-        with Interruption():
-            return _run(list(sys.argv[1:] if argv is None else argv))
+        with Interruption() as interruption:
+            return _run(list(sys.argv[1:] if argv is None else argv), interruption)
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or "stopped.", getattr(stop, "status", STOPPED))
 
 
-def _run(args: list[str]) -> int:
+def _run(args: list[str], interruption: Interruption) -> int:
     debug = "--debug" in args
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
@@ -47,7 +47,7 @@ def _run(args: list[str]) -> int:
             raise
         return _complain(_readable(error), 1)
     except Exception as error:
-        if debug:
+        if debug or interruption.raised:  # a Ctrl-C that became another error
             raise
         return _complain(_bug(error), BUG)
 

@@ -76,7 +76,7 @@ def test_a_frozen_file_is_told_the_range(trained, tmp_path, monkeypatch):
         path.touch()
         return 0.0
 
-    monkeypatch.setattr("partialsym.export.onnx.export", export)
+    monkeypatch.setattr("partialsym.cli.export.export", export)
     assert main(["export", str(trained[1].folder), "--out", str(tmp_path / "model.pt2")]) == 0
     assert told["range"] == trained[1].model().range
 

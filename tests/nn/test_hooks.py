@@ -215,5 +215,4 @@ def test_operations_are_counted_without_a_look_at_costs():
     found = counter.get_flop_counts()["Global"][torch.ops.partialsym.convolve]
     assert found == 2 * (4 * 3 * 9 * 64 * 2 + 4 * 3 * 9 * 33)
     registered = flop_counter.flop_registry[torch.ops.partialsym.convolve]
-    assert registered.__globals__["__name__"] == "torch.utils.flop_counter"  # wraps ours
-    assert registered.__wrapped__.__module__ == "partialsym.ops.counting"  # which the layer has imported
+    assert registered.__module__ == "partialsym.ops.counting"  # which the layer has imported
