@@ -1,6 +1,5 @@
 """The public names, each where it is defined: read by type checkers, and by lazy-loader when one is asked for."""
 
-from ._utils.errors import PartialsymError as PartialsymError
 from .component_choice import choose_components as choose_components
 from .densities import (
     Bernoulli as Bernoulli,
@@ -14,6 +13,7 @@ from .densities import (
     set_proportional as set_proportional,
     set_temperature as set_temperature,
 )
+from .errors import PartialsymError as PartialsymError
 from .export.conversion import to_conv2d as to_conv2d
 from .groups import (
     E2 as E2,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError
 from partialsym.densities import Bernoulli
+from partialsym.errors import InputError
 from partialsym.inference import evaluating, monte_carlo, recalibrate, seeds
 from partialsym.models import named_densities
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.precision import full_precision
 from partialsym._utils.seeding import devices_of, seeded
 from partialsym.densities import Density, set_proportional
+from partialsym.errors import InputError
 from partialsym.nn.norm import BatchNorm
 
 

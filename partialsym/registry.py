@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,9 +7,9 @@ from typing import Any, Never
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError, InputTypeError
 from partialsym._utils.torch_func import unwrapped
 from partialsym._utils.torch_private import norm_bases, register_node
+from partialsym.errors import InputError, InputTypeError
 from partialsym.groups import T2, Group
 
 LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite

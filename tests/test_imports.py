@@ -13,7 +13,7 @@ import partialsym
 ROOT = Path(partialsym.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = [
-    {"_utils", "config", "groups", "registry", "warp"},
+    {"_utils", "config", "errors", "groups", "registry", "warp"},
     {"data", "signal"},
     {"densities", "kernels", "ops"},
     {"nn"},

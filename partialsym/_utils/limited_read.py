@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:

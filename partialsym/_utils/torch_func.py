@@ -5,8 +5,8 @@ from typing import Any, Never
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import UnsupportedError
 from partialsym._utils.torch_private import functorch_active, in_forward_mode, is_batched_level, unwrap_level
+from partialsym.errors import UnsupportedError
 
 
 def transformed() -> bool:

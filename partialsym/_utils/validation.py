@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from partialsym._utils.errors import ConfigError
+from partialsym.errors import ConfigError
 
 
 def one_of(key: str, value: str, valid: Collection[str]) -> None:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from partialsym._utils.errors import InputError
 from partialsym.ask.intervals import Difference, Interval, accuracy, difference
 from partialsym.ask.method_results import NAMES, MethodResults
 from partialsym.ask.text import (
@@ -33,6 +32,7 @@ from partialsym.ask.text import (
     upper,
     within,
 )
+from partialsym.errors import InputError
 
 SEEDS = 3  # fewer say nothing of their spread
 MARGIN = 0.01  # a difference below a point makes none, unless the user says otherwise

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 LEVEL = 0.95
 POWER = 0.8  # of `Difference.needed`

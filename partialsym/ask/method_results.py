@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from partialsym._utils.errors import InputError
 from partialsym.ask.intervals import Floats, Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
+from partialsym.errors import InputError
 from partialsym.runs.run import flatten
 
 FREE = (

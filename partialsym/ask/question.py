@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
-from partialsym._utils.errors import ConfigError, InputError
 from partialsym.ask.methods import METHODS, Shape, methods
 from partialsym.ask.planning import Plan
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
+from partialsym.errors import ConfigError, InputError
 from partialsym.runs.schema import read_json
 
 FORMAT = 1

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym._utils.errors import InputError
 from partialsym.cli.output import say
+from partialsym.errors import InputError
 from partialsym.runs.run import Run
 from partialsym.runs.verify import examine
 

@@ -12,12 +12,12 @@ from importlib import import_module
 from pathlib import Path
 
 from partialsym import __version__
-from partialsym._utils.errors import MissingExtraError, PartialsymError
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.options import COMMANDS, OPTIONS
 from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
 from partialsym.config.migration import migrated
 from partialsym.config.short import in_full
+from partialsym.errors import MissingExtraError, PartialsymError
 
 BUG = 70  # the exit status, EX_SOFTWARE
 

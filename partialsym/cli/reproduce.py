@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from partialsym._utils.errors import InputError
 from partialsym.cli.output import progress, say
 from partialsym.config import ConfigError, Experiment
+from partialsym.errors import InputError
 from partialsym.reproduction.table import load_table, render
 from partialsym.training.fit import load_data, run_folder, train
 

@@ -1,12 +1,12 @@
 """What an experiment is: one typed, validated tree. Imports neither torch nor lightning."""
 
-from partialsym._utils.errors import ConfigError
 from partialsym.config.data import AUGMENTATIONS, DataConfig
 from partialsym.config.experiment import Experiment, check_keys, keys_of, unknown_key
 from partialsym.config.model import HEADS, PLACES, ModelConfig
 from partialsym.config.reading import read_yaml
 from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
+from partialsym.errors import ConfigError
 
 __all__ = [
     "AUGMENTATIONS",

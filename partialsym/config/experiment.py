@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from partialsym._utils.errors import ConfigError
 from partialsym._utils.validation import check
 from partialsym.config.data import DataConfig
 from partialsym.config.model import ModelConfig
 from partialsym.config.trainer import TrainerConfig
 from partialsym.config.training import TrainingConfig
+from partialsym.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from partialsym._utils.errors import ConfigError
 from partialsym._utils.limited_read import read_bytes
+from partialsym.errors import ConfigError
 
 MOST_BYTES = 65_536
 MOST_DEPTH = 20

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from partialsym._utils.errors import ConfigError
 from partialsym._utils.validation import check
+from partialsym.errors import ConfigError
 
 
 @dataclass(frozen=True)

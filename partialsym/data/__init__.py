@@ -3,7 +3,6 @@
 import os
 from difflib import SequenceMatcher
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split, check_validation
 from partialsym.data.batches.batching import EpochBatchSampler, InMemoryBatches, LoaderBatches, batched
 from partialsym.data.batches.streaming import trained_on
@@ -11,6 +10,7 @@ from partialsym.data.reading.levels import as_float
 from partialsym.data.sources.pairs import pairs
 from partialsym.data.splitting import split_by_original
 from partialsym.data.transforms import Preprocessing, augmentation, normalise
+from partialsym.errors import InputError
 from partialsym.registry import DATASETS
 
 __all__ = [

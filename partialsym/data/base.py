@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.levels import Range, counted, moments
+from partialsym.errors import InputError
 
 
 class Images(Protocol):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split, check_validation, statistics
+from partialsym.errors import InputError
 
 
 class Labelled(NamedTuple):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import check_statistics
 from partialsym.data.reading.levels import as_float
+from partialsym.errors import InputError
 
 MARGIN = 4
 

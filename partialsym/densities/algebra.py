@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import first_only, refuse_forward
 from partialsym.densities.base import AlgebraDensity
+from partialsym.errors import InputError
 
 SMALLEST_THETA = 1e-3
 

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import batched
+from partialsym.errors import InputError, UnsupportedError
 from partialsym.groups import Group
 from partialsym.signal import Elements, autocasting, check_group, constant
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym.densities.base import ComponentDensity
+from partialsym.errors import InputError
 
 
 class AllComponents(ComponentDensity):

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double, full_precision
 from partialsym._utils.torch_private import children_of
+from partialsym.errors import InputError
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.models import Augerino, named_densities
 from partialsym.nn.conv import GroupConv

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from partialsym import __version__
 from partialsym._utils.atomic import replace_file
-from partialsym._utils.errors import InputError, MissingExtraError
 from partialsym._utils.precision import full_float32
 from partialsym.data import normalise
 from partialsym.data.reading.levels import NARROW, WIDE, Range
+from partialsym.errors import InputError, MissingExtraError
 from partialsym.export.conversion import to_conv2d
 from partialsym.inference import evaluating
 from partialsym.nn.conv import GroupConv

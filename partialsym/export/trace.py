@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double
 from partialsym._utils.torch_private import tree_leaves, tree_map_only
 from partialsym.densities import Density
+from partialsym.errors import InputError
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv

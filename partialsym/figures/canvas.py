@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from partialsym._utils.atomic import replace_file
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 T = TypeVar("T")
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.projections.polar import PolarAxes
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, blank, some, write
 from partialsym.figures.dials import draw_dial, explain, gather, height
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from partialsym._utils.errors import InputError
 from partialsym.config import ModelConfig
+from partialsym.errors import InputError
 from partialsym.figures.axes import fit, frame, spread
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.circles import responses, subsets

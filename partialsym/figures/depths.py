@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.figures.axes import fit, frame
 from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
 from partialsym.figures.dials import Cell, gather

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Wedge
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
 
 REACH = 1.25  # half the width of a cell, where a dial has radius 1

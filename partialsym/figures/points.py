@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from partialsym._utils.errors import InputError
 from partialsym.config import ModelConfig
+from partialsym.errors import InputError
 from partialsym.figures.canvas import Results
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.groups.base import Group
 from partialsym.groups.cyclic import Cyclic
 from partialsym.groups.dihedral import Dihedral

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 
 def rotation(angle: Tensor) -> Tensor:

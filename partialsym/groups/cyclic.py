@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.groups.base import FiniteGroup, embed_rotation, rotations
 
 

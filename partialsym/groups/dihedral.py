@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.groups.base import FiniteGroup, embed_mirror, embed_rotation, mirrored, rotations
 
 

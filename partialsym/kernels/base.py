@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from partialsym._utils.errors import InputError, InputTypeError
 from partialsym._utils.torch_func import batched
 from partialsym._utils.torch_private import has_hooks
+from partialsym.errors import InputError, InputTypeError
 
 
 class Kernel(nn.Module, ABC):

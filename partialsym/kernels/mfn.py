@@ -6,7 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.kernels.base import Kernel
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.kernels.base import Kernel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.kernels.base import Kernel, uniform_
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing
 from partialsym.data.base import Images
+from partialsym.errors import InputError
 from partialsym.measure.probe import OUTPUT, Maps, Norms, Probe, batches, prepared
 from partialsym.measure.transforms import Motion, control_error
 

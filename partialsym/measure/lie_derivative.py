@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing
 from partialsym.data.base import Images
+from partialsym.errors import InputError
 from partialsym.measure.equivariance_error import STILL
 from partialsym.measure.probe import OUTPUT, Norms, Probe, batches, prepared
 from partialsym.measure.transforms import Motion

@@ -6,10 +6,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.precision import double
 from partialsym.data import Preprocessing, Split
 from partialsym.data.base import Images
+from partialsym.errors import InputError
 from partialsym.inference import evaluating, recalibrated, sampled, seeds
 
 BATCH = 256

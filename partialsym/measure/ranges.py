@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing, Split
+from partialsym.errors import InputError
 from partialsym.measure.predictions import accuracy
 from partialsym.measure.responses import turned_logits
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym.data import Preprocessing, Split, as_float
 from partialsym.data.base import Images
+from partialsym.errors import InputError
 from partialsym.measure.predictions import BATCH, logits
 from partialsym.measure.transforms import Motion
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.models import named_densities
 
 

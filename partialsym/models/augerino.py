@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import batched
 from partialsym.densities import Density, Sampling, learned
+from partialsym.errors import InputError
 from partialsym.groups import group as group_named
 from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements

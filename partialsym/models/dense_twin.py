@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError, InputTypeError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.models.augerino import Augerino
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet

@@ -7,8 +7,8 @@ from typing import Any, Literal, Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError
 from partialsym.densities import dirac
+from partialsym.errors import InputError
 from partialsym.groups import T2
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.conv import GroupConv

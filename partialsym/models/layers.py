@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from functools import partial as bind
 from typing import Any, Literal, TypedDict
 
-from partialsym._utils.errors import InputError
 from partialsym.densities import Density, Sampling, haar, learned
+from partialsym.errors import InputError
 from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
 from partialsym.registry import KERNELS

@@ -15,9 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from partialsym._utils.atomic import replace_file, replace_text
-from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.densities import Density
+from partialsym.errors import InputError
 from partialsym.models.augerino import Augerino
 from partialsym.models.round_trip import answers_otherwise, built_otherwise, described, learns_theta
 from partialsym.nn.conv import GroupConv

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError, InputTypeError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.signal import Signal, check_pointwise, check_signal
 
 

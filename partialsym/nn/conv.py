@@ -6,8 +6,8 @@ from typing import Any, Literal, Never
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym.densities import Density
+from partialsym.errors import InputError, UnsupportedError
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.nn.grid import MODES, PaddingMode, sampled

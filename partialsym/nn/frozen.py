@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import transformed
 from partialsym._utils.torch_private import in_forward_mode, tree_map_only
+from partialsym.errors import InputError, UnsupportedError
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.grid import sampled
 from partialsym.nn.norm import BatchNorm

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError, UnsupportedError
 from partialsym._utils.torch_func import batched
 from partialsym._utils.torch_private import BatchNormBase
+from partialsym.errors import InputError, UnsupportedError
 from partialsym.signal import Signal, check_signal
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.torch_func import first_only, refuse_forward
+from partialsym.errors import InputError
 from partialsym.groups import T2
 from partialsym.signal import Elements, Signal, check_signal
 

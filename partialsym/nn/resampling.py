@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.nn.grid import sampled
 from partialsym.nn.pool import Mode, check_mode
 from partialsym.signal import Signal, check_signal, constant

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 
 def over_images(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:

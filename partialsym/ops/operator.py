@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import UnsupportedError
 from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
+from partialsym.errors import UnsupportedError
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import computed_in, resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, Options, dense, dense_backward, factored, factored_backward

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, waves, window
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, chunks
 from partialsym.ops.taps import Taps

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from partialsym._utils.errors import InputError
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
+from partialsym.errors import InputError
 from partialsym.runs.run import Run
 from partialsym.training.behaviour import behaviour
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from partialsym._utils.errors import InputError
 from partialsym.config import ConfigError, Experiment
+from partialsym.errors import InputError
 from partialsym.runs.run import identity
 from partialsym.runs.schema import chosen_components, read_result, sampled_accuracy
 

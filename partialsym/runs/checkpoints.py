@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 FORMAT = 1  # of what a checkpoint holds under `partialsym`
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from partialsym._utils.errors import ConfigError
+from partialsym.errors import ConfigError
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"

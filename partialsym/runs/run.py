@@ -13,12 +13,12 @@ import yaml
 from torch import nn
 
 from partialsym._utils.atomic import leftovers, replace_text
-from partialsym._utils.errors import InputError
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.config.migration import migrated
 from partialsym.data import Preprocessing
 from partialsym.data.base import check_statistics
 from partialsym.data.reading import WIDE, Fit, Range, check_range
+from partialsym.errors import InputError
 from partialsym.models.saving import StoreError, load_model
 from partialsym.runs.schema import read_json, read_result
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.config.migration import migrated
+from partialsym.errors import InputError
 
 FORMAT = 2  # in format 1 settings had other names
 MOST_BYTES = 2**24

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.precision import full_float32
+from partialsym.errors import InputError
 from partialsym.groups import Dihedral, Group
 from partialsym.nn.conv import GroupConv
 from partialsym.signal import Elements, Signal, transported

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from partialsym._utils.atomic import replace_text
-from partialsym._utils.errors import InputError
 from partialsym.data import Dataset, Split
 from partialsym.data.reading import png
+from partialsym.errors import InputError
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
 from partialsym.measure.predictions import brier
 from partialsym.measure.responses import mean_by_class, unchanged

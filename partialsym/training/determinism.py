@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from partialsym._utils.errors import ConfigError
+from partialsym.errors import ConfigError
 
 WORKSPACE, FIXED = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 

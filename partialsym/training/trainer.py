@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from partialsym._utils.errors import ConfigError
 from partialsym._utils.signals import Preemption
 from partialsym.config import Experiment
+from partialsym.errors import ConfigError
 from partialsym.runs.run import Run
 from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, RunCallback
 from partialsym.training.callbacks.progress import ProgressBar

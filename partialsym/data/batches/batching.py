@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Split
 from partialsym.data.batches.streaming import Decoding, Stream
 from partialsym.data.reading.lazy import LazyImages, Reading
 from partialsym.data.reading.levels import as_float
 from partialsym.data.reading.loader import Keys, Loader
+from partialsym.errors import InputError
 
 
 class _Batches:

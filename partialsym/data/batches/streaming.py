@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as Items, Sampler
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Split
 from partialsym.data.reading import shown
 from partialsym.data.reading.download import extra
 from partialsym.data.reading.image_source import ImageOptions, ImageSource, stacked
+from partialsym.errors import InputError
 
 HEAD = 4096  # images that are looked at before training
 BUFFER = 1000  # images that are shuffled at a time, undecoded

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.files import BACKGROUND, MOST_PIXELS, decode, read_image, shown
 from partialsym.data.reading.levels import WIDE, Levels, Range, as_float, check_range
 from partialsym.data.reading.png import png
 from partialsym.data.reading.sizing import FITS, Fit, fitted
+from partialsym.errors import InputError
 
 __all__ = [
     "BACKGROUND",

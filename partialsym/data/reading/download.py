@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
-from partialsym._utils.errors import InputError, MissingExtraError
+from partialsym.errors import InputError, MissingExtraError
 
 log = logging.getLogger(__name__)
 MOST_BYTES = 2**28  # of an array or an archive, unpacked: more than any official file holds

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError, MissingExtraError
+from partialsym.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import MOST_BYTES
+from partialsym.errors import InputError
 
 Bytes = NDArray[np.uint8]
 GZIP = b"\x1f\x8b"

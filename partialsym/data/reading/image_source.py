@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import check_validation
 from partialsym.data.reading import Fit, Range, as_float, check_range, decode, fitted, read_image
 from partialsym.data.reading.download import extra
 from partialsym.data.reading.sizing import check_fit
+from partialsym.errors import InputError
 
 
 class ImageSource(NamedTuple):

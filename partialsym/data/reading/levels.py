@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 Range = tuple[int, int]
 NARROW, WIDE = (0, 255), (0, 65535)  # of 8 and of 16 bits

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import MOST_BYTES
+from partialsym.errors import InputError
 
 LISTED = 20
 

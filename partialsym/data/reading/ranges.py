@@ -2,8 +2,8 @@
 
 import logging
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading import WIDE, Levels, Range
+from partialsym.errors import InputError
 
 log = logging.getLogger(__name__)
 

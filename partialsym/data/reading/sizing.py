@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.files import MOST_PIXELS
+from partialsym.errors import InputError
 
 Fit = Literal["resize", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as Items
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, Images, Split
 from partialsym.data.reading import Levels, Range, as_float, shown
 from partialsym.data.reading.image_source import ImageOptions, ImageSource, digest, fetched, pixels
 from partialsym.data.reading.lazy import LazyImages
 from partialsym.data.reading.loader import Loader
 from partialsym.data.reading.ranges import taken
+from partialsym.errors import InputError
 
 log = logging.getLogger(__name__)
 ORDER = ("train", "validation", "test")

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, check_validation
 from partialsym.data.sources.cifar_files import LAYOUTS, MIRRORS, Part, read_cifar
 from partialsym.data.splitting import Labelled, assemble
+from partialsym.errors import InputError
 
 HUNDRED = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can

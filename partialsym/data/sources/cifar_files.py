@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import VisibleDeprecationWarning
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.limited_read import read_bytes
 from partialsym.data.reading.download import MOST_BYTES, data_root, extra, fetch
 from partialsym.data.reading.idx import Bytes
 from partialsym.data.reading.npz import read_npz
+from partialsym.errors import InputError
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 TILES, SIDE = 8, 32  # a packed picture is TILES x TILES images of SIDE x SIDE

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.reading import Fit, Range, shown
 from partialsym.data.reading.download import extra
 from partialsym.data.reading.image_source import ImageOptions, ImageSource
 from partialsym.data.sources.build import ORDER, gather, listing
+from partialsym.errors import InputError
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # besides names that begin with a dot

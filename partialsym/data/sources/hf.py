@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.batches.streaming import Rows, Stream, StreamedDataset
 from partialsym.data.reading import Fit, Range
@@ -15,6 +14,7 @@ from partialsym.data.reading.download import extra
 from partialsym.data.reading.image_source import ImageOptions
 from partialsym.data.sources.build import ORDER, gather
 from partialsym.data.sources.folder import SPLITS, meant
+from partialsym.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from partialsym._utils.errors import InputError
 from partialsym.data.reading.download import data_root, fetch
 from partialsym.data.reading.idx import Bytes, md5, read_idx
 from partialsym.data.reading.npz import read_npz
+from partialsym.errors import InputError
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

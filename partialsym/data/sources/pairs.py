@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
+from partialsym.errors import InputError
 
 CLASSES = {"180": ("6", "6 turned by 180°"), "M": ("6", "6 mirrored")}
 

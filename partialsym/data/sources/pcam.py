@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset, check_validation, statistics
 from partialsym.data.reading.download import data_root, extra
 from partialsym.data.splitting import Labelled
+from partialsym.errors import InputError
 
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # ours: as in the names of the files
 SHAPES = {"x": (96, 96, 3), "y": (1, 1, 1)}

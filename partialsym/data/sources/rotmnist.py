@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.reading.download import data_root
 from partialsym.data.sources.mnist import STATISTICS
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
 from partialsym.data.splitting import Labelled
+from partialsym.errors import InputError
 from partialsym.groups.base import rotation
 from partialsym.warp import warp
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from partialsym._utils.errors import InputError
 from partialsym.data.base import Dataset
 from partialsym.data.sources.mnist import STATISTICS
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, Bytes, read_mnist
 from partialsym.data.sources.rotmnist import turned
 from partialsym.data.splitting import Labelled, assemble
+from partialsym.errors import InputError
 
 DIGIT = 3  # looks like no other turn of itself, and is written with little slant
 GAP = 4.0  # degrees between a sector and the middle of the way to the next

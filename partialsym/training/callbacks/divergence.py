@@ -6,9 +6,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from partialsym._utils.errors import InputError
 from partialsym._utils.seeding import forked
 from partialsym._utils.torch_private import foreach_copy, foreach_norm
+from partialsym.errors import InputError
 from partialsym.nn.conv import GroupConv
 from partialsym.signal import Signal
 from partialsym.training.distributed import SyncStatistics
