@@ -21,11 +21,11 @@ browser:
 		echo "no chromium: tests of pages will be skipped"
 
 test: setup browser
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What takes minutes: the figures are in docs/reliability.md.
 test-slow: setup
-	$(BIN)/python -m pytest -m long -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile
 
 # A minute's made-up files for every reader.
 fuzz: setup

@@ -13,7 +13,6 @@ from partialsym.runs.verify import examine
 from partialsym.training.fit import run_folder
 
 
-@pytest.mark.xdist_group("processes")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_runs_are_trained_in_processes_as_long_as_there_is_time(tmp_path, monkeypatch):
     """Forked ones, which need not import everything anew."""

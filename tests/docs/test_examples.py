@@ -46,7 +46,7 @@ def test_every_script_has_its_page_and_every_page_is_found():
         assert f"examples/{name}.md" in nav
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_training_loop(tmp_path):
     full, partial, *layers = map(numbers, run("own-training-loop", tmp_path))
     assert full[0] == 50  # by symmetry: an image and its copy get one answer
@@ -61,14 +61,14 @@ def test_own_network(tmp_path):
     assert kept[0] < 90
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_images(tmp_path):
     images, accuracy, *_ = map(numbers, run("own-images", tmp_path))
     assert images == [261, 28, 72]
     assert accuracy[0] > 85
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_export(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     accuracy, *_ = map(numbers, run("export", tmp_path))

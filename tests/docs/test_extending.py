@@ -177,7 +177,7 @@ mine = mine.networks
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_command_line_knows_a_package_by_its_entry_point(tmp_path):
     """Trained, asked with, reported on and exported from a package of its own."""

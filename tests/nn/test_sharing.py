@@ -11,7 +11,6 @@ from torch.nn.parallel import DistributedDataParallel
 from partialsym import BatchNorm, GResNet, share_statistics
 from partialsym.densities import Uniform
 
-pytestmark = pytest.mark.xdist_group("processes")
 SHARES = {"even": (2, 2), "ragged": (3, 1), "one empty": (0, 4), "all empty": (0, 0)}  # images of each process
 CASES = [(group, share, True) for group in ("SE2", "E2") for share in SHARES] + [("E2", "ragged", False)]
 

@@ -34,7 +34,6 @@ from partialsym.training.fit import run_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.xdist_group("processes"),  # one worker trains what all look at
 ]
 
 
