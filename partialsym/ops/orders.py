@@ -1,4 +1,4 @@
-"""The two orders of summation of a convolution whose kernel is a sum of features, k = Σ_h W_h·φ_h + b.
+"""Two of the three orders of summation of a convolution whose kernel is a sum of features, k = Σ_h W_h·φ_h + b.
 
     out[b, o, m, x] = Σ_{i, n, t} (Σ_h W[o, i, h]·φ[m, h, n, t] + b[o, i]·w[n]·disc[t])·f[b, i, n, x + t]
 
