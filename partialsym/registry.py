@@ -100,7 +100,13 @@ class Registry(MutableMapping[str, T]):
 def _load_plugins() -> None:
     """Import what other packages name as entry points; they register by that."""
     for point in entry_points(group="partialsym"):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:  # another package's own
+            said = " ".join(str(error).split())
+            raise InputError(
+                f"the entry point {point.name!r} cannot be loaded from {point.value}: {type(error).__name__}: {said}."
+            ) from error
 
 
 def _data(module: str, name: str, *arguments: Any) -> Reference:

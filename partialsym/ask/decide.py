@@ -236,5 +236,7 @@ def _titles(arms: Sequence[MethodResults]) -> dict[MethodResults, str]:
 
 def _only(arms: Sequence[MethodResults], kind: str, groups: Sequence[str]) -> MethodResults | None:
     """The one arm of a kind and group; None where there is none, or more than one to choose from."""
-    found = [arm for arm in arms if arm.kind == kind and (arm.group in groups or arm.group[:1] in groups)]
+    found = [
+        arm for arm in arms if arm.kind == kind and not {arm.group, arm.group.rstrip("0123456789")}.isdisjoint(groups)
+    ]
     return found[0] if len(found) == 1 else None

@@ -25,7 +25,7 @@ class Augerino(nn.Module):
     has as many for any weights. In train mode the model sees them too, since their logits learn from what it answers,
     so its BatchNorms count them: `recalibrate` before evaluating.
 
-    With the cross-entropy alone θ has a reason to shrink and none to grow: add `penalty.width`.
+    With the cross-entropy alone θ has a reason to shrink and none to grow: add `regularization.width`.
 
     Args:
         model: images [batch, channels, height, width] → [batch, ...]. It holds no Augerino.

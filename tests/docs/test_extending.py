@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from training import TINY, run
 
 import partialsym as ps
+from partialsym import registry
 from partialsym.config import ConfigError, DataConfig, ModelConfig
 from partialsym.data import load, normalise
 from partialsym.registry import DATASETS, GROUPS, KERNELS, NETWORKS
@@ -41,8 +43,8 @@ def run_page(page):
 
 @pytest.fixture(autouse=True)
 def _registered_here_alone(monkeypatch):
-    for registry in (DATASETS, GROUPS, KERNELS, NETWORKS):
-        monkeypatch.setattr(registry, "_held", dict(registry._held))
+    for names in (DATASETS, GROUPS, KERNELS, NETWORKS):
+        monkeypatch.setattr(names, "_held", dict(names._held))
 
 
 @pytest.fixture
@@ -208,3 +210,16 @@ def test_the_command_line_knows_a_package_by_its_entry_point(tmp_path):
     assert (first["network"], first["width"], first["options"]) == ("Small", 8, {"depth": 2})
     assert "report: page.html" in command("report", "runs/mine/seed0", "--out", "page.html")
     assert "largest difference" in command("export", "runs/mine/seed0", "--out", "model.pt2")
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch):
+    point = EntryPoint("mine", "partialsym_has_no_such_module", "partialsym")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    registry._load_plugins.cache_clear()
+    try:
+        with pytest.raises(
+            ps.PartialsymError, match=r"entry point 'mine' cannot be loaded from partialsym_has_no_such"
+        ):
+            ModelConfig(network="Unknown")
+    finally:
+        registry._load_plugins.cache_clear()
