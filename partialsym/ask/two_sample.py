@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from scipy.special import bdtr, betaincinv
@@ -76,16 +77,16 @@ def visibility(
 ) -> list[Visibility]:
     """Can a small CNN tell an image from its copy? Each transformation is a test of its own.
 
-    The network scores images. It sees pairs, an image and its copy, and learns to score the image higher. In a pair that
-    it has not seen before it is right by chance in one of two, if nothing in the distribution of the images tells their
-    orientation: where the distribution is the same after the transformation, an image and its copy may change their
-    places, and the number of pairs that are told is binomial with p = ½, exactly. For that
+    The network scores images. It sees pairs, an image and its copy, and learns to score the image higher. In a pair
+    that it has not seen before it is right by chance in one of two, if nothing in the distribution of the images tells
+    their orientation: where the distribution is the same after the transformation, an image and its copy may change
+    their places, and the number of pairs that are told is binomial with p = ½, exactly. For that
 
     - copies are turned to the left or to the right by a fair coin each: by 90° to the left alone, scores that rise
       around the circle and fall once would be right three times in four;
-    - turns of α below 90° compare ±(45° − α/2) with ±(45° + α/2), which are α apart. On the pixel grid one is a quarter
-      turn of the other's mirror image: both lose as much to interpolation and to the corners. These tests see nothing in
-      images that are alike after quarter turns;
+    - turns of α below 90° compare turns of ±(45° − α/2) and ±(45° + α/2), which are α apart. On the pixel grid the one
+      is the other of the opposite sign and a quarter turn more, so that both lose as much to interpolation and to the
+      corners. These tests see nothing in images that are alike after quarter turns;
     - the images are judged in blocks, each before the network learns it: 40 % are learned first, so that 60 % are
       judged, independently of one another. (Those of a cross-validation are not.)
 
@@ -97,8 +98,8 @@ def visibility(
     Args:
         images: [N, C, H, W], uint8 or in [0, 1]. At most 4,000 are used, of images that are not square the middle, and
             those of more than 32 pixels are scaled down.
-        groups: which images belong together (an original and its copies, tiles of a slide), [N]. They stay together, and
-            a group counts as one pair: told where most of its pairs are.
+        groups: which images belong together (an original and its copies, tiles of a slide), [N]. They stay together,
+            and a group counts as one pair: told where most of its pairs are.
         steps: of training, 32 pairs each, for every transformation.
         seconds: at most, for every transformation; fewer steps are taken then.
         seed: of everything random.
@@ -204,7 +205,7 @@ def _told(x: Tensor, unit: Tensor, transformation: Transformation, steps: int, s
 
 
 def _majorities(gains: Tensor, unit: Tensor) -> Tensor:
-    """Whether most pairs of each unit have a positive gain; as many as have not, and a gain of 0, are left to a coin."""
+    """Whether most pairs of each unit have a positive gain; where as many have a negative one, a coin decides."""
     votes = torch.zeros(int(unit.max()) + 1).index_add(0, unit, gains.sign())
     return torch.where(votes == 0, torch.rand(len(votes)) < 0.5, votes > 0)
 
@@ -217,7 +218,7 @@ class Scorer(nn.Module):
         widths = (channels, width, 2 * width, 4 * width)
         self.convs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         )
         self.linear = nn.Linear(widths[-1] * 16, 1)
 
