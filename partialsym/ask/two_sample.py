@@ -109,16 +109,33 @@ def visibility(
     check("steps", steps, steps >= 1, "at least 1")
     for transformation in transformations:
         check("degrees", turned := transformation.degrees, turned in (0, 180) or 0 < turned <= 90, "0 to 90, or 180")
-    generator = torch.Generator().manual_seed(seed)
-    chosen, unit = _units(len(images), groups, generator)
-    x = _prepared(images, chosen)
-    level = 1 - (1 - LEVEL) / max(1, len(transformations))
-    found = []
-    for transformation in transformations:
-        with seeded(seed, [x.device]):
-            told = _told(x, unit, transformation, steps, seconds)
-        found.append(_judged(transformation, told, level))
-    return found
+    x, unit = prepared(images, groups, seed)
+    level = together(len(transformations))
+    return [judged(x, unit, transformation, level, steps, seconds, seed) for transformation in transformations]
+
+
+def prepared(images: Images, groups: Tensor | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images in a random order, float squares of mean 0 and variance 1 by channel, and the number of each's unit."""
+    chosen, unit = _units(len(images), groups, torch.Generator().manual_seed(seed))
+    return _squares(images, chosen), unit
+
+
+def together(count: int) -> float:
+    """The level of each of so many intervals that hold together in 95 % of cases: Bonferroni's."""
+    return 1 - (1 - LEVEL) / max(1, count)
+
+
+def judged(
+    x: Tensor, unit: Tensor, transformation: Transformation, level: float, steps: int, seconds: float, seed: int = 0
+) -> Visibility:
+    """One test, on what `prepared` gives: see `visibility`."""
+    x = x.to("cuda" if torch.cuda.is_available() else "cpu")
+    with seeded(seed, [x.device]):
+        told = _told(x, unit, transformation, steps, seconds)
+    pairs, right = len(told), int(told.sum())
+    share = clopper_pearson(right, pairs, level)
+    answer = VISIBLE if share.low > 0.5 else INVISIBLE if share.high < HARDLY else UNSEEN
+    return Visibility(*transformation, answer, pairs, right, share)
 
 
 def clopper_pearson(told: int, count: int, level: float = LEVEL) -> Interval:
@@ -139,13 +156,6 @@ def needed(level: float = LEVEL) -> int:
     return next(n for n in range(10, 10**5, 2) if clopper_pearson(n // 2, n, level).high < HARDLY)
 
 
-def _judged(transformation: Transformation, told: Tensor, level: float) -> Visibility:
-    pairs, right = len(told), int(told.sum())
-    share = clopper_pearson(right, pairs, level)
-    answer = VISIBLE if share.low > 0.5 else INVISIBLE if share.high < HARDLY else UNSEEN
-    return Visibility(*transformation, answer, pairs, right, share)
-
-
 def _units(count: int, groups: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Indices of the images that are used, unit after unit in a random order, and the number of the unit of each."""
     of = torch.arange(count) if groups is None else groups.unique(return_inverse=True)[1]
@@ -159,9 +169,9 @@ def _units(count: int, groups: Tensor | None, generator: torch.Generator) -> tup
     return chosen, rank[chosen].unique(return_inverse=True)[1]
 
 
-def _prepared(images: Images, chosen: Tensor) -> Tensor:
-    """Float squares [n, C, side, side] of mean 0 and variance 1 by channel."""
-    x = as_float(images[chosen])
+def _squares(images: Images, chosen: Tensor) -> Tensor:
+    """[n, C, side, side]."""
+    x = as_float(images[chosen].to("cpu"))
     side = min(x.shape[-2:])
     top, left = ((length - side) // 2 for length in x.shape[-2:])
     x = x[..., top : top + side, left : left + side]
@@ -193,14 +203,14 @@ def _told(x: Tensor, unit: Tensor, transformation: Transformation, steps: int, s
     units = int(unit[-1]) + 1
     first = max(1, round(FIRST * units))
     edges = [first + (units - first) * k // LATER for k in range(LATER + 1)]
-    scorer = Scorer(x.shape[1])
+    scorer = Scorer(x.shape[1]).to(x.device)
     taken, told = 0.0, []
     shares = [START, *[(1 - START) / (LATER - 1)] * (LATER - 1)]
-    for share, known, judged in zip(shares, edges[:-1], edges[1:], strict=True):
+    for share, known, until in zip(shares, edges[:-1], edges[1:], strict=True):
         taken += share
         learn(scorer, x[unit < known], transformation, max(1, round(share * steps)), share * seconds)
-        some = (unit >= known) & (unit < judged)
-        told.append(_majorities(_scored(scorer, x[some], transformation), unit[some] - known))
+        some = (unit >= known) & (unit < until)
+        told.append(_majorities(_scored(scorer, x[some], transformation).cpu(), unit[some] - known))
     return torch.cat(told)
 
 

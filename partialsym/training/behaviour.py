@@ -39,8 +39,8 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images; in the latter
         "by_class" holds the share by angle of the images of each of its "classes";
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
-        "changed", [{"label", "png", "angle", "mirrored", "answer"}], images that are right upright and first get another
-        answer when turned by that angle, or mirrored, those that change at the least turn first;
+        "changed", [{"label", "png", "angle", "mirrored", "answer"}], images that are right upright and get another
+        answer when turned by that angle, and others, or the same, when mirrored; those of the least turns first;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
         "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown;
         "image_seconds", what an upright image took, answered in batches. Files of earlier versions lack "by_class",
@@ -158,24 +158,21 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
 
 
 def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> list[dict[str, Any]]:
-    """Of predictions [angles, N] of images that turn: see `behaviour`. The least change of each image, of some."""
-    found = []
-    for i, label in enumerate(turned.labels.tolist()):
-        if int(circle[0, i]) != label:
-            continue
-        changes = [
-            (min(angle, 360 - angle), flip, angle, int(answers[k, i]))
-            for flip, answers in ((False, circle), (True, mirrored[:1]))
-            for k, angle in enumerate(ANGLES[: len(answers)])
-            if int(answers[k, i]) != label
+    """Of predictions [angles, N] of images that turn: see `behaviour`. The least turn of each image, of some."""
+    found: list[dict[str, Any]] = []
+    right = circle[0] == turned.labels
+    for flip, answers in ((False, circle), (True, mirrored[:1])):
+        changes = []
+        for i in ((answers != turned.labels).any(0) & right).nonzero()[:, 0].tolist():
+            other = (answers[:, i] != turned.labels[i]).nonzero()[:, 0].tolist()
+            k = min(other, key=lambda k: min(ANGLES[k], 360 - ANGLES[k]))
+            about = {"angle": float(ANGLES[k]), "mirrored": flip, "answer": int(answers[k, i])}
+            changes.append((min(ANGLES[k], 360 - ANGLES[k]), i, about))
+        found += [
+            {"label": int(turned.labels[i]), "png": _encoded(turned.images[i]), **about}
+            for _, i, about in sorted(changes, key=lambda one: one[:2])[: EXAMPLES // 2]
         ]
-        if changes:
-            _, flip, angle, answer = min(changes)
-            found.append((min(angle, 360 - angle), i, {"angle": float(angle), "mirrored": flip, "answer": answer}))
-    return [
-        {"label": int(turned.labels[i]), "png": _encoded(turned.images[i]), **change}
-        for *_, i, change in sorted(found, key=lambda one: one[:2])[:EXAMPLES]
-    ]
+    return found
 
 
 def _encoded(image: torch.Tensor) -> str:
