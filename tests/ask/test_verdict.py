@@ -205,10 +205,15 @@ def test_within_the_margin_the_cheaper_one_is_recommended_and_doubts_are_said():
     priced = [with_(a, operations=costs[a.name], step_seconds=costs[a.name] / 100) for a in arms]
     found = verdict(priced, margin=0.05).recommendation
     assert (found.action, found.costs, found.sure) == ("leave it", "", False)
-    assert "These runs do not surely tell it apart from " in found.reasons
+    assert found.sentence == "The best guess, which is not sure: leave the symmetry out: use the plain CNN."
+    assert "It could also be the full E(2) G-CNN" in found.reasons
     better = verdict([*priced[:2], with_(priced[2], right=answers(0.98, 2000))], margin=0.05).recommendation
     assert better.method == "E2-False"
-    assert "8.0 times the multiply–adds of an answer and 8.0 times the seconds of a training step of" in better.costs
+    assert "8.0 times the multiply–adds for an answer and 8.0 times the time for a training step, as" in better.costs
+    assert not better.sure
+    equal = [with_(arm, right=np.ones((3, 2000), bool)) for arm in priced]
+    assert verdict(equal).recommendation.sure  # the cheapest, and not worse than the others by a point
+    assert not verdict(equal, margin=1e-4).recommendation.sure
 
 
 def test_augmentation_is_a_method_of_its_own_and_compared_with_what_is_built_in():
