@@ -13,12 +13,12 @@ ACTIONS = {"full": BUILD, "augmented": AUGMENT, "partial": PART, "augerino": PAR
 BOTH = "rotation and mirroring"
 SYMMETRY = {"SE2": "rotation", "C": "rotation", "Mirror": "mirroring", "E2": BOTH, "D": BOTH}
 SENTENCES = {
-    BUILD: "build {symmetry} in: use the {name}.",
-    AUGMENT: "augment: use the {name}, which sees its training images {how}.",
-    PART: "keep a part of the symmetry: use the {name}.",
-    LEAVE: "leave the symmetry out: use the {name}.",
+    BUILD: "build {symmetry} in, with the {name}.",
+    AUGMENT: "augment, with the {name}, which sees its training images {how}.",
+    PART: "keep a part of the symmetry, with the {name}.",
+    LEAVE: "leave the symmetry out, with the {name}.",
 }
-GUESS = "The best guess, which is not sure: "
+GUESS = "The best guess, not surely: "
 NO_METHOD = (
     "There is nothing to recommend: no method is surely better than guessing. Check the labels, or ask with more \
 images or more time."

@@ -180,14 +180,14 @@ def e2_arms(plain, augmented, full, part=None):
 @pytest.mark.parametrize(
     ("shares", "action", "sentence"),
     [
-        ((0.7, 0.8, 0.9, 0.8), "build it in", "Build rotation and mirroring in: use the full E(2) G-CNN."),
+        ((0.7, 0.8, 0.9, 0.8), "build it in", "Build rotation and mirroring in, with the full E(2) G-CNN."),
         (
             (0.7, 0.9, 0.8, 0.8),
             "augment",
-            "Augment: use the plain CNN with augmentation, which sees its training images ",
+            "Augment, with the plain CNN with augmentation, which sees its training images ",
         ),
-        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry: use the Partial E(2) G-CNN."),
-        ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out: use the plain CNN."),
+        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry, with the Partial E(2) G-CNN."),
+        ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out, with the plain CNN."),
         ((0.5, 0.5, 0.5, 0.5), "nothing to learn", "There is nothing to recommend"),
     ],
 )
@@ -205,7 +205,7 @@ def test_within_the_margin_the_cheaper_one_is_recommended_and_doubts_are_said():
     priced = [with_(a, operations=costs[a.name], step_seconds=costs[a.name] / 100) for a in arms]
     found = verdict(priced, margin=0.05).recommendation
     assert (found.action, found.costs, found.sure) == ("leave it", "", False)
-    assert found.sentence == "The best guess, which is not sure: leave the symmetry out: use the plain CNN."
+    assert found.sentence == "The best guess, not surely: leave the symmetry out, with the plain CNN."
     assert "It could also be the full E(2) G-CNN" in found.reasons
     better = verdict([*priced[:2], with_(priced[2], right=answers(0.98, 2000))], margin=0.05).recommendation
     assert better.method == "E2-False"
