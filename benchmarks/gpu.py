@@ -28,8 +28,8 @@ def gpu(book: Book) -> None:
     for name, model, data, target in cases:
         images, labels = (tensor.cuda() for tensor in data)
         nets = [net.cuda().train() for net in (model, dense_twin(model))]
-        counted = operations(Step(nets[1], images, labels, bf16=True))
-        steps = [Step(net, images, labels, bf16=True, forward=Compiled(net)) for net in nets]
+        counted = operations(Step(nets[1], images, labels, dtype=torch.bfloat16))
+        steps = [Step(net, images, labels, dtype=torch.bfloat16, forward=Compiled(net)) for net in nets]
         rounds = [tuple(milliseconds(step) for step in steps) for _ in range(WARM_UP + PAIRS)][WARM_UP:]
         columns = ([t / 1e3 for t in column] for column in zip(*rounds, strict=True))
         title = f"{name} SE2-8, batch {len(images)}, compiled"

@@ -65,7 +65,8 @@ def training(book: Book, cases: Sequence[Case] = CASES, pairs: int = PAIRS) -> N
             continue
         model = case.network()
         nets, data = (model, dense_twin(model), plain_cnn(model)), batch(*case.batch)
-        steps = [Step(net.train(), *data, case.precision == "bf16") for net in nets]
+        dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+        steps = [Step(net.train(), *data, dtype) for net in nets]
         compare(book, case.name, steps, pairs, precision=case.precision, target=case.target, aim=case.aim)
 
 
