@@ -121,7 +121,7 @@ def peak_memory(step: Step) -> int:
     """
     if step.images.device.type == "cuda":
         return _peak_on_cuda(step)
-    done = [p.register_post_accumulate_grad_hook(_mark) for p in step.model.parameters()]
+    done = [p.register_post_accumulate_grad_hook(_mark) for p in _learned(step.model)]
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
             step()
@@ -146,11 +146,15 @@ def _peak_on_cuda(step: Step) -> int:
         gradients += parameter.nbytes
         torch.cuda.reset_peak_memory_stats()
 
-    handles = [p.register_post_accumulate_grad_hook(complete) for p in step.model.parameters()]
+    handles = [p.register_post_accumulate_grad_hook(complete) for p in _learned(step.model)]
     step()
     for handle in handles:
         handle.remove()
     return peak
+
+
+def _learned(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for p in model.parameters() if p.requires_grad)
 
 
 _GRADIENT = "gradient of "

@@ -8,11 +8,12 @@ from networks import shapes
 from torch import nn
 
 from benchmarks import __main__ as command, peers, training
+from benchmarks.frozen import Inference, fold
 from benchmarks.rows import Book
 from benchmarks.soak import LIMIT, said
 from benchmarks.tables import PERFORMANCE, ROOT, growth, processes, steps
 from benchmarks.training import CASES, Case, plain_cnn
-from partialsym import GCNN13, GResNet, GroupConv
+from partialsym import GCNN13, GResNet, GroupConv, to_conv2d
 from partialsym.models.dense_twin import dense_twin
 
 NAMES = ("results", "scaling")
@@ -106,6 +107,18 @@ def test_a_case_is_measured_beside_both_networks(capsys):
     assert step.ours == plain.ours
     assert step.twin != plain.twin  # other networks, in the same rounds
     assert "aim ≤ 0.5" in capsys.readouterr().out
+
+
+def test_inference_of_frozen_networks_is_measured_beside_both():
+    model = GResNet("SE2", width=2, samples=2, kernel_size=3).eval()
+    nets, data = (to_conv2d(model), fold(dense_twin(model)), fold(plain_cnn(model))), training.batch(2, 1, 12)
+    book = Book()
+    training.compare(book, "small", [Inference(net, *data) for net in nets], 2, what="inference", precision="float32")
+    memory, step, _ = book.rows
+    image = data[0].nbytes
+    assert memory.ours > image
+    assert memory.twin > image
+    assert step.name == "small: inference"
 
 
 def test_what_cannot_be_measured_is_said(monkeypatch, tmp_path, capsys):
