@@ -59,11 +59,11 @@ def export(
     fit: Fit = "resize",
     softmax: bool = False,
 ) -> float:
-    """Write `model` in plain convolutions: float32 images [batch, channels, height, width] in [0, 1] → [batch, classes].
+    """Write `model` in plain convolutions: float32 images [batch, channels, height, width] in [0, 1] → [batch, C].
 
-    The output are logits, or probabilities with `softmax`. The batch is dynamic. The file's metadata contain class names,
-    mean and std (which the file applies itself), size, how images get that size, ranges, and the version. Before it is
-    written, the file is run on noise beside the model in eval mode.
+    The output is logits, or probabilities with `softmax`. The batch is dynamic. The metadata name the C classes, mean
+    and std (which the file applies itself), size, how images get that size, ranges, and the version. Before the file
+    is written, it is run on noise beside the model in eval mode.
 
     Args:
         model: any that `to_conv2d` takes, or a frozen one; how many elements it keeps is up to its densities.
@@ -147,8 +147,8 @@ def _program(classifier: Classifier, images: Tensor) -> torch.export.ExportedPro
 def _pack_onnx(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
     import onnx
 
-    names = {"input_names": ["images"], "output_names": [about["output"].split()[0]]}
-    exported = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    outputs = [about["output"].split()[0]]
+    exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=outputs)
     assert exported is not None
     model = exported.model_proto
     graph = model.graph

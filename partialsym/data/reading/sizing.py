@@ -29,11 +29,9 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
         return image
     if fit == "centre":
         if high < size[0] or wide < size[1]:
-            raise InputError(
-                f"the image has {high}×{wide} pixels, fewer than the {size[0]}×{size[1]} of its centre crop"
-            )
-        top, left = (high - size[0]) // 2, (wide - size[1]) // 2
-        return image[:, top : top + size[0], left : left + size[1]].contiguous()
+            raise InputError(f"the image has {high}×{wide} pixels, fewer than its centre crop, {size[0]}×{size[1]}")
+        above, before = (high - size[0]) // 2, (wide - size[1]) // 2
+        return image[:, above : above + size[0], before : before + size[1]].contiguous()
     box = (0.0, 0.0, float(wide), float(high))
     if fit == "crop":
         by_height = size[0] * wide >= size[1] * high  # the whole height is taken
