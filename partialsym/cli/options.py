@@ -14,7 +14,7 @@ _KEYS = tuple(keys_of(Experiment))
 _BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training", "trainer")
 _DATA = tuple(key for key in _KEYS if key.startswith("data."))
 OPTIONS = {
-    "fit": (*_BOTH, "out", "resume", "progress"),
+    "fit": (*_BOTH, "out", "resume", "budget", "progress"),
     "cost": (*_BOTH, "pairs"),
     "ask": (*_DATA, "help", "data", "group", "network", "budget", "seeds", "workers", "margin", "out"),
 }
@@ -25,6 +25,9 @@ def _fit(parser: ArgumentParser) -> None:
     parser.add_class_arguments(Experiment)
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument(
+        "--budget", type=str | None, default=None, help="train as many epochs as fit into this time: 90s, 10m or 2h"
+    )
     _progress(parser)
 
 

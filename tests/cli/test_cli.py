@@ -79,6 +79,16 @@ def test_fit_prints_and_writes(run, config, tmp_path, capsys):
     assert result["config"]["model"]["partial"] is False
 
 
+def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.fit.epochs_within", lambda config, seconds: int(seconds) // 45)
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--budget", "1.5m"]
+    for extra in ([], ["--resume", "--budget", "7h"]):  # a run that is resumed has its epochs
+        assert main([*args, *extra]) == 0
+        assert ": 2 epochs\n" in capsys.readouterr().out
+        assert json.loads((tmp_path / "tiny" / "seed0" / "result.json").read_text())["epochs"] == 2
+    assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
+
+
 def test_evaluate(run, capsys):
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
     lines = capsys.readouterr().out.splitlines()
