@@ -36,6 +36,7 @@ from partialsym.profiling import interleaved
 ROUNDS, LONG = (3, 15), 0.5  # of a shape, at least and at most; as many as these seconds hold
 TOO_SLOW = 2.0  # times the dense order, by EXPECTED: the factored one is not measured, and at half as much again
 CHOICES = 5.0  # how much a share of time lost to a wrong choice weighs, beside the logarithm of a mistaken time
+FAR = 10.0  # a weight is within this factor of where it starts: what no shape determines stays there
 EXPECTED = CALIBRATIONS["AVX-512"]["single"]
 FACTORED, SPECTRAL = ("generate", "convolve", "mix", "maps"), ("transform", "product", "kernel", "calls")
 SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
@@ -188,8 +189,9 @@ def fitted(found: Sequence[Found], start: Calibration, names: Sequence[str]) -> 
         for step in (2.0, 1.4, 1.2, 1.1, 1.05, 1.02):
             for _ in range(8):
                 for name in names:
-                    tried = [best._replace(**{name: getattr(best, name) * by}) for by in (1 / step, 1.0, step)]
-                    best = min(tried, key=loss)
+                    values = [getattr(best, name) * by for by in (1 / step, 1.0, step)]
+                    near = [v for v in values if 1 / FAR < v / getattr(start, name) < FAR]
+                    best = min((best._replace(**{name: value}) for value in near), key=loss)
     return best
 
 
