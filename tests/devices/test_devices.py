@@ -7,7 +7,6 @@ import pytest
 import torch
 from networks import network
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from partialsym import GCNN13, GResNet
 from partialsym._utils.precision import double
@@ -23,7 +22,7 @@ class NoFloat64(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
+        for leaf in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(leaf, torch.Tensor) and leaf.device.type == "meta" and leaf.dtype == torch.float64:
                 raise TypeError(f"{func} made a float64 tensor on the device")
         return out
