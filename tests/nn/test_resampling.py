@@ -164,7 +164,10 @@ class UNet(nn.Module):
         return self.head(ps.project(cat([first, self.act(f)])))
 
 
-@pytest.mark.parametrize("size", few([(16, 16), (17, 17), (18, 18), (19, 22), (33, 33)], (17, 17), (18, 18), (19, 22)))
+@pytest.mark.parametrize(
+    "size",
+    [(17, 17), (18, 18), (19, 22), *(pytest.param(size, marks=pytest.mark.long) for size in ((16, 16), (33, 33)))],
+)
 @pytest.mark.parametrize("partial", [True, False])
 def test_a_u_net_is_exact_at_sizes_that_do_not_divide(partial, size):
     net = shaken(UNet(partial=partial))
