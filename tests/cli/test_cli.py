@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -215,16 +216,17 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
     args = ["fit", "--config", str(config), "--out", str(tmp_path)]
-    command, environment = waiting.command(tmp_path, 1, *args)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = context().Process(target=waiting.run, args=(tmp_path, 1, tmp_path / "said", args))
+    process.start()
     try:
         waiting.arrived(tmp_path, [process])
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         waiting.let_go(tmp_path)
-        _, err = process.communicate(timeout=waiting.HANG)
+        process.join(waiting.HANG)
     finally:
         process.kill()
-    assert process.returncode == STOPPED, err
+    err = (tmp_path / "said").read_text()
+    assert process.exitcode == STOPPED, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
     folder = tmp_path / "tiny" / "seed0"

@@ -65,6 +65,8 @@ HOOKS = {
     "forward replaced": lambda linear: setattr(linear, "forward", lambda x, call=linear.forward: 3 * call(x)),
 }
 every_hook = pytest.mark.parametrize("hang", HOOKS.values(), ids=HOOKS)
+FEW = ("nothing", "weight norm", "pruning", "parametrised", "LoRA", "forward replaced")
+few_hooks = [pytest.param(hang, marks=() if name in FEW else pytest.mark.long, id=name) for name, hang in HOOKS.items()]
 
 
 def layer(make=SIREN):
@@ -99,7 +101,7 @@ def test_a_kernel_reads_what_calling_its_last_layer_gives(make, hang):
     )
 
 
-@every_hook
+@pytest.mark.parametrize("hang", few_hooks)
 def test_steps_save_and_freeze_with_what_hangs_on_the_kernels(hang):
     net, x = network(hang).train(), torch.randn(2, 1, 12, 12)
     for _ in range(2):  # a stale weight has no graph for the second
