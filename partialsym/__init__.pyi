@@ -10,6 +10,7 @@ from .densities import (
     dirac as dirac,
     haar as haar,
     learned as learned,
+    parameter_groups as parameter_groups,
     set_proportional as set_proportional,
     set_temperature as set_temperature,
 )

@@ -3,7 +3,7 @@
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
-from partialsym.cli.output import experiment, progress, say, say_chosen, say_subsets
+from partialsym.cli.output import experiment, progress, say, say_chosen, say_subsets, scores_line
 from partialsym.runs.run import Run
 from partialsym.training.fit import train
 
@@ -20,6 +20,7 @@ def run(options: Namespace) -> None:
 def _say(run: Run) -> None:
     result = run.result()
     say(f"test accuracy: {100 * result['accuracy']['test']:.1f} %")
+    say(scores_line(result["scores"]))
     say_subsets(result)
     say_chosen(result)
     say(f"run: {run.folder}")

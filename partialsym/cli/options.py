@@ -99,6 +99,7 @@ def _predict(parser: ArgumentParser) -> None:
 def _export(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("--out", type=str, default="model.onnx", help="file to write: .onnx, or .pt2 for torch.export")
+    parser.add_argument("--softmax", action="store_true", help="write a file that returns probabilities, not logits")
     parser.add_argument(
         "--proportional",
         action="store_true",
@@ -134,7 +135,9 @@ def _reproduce(parser: ArgumentParser) -> None:
 
 def _table(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
-    parser.add_argument("--results", type=str, default="results", help="folder of the results")
+    parser.add_argument(
+        "--results", type=str | None, default=None, help="folder of the results; default `results`, else the checkout's"
+    )
     parser.add_argument("--out", type=str | None, default=None, help="folder for table.md and the figures")
 
 

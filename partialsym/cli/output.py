@@ -22,6 +22,13 @@ def experiment(options: Namespace) -> Experiment:
     return Experiment(**{key: options[key] for key in dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))})
 
 
+def scores_line(scores: dict[str, float | None]) -> str:
+    """Balanced accuracy and AUROC in a line; AUROC needs an image of every class."""
+    auroc = scores["auroc"]
+    area = "AUROC: some class has no image" if auroc is None else f"AUROC {auroc:.3f}"
+    return f"balanced accuracy {100 * (scores['balanced_accuracy'] or 0):.1f} %, {area}"
+
+
 def say_subsets(result: dict[str, Any]) -> None:
     for subset in result["subsets"]:
         say(f"  {subset['layer']:<14} {describe(subset)}")

@@ -29,8 +29,8 @@ class DataConfig:
         split_seed: seed of these splits. It is the same for every training seed, so that seeds differ only in training.
         size: for own images, height and width in pixels, or one number for both; default their own size, if all are
             equal.
-        fit: how own images are brought to that size: resize, or crop (scale until the shorter side fits, then cut out
-            the centre).
+        fit: how own images are brought to that size: resize; crop (scale until the shorter side fits, then cut out the
+            centre); or centre (cut out the centre without rescaling).
         channels: for own images, 1 for grey or 3 for RGB; default 1 if all are grey.
         range: for own 16-bit images, the values that become black and white, such as 0 4095; default the smallest and
             the largest value of the training images.
@@ -53,7 +53,7 @@ class DataConfig:
     test: float = 0.2
     split_seed: int = 0
     size: int | tuple[int, int] | None = None
-    fit: Literal["resize", "crop"] = "resize"
+    fit: Literal["resize", "crop", "centre"] = "resize"
     channels: Literal[1, 3] | None = None
     range: tuple[int, int] | None = None
     subset: str | None = None

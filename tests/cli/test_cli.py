@@ -85,12 +85,13 @@ def test_evaluate(run, capsys):
     lines = capsys.readouterr().out.splitlines()
     result = json.loads((run / "result.json").read_text())
     assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
-    assert "± " in lines[1]
-    assert "3 draws" in lines[1]
+    assert re.fullmatch(r"balanced accuracy \d+\.\d %, AUROC \d\.\d{3}", lines[1])
+    assert "± " in lines[2]
+    assert "3 draws" in lines[2]
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation", "--recalibrate"]) == 0
     own = capsys.readouterr().out.splitlines()
-    assert own[0] == lines[0]
-    assert own[1].endswith("(3 draws, BatchNorm statistics of each)")
+    assert own[:2] == lines[:2]
+    assert own[2].endswith("(3 draws, BatchNorm statistics of each)")
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -163,14 +164,17 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
         (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
-        (["predict", "nowhere", "a.png"], "holds no model"),
+        (["predict", "nowhere", "a.png"], "contains no model"),
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
         (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, paper"),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
-        (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
+        (
+            ["table", "mnist6", "--results", "nowhere"],
+            "nowhere does not exist: pass --results, the folder `results` of a checkout",
+        ),
         (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
     ],

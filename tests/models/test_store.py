@@ -42,6 +42,13 @@ def test_save_load_gives_identical_outputs_in_train_and_eval(tmp_path, group, ke
     assert {f.suffix for f in tmp_path.iterdir()} == {".json", ".safetensors"}
 
 
+def test_a_run_folder_contains_its_model(tmp_path):
+    model = small("SE2").eval()
+    save_model(model, tmp_path / "model")
+    x = torch.randn(2, 1, 12, 12)
+    assert torch.equal(load_model(tmp_path)[0](x), model(x))
+
+
 def test_every_setting_is_restored(tmp_path):
     model = small("SE2", partial=False, dropout=0.25, pools=["block2"], sampling="iid", kernel_options={"omega0": 3.0})
     save_model(model, tmp_path)
