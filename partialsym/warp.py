@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Padding = Literal["zeros", "border", "reflection"]
 
-def warp(images: Tensor, matrices: Tensor, padding: Literal["zeros", "border"] = "zeros") -> Tensor:
+
+def warp(images: Tensor, matrices: Tensor, padding: Padding = "zeros") -> Tensor:
     """h·x: the image whose value at p is that of x at h⁻¹p, bilinear between pixels.
 
     Args:
         images: [batch, channels, height, width], floating-point.
         matrices: h, orthogonal, [batch, 2, 2] or one for all, [1, 2, 2]; x to the right, y up, 0 in the centre.
-        padding: what lies outside the image: 0, or what its nearest border pixel has.
+        padding: what lies outside the image: 0, what its nearest border pixel has, or the image mirrored at its border.
     Returns:
         [batch, channels, height, width]; differentiable in both.
     """

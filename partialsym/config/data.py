@@ -7,7 +7,7 @@ from typing import Literal
 from partialsym._utils.validation import check, one_of
 from partialsym.registry import DATASETS
 
-AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS = ("crop", "flip", "rotate")
 OWN = ("test", "folds", "fold", "split_by", "size", "fit", "channels", "range", "stream", "workers")
 HF = ("subset", "image", "label")
 
@@ -50,7 +50,7 @@ class DataConfig:
             may use another number.
         train_images: use only this number of training images, selected in a fixed order; default all.
         augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
-            of the images).
+            of the images), rotate (half of the images by any angle, the others by a multiple of 90 degrees).
     """
 
     name: str | None = None
