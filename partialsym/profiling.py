@@ -1,6 +1,7 @@
 """What a training step costs: parameters, operations, activation memory, seconds; ours beside a dense twin."""
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -34,13 +35,16 @@ class Cost:
     seconds: float
 
 
+AUTOCAST = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # of a training.precision
+
+
 class Step:
     """One forward and backward pass of a classifier on one batch; `step()` leaves no gradients behind.
 
     Args:
         model: images → logits.
         images, labels: the batch, on the model's device.
-        bf16: under autocast to bfloat16.
+        dtype: under autocast to it; float32 is none. In float16 the loss is not scaled: that costs nothing.
         forward: what to run instead of `model`, such as its compiled form.
     """
 
@@ -49,23 +53,26 @@ class Step:
         model: nn.Module,
         images: Tensor,
         labels: Tensor,
-        bf16: bool = False,
+        dtype: torch.dtype = torch.float32,
         forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.model, self.images, self.labels, self.bf16 = model, images, labels, bf16
+        self.model, self.images, self.labels, self.dtype = model, images, labels, dtype
         self.forward = model if forward is None else forward
 
     def __call__(self) -> None:
-        with torch.autocast(autocasting(self.images), torch.bfloat16, enabled=self.bf16):
+        half = self.dtype != torch.float32
+        with torch.autocast(autocasting(self.images), self.dtype if half else None, enabled=half):
             loss = F.cross_entropy(self.forward(self.images), self.labels)
         loss.backward()
         self.model.zero_grad()
 
 
-def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs: int = 5) -> tuple[Cost, Cost]:
+def costs(
+    model: nn.Module, images: Tensor, labels: Tensor, *, dtype: torch.dtype = torch.float32, pairs: int = 5
+) -> tuple[Cost, Cost]:
     """The cost of a training step of `model` and of its dense twin, timed in interleaved pairs after a warm-up."""
     twin = dense_twin(model).to(images.device)
-    steps = [Step(net.train(), images, labels, bf16) for net in (model, twin)]
+    steps = [Step(net.train(), images, labels, dtype) for net in (model, twin)]
     taken = zip(*interleaved(*steps, pairs=pairs), strict=True)
     ours, theirs = (
         Cost(sum(p.numel() for p in step.model.parameters()), operations(step), peak_memory(step), statistics.median(s))
@@ -108,6 +115,9 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
     return int(counter.get_total_flops()) // 2
 
 
+_SILENT_KINETO = ("KINETO_LOG_LEVEL", "6")  # torch's profiler writes lines to stderr where this is not set
+
+
 def peak_memory(step: Step) -> int:
     """Bytes of all tensors that a step holds at its worst, beyond parameters and their gradients.
 
@@ -115,8 +125,9 @@ def peak_memory(step: Step) -> int:
     """
     if step.images.device.type == "cuda":
         return _peak_on_cuda(step)
-    done = [p.register_post_accumulate_grad_hook(_mark) for p in step.model.parameters()]
+    done = [p.register_post_accumulate_grad_hook(_mark) for p in _learned(step.model)]
     try:
+        os.environ.setdefault(*_SILENT_KINETO)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
             step()
     finally:
@@ -140,11 +151,15 @@ def _peak_on_cuda(step: Step) -> int:
         gradients += parameter.nbytes
         torch.cuda.reset_peak_memory_stats()
 
-    handles = [p.register_post_accumulate_grad_hook(complete) for p in step.model.parameters()]
+    handles = [p.register_post_accumulate_grad_hook(complete) for p in _learned(step.model)]
     step()
     for handle in handles:
         handle.remove()
     return peak
+
+
+def _learned(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for p in model.parameters() if p.requires_grad)
 
 
 _GRADIENT = "gradient of "

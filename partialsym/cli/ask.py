@@ -1,6 +1,5 @@
 """The main question: which symmetries do these images have?"""
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from partialsym._utils.validation import check
 from partialsym.ask import Question, ask, caveats
 from partialsym.ask.look import FILE, read, sentences
 from partialsym.ask.methods import Shape
-from partialsym.cli.output import say
+from partialsym.cli.output import parse_time, say
 from partialsym.config import ConfigError
 from partialsym.report import gather, judge, write, write_answer
 from partialsym.runs.run import Run
@@ -21,7 +20,6 @@ WORDS = {
     "Mirror": "mirroring alone",
     "E2": "rotations and mirrorings, E(2), and of each alone",
 }
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def run(options: Namespace) -> None:
@@ -85,11 +83,3 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
         f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
         f"accuracies, which chose nothing.{inexact}"
     )
-
-
-def parse_time(text: str) -> float:
-    """`90s`, `10m`, `1.5h` → seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or float(found[1]) == 0:
-        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
-    return float(found[1]) * UNITS[found[2]]

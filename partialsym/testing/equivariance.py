@@ -106,7 +106,17 @@ def assert_equivariant(
     for g in matrices:
         error = equivariance_error(module, x, g, transport=transport)
         if not error <= atol:
-            raise AssertionError(f"not equivariant under {g.tolist()}: relative error {error:.3g} > {atol:.3g}.")
+            raise AssertionError(
+                f"not equivariant under {g.tolist()}: relative error {error:.3g} > {atol:.3g}.{_rounding(x)}"
+            )
+
+
+def _rounding(x: Field) -> str:
+    dtype = x.values.dtype if isinstance(x, Signal) else x.dtype
+    if dtype == torch.float64:
+        return ""
+    name = str(dtype).removeprefix("torch.")
+    return f" It contains the rounding of {name}: check in float64, with module.double() and x.double()."
 
 
 def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:

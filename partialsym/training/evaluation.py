@@ -1,5 +1,6 @@
 """How well a trained network does, on validation and test images, and what it has learned."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from partialsym.measure import (
     turned_logits,
 )
 
+log = logging.getLogger(__name__)
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: passes, and test images at most
 CHOOSING = 1000  # validation images, at most, by which components are chosen
 
@@ -36,10 +38,12 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     The test split is looked at here, once, and chooses nothing.
     """
     preprocess = Preprocessing(data.mean, data.std)
+    log.info("evaluation of %d validation and %d test images", len(data.validation), len(data.test))
     answers = logits(model, data.test.images, preprocess)
     validation = accuracy(logits(model, data.validation.images, preprocess), data.validation.labels)
     test = accuracy(answers, data.test.labels)
     some = data.test[:SAMPLED]
+    log.info("evaluation of %d test images, in %d passes with drawn elements", len(some), draws)
     found: dict[str, Any] = {
         "accuracy": {
             "validation": validation,
@@ -60,6 +64,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
         "subsets": learned_subsets(model),
     }
     if data.probe is not None:
+        log.info("evaluation of %d images turned by %d angles", len(data.probe), len(ANGLES))
         found["turned"] = _turned(model, data.probe, preprocess)
     if config.data.source != "named":
         return found

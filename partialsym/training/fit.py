@@ -161,6 +161,7 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
     name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
     split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
     own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
+    own |= {"folds": config.folds, "fold": config.fold, "split_by": config.split_by}
     own |= {"range": range or config.range, "stream": config.stream, "workers": config.workers}
     if config.source == "named":
         data = load(name, root, **split)

@@ -19,7 +19,7 @@ from partialsym import regularization
 from partialsym._utils.precision import full_precision
 from partialsym._utils.seeding import seeded
 from partialsym.config import TrainingConfig
-from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
+from partialsym.densities import one_theta, parameter_groups, set_temperature
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
 from partialsym.runs.checkpoints import FORMAT
@@ -76,16 +76,9 @@ class ClassifierModule(lightning.LightningModule):
         return self.waited / max(self.waited + self.stepped, 1e-9)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
-        special = {id(p) for m in densities for p in m.parameters()}
-        groups = [
-            {"params": [p for p in self.model.parameters() if id(p) not in special], "lr": self.config.lr},
-            {
-                "params": [p for p in self.model.parameters() if id(p) in special],
-                "lr": self.config.density_lr or self.config.lr,
-            },
-        ]
-        optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+        config = self.config
+        groups = parameter_groups(self.model, lr=config.lr, density_lr=config.density_lr or config.lr)
+        optimizer = torch.optim.Adam(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = schedule(optimizer, self.config, steps)
         return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=scheduler, interval="step")}

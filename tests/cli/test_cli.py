@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -80,17 +81,28 @@ def test_fit_prints_and_writes(run, config, tmp_path, capsys):
     assert result["config"]["model"]["partial"] is False
 
 
+def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.fit.epochs_within", lambda config, seconds: int(seconds) // 45)
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--budget", "1.5m"]
+    for extra in ([], ["--resume", "--budget", "7h"]):  # a run that is resumed has its epochs
+        assert main([*args, *extra]) == 0
+        assert ": 2 epochs\n" in capsys.readouterr().out
+        assert json.loads((tmp_path / "tiny" / "seed0" / "result.json").read_text())["epochs"] == 2
+    assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
+
+
 def test_evaluate(run, capsys):
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
     lines = capsys.readouterr().out.splitlines()
     result = json.loads((run / "result.json").read_text())
     assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
-    assert "± " in lines[1]
-    assert "3 draws" in lines[1]
+    assert re.fullmatch(r"balanced accuracy \d+\.\d %, AUROC \d\.\d{3}", lines[1])
+    assert "± " in lines[2]
+    assert "3 draws" in lines[2]
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation", "--recalibrate"]) == 0
     own = capsys.readouterr().out.splitlines()
-    assert own[0] == lines[0]
-    assert own[1].endswith("(3 draws, BatchNorm statistics of each)")
+    assert own[:2] == lines[:2]
+    assert own[2].endswith("(3 draws, BatchNorm statistics of each)")
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -163,14 +175,17 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
         (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
-        (["predict", "nowhere", "a.png"], "holds no model"),
+        (["predict", "nowhere", "a.png"], "contains no model"),
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
         (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, paper"),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
-        (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
+        (
+            ["table", "mnist6", "--results", "nowhere"],
+            "nowhere does not exist: pass --results, the folder `results` of a checkout",
+        ),
         (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
     ],
@@ -202,16 +217,17 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
     args = ["fit", "--config", str(config), "--out", str(tmp_path)]
-    command, environment = waiting.command(tmp_path, 1, *args)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = context().Process(target=waiting.run, args=(tmp_path, 1, tmp_path / "said", args))
+    process.start()
     try:
         waiting.arrived(tmp_path, [process])
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         waiting.let_go(tmp_path)
-        _, err = process.communicate(timeout=waiting.HANG)
+        process.join(waiting.HANG)
     finally:
         process.kill()
-    assert process.returncode == STOPPED, err
+    err = (tmp_path / "said").read_text()
+    assert process.exitcode == STOPPED, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
     folder = tmp_path / "tiny" / "seed0"

@@ -88,11 +88,19 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(suffix, tmp_path):
         "input": "float32 [batch, channels, height, width] in [0, 1]",
         **{key: list(value) for key, value in ABOUT.items()},
         "range": {"uint8": [0, 255], "uint16": [3, 4095]},
+        "output": "probabilities [batch, classes]",
+        "fit": "crop",
+        "resampling": "bilinear, antialiased, of 8-bit or 16-bit pixels: PIL.Image.resize(size, BILINEAR)",
     }
-    export(net, path, **ABOUT, range=(3, 4095))
+    export(net, path, **ABOUT, range=(3, 4095), fit="crop", softmax=True)
+    images = torch.rand(3, 2, 18, 22)
+    mean, std = (torch.tensor(ABOUT[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(answer(path, images), net((images - mean) / std).softmax(1), rtol=0, atol=1e-5)
     if suffix == ".onnx":
         props = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-        assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
+        text = ("partialsym", "input", "output", "fit", "resampling")
+        assert {k: v if k in text else json.loads(v) for k, v in props.items()} == expected
     else:
         files = {"partialsym.json": ""}
         program = torch.export.load(path, extra_files=files)
@@ -216,7 +224,7 @@ def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
 def test_mistakes_get_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "model.pt has no format" in refused(capsys, "export", run.folder, "--out", "model.pt")
-    assert "holds no model" in refused(capsys, "export", "nowhere")
+    assert "contains no model" in refused(capsys, "export", "nowhere")
     data = ("--data.root", "nowhere")
     config = (run.folder / "config.yaml").read_text().replace("digits-6-180", "MNIST")
     (run.folder / "config.yaml").write_text(config)

@@ -19,11 +19,12 @@ from partialsym.errors import InputError
 
 class ImageSource(NamedTuple):
     """An image to read: what errors call it, its class (-1: unknown), and its file, the bytes of one, a URL that
-    Hugging Face's library opens, or nothing."""
+    Hugging Face's library opens, or nothing. Images with the same `group` are never divided; None for no group."""
 
     name: str
     label: int
     source: Path | bytes | str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ class ImageOptions:
     test: float = 0.2
     split_seed: int = 0
     range: Range | None = None
+    folds: int | None = None
+    fold: int = 0
 
     def __post_init__(self) -> None:
         check_fit(self.size, self.fit)
+        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise InputError(f"fold is {self.fold} of {self.folds}: it must be one of 2 folds or more, from 0")
         if self.range is not None:
             check_range(self.range)
         if self.channels not in (None, 1, 3):
