@@ -91,7 +91,8 @@ def recommend(
         names = listed([f"the {titles[arm]}" for arm in open_])
         reasons.append(f"It could also be {names}: these runs do not say surely which one is better.")
     elif others:
-        reasons.append("Every other method is surely worse, or surely not better and as costly.")
+        what = f"surely not ahead by {within(margin)} at no lower cost"
+        reasons.append(f"Every other method is surely worse, or {what}.")
     said = SENTENCES[action].format(**words)
     sentence = GUESS + said if open_ else upper(said)
     return Recommendation(action, chosen.name, sentence, " ".join(reasons), _costs(chosen, ranked), not open_)
