@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.tables import fill
 from partialsym._utils.atomic import replace_text
 from partialsym.ask import TRANSFORMATIONS, visibility
 from partialsym.ask.look import plain
@@ -19,7 +20,6 @@ from partialsym.data import load
 from partialsym.data.sources.rotmnist import turned
 from partialsym.runs.provenance import provenance
 from partialsym.runs.schema import read_json
-from studies.reproduction import fill
 
 FORMAT = 1
 HERE = Path(__file__).resolve().parents[1]
