@@ -157,7 +157,7 @@ def test_the_number_told_is_binomial_where_nothing_is_to_be_seen(trials):
 
 
 def test_the_same_seed_answers_alike_and_another_one_draws_anew():
-    images = wedges(40, spread=60)
+    images = noise(80)
     one, again, other = (visibility(images, (MIRRORED,), steps=5, seed=seed)[0] for seed in (0, 0, 1))
     assert one == again
     assert one != other
