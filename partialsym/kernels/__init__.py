@@ -1,4 +1,4 @@
-"""Continuous kernels: SIREN, MLP, Fourier, Gabor, MAGNet."""
+"""Continuous convolution kernels: SIREN, MLP, Fourier, Gabor, MAGNet."""
 
 from partialsym.kernels.base import Kernel
 from partialsym.kernels.mfn import Fourier, Gabor, MAGNet

@@ -156,7 +156,7 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
         ({"path": "onnx"}, "has no format"),
         ({"classes": ["a", "b"]}, r"the model gives \[5\] numbers an image: classes names 2"),
         ({"mean": [0.1]}, "must have one number for each"),
-        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer takes 2"),
+        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer expects 2"),
         ({"std": [1.0, 0.0]}, "std > 0"),
         ({"size": (3, 2)}, "3×2 pixels"),
     ],

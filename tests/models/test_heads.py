@@ -137,7 +137,7 @@ def test_other_elements_than_its_own_are_refused(float64):
     pool = LinearPool(3, 8)
     with pytest.raises(ValueError, match=r"on 4 elements, but this layer was made for 8: each of its weights belongs"):
         pool(random_signal("SE2"))
-    with pytest.raises(ValueError, match="has 2 channels, but this layer takes 3"):
+    with pytest.raises(ValueError, match="has 2 channels, but this layer expects 3"):
         pool(random_signal("E2", channels=2))
     with pytest.raises(TypeError, match="must be a Signal"):
         pool(torch.zeros(1, 3, 8, 4, 4))

@@ -180,7 +180,7 @@ def test_what_differs_in_number_or_is_of_a_batch_is_refused_under_vmap():
     net, x = made("partial")
     set_proportional(net, True)
     weights, buffers = stack_module_state([net, net])
-    with pytest.raises(NotImplementedError, match=r"another number ⌈rθ⌉ of elements.*set_proportional"):
+    with pytest.raises(NotImplementedError, match=r"the number ⌈rθ⌉ of elements differs.*set_proportional"):
         vmap(lambda w, b: functional_call(net, (w, b), (x,)))(weights, buffers)
     for randomness in ("same", "different"):
         with pytest.raises(NotImplementedError, match=r"vmap in train mode.*model\.eval\(\)"):
