@@ -154,7 +154,7 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
     [
         ({"path": "model.pt"}, r"has no format: its name must end in \.onnx or \.pt2"),
         ({"path": "onnx"}, "has no format"),
-        ({"classes": ["a", "b"]}, r"the model gives \[5\] numbers an image: classes names 2"),
+        ({"classes": ["a", "b"]}, r"the model returns \[5\] numbers per image, but classes has 2"),
         ({"mean": [0.1]}, "must have one number for each"),
         ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer expects 2"),
         ({"std": [1.0, 0.0]}, "std > 0"),

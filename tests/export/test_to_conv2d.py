@@ -117,7 +117,7 @@ def test_a_copy_and_another_dtype_hold_their_elements():
 
 
 class Drawing(nn.Module):
-    """Elements that change: from call to call, from pass to pass, or with the images."""
+    """Elements that change: from call to call, between passes, or with the images."""
 
     def __init__(self, how):
         super().__init__()
@@ -137,8 +137,8 @@ class Drawing(nn.Module):
     ("how", "message"),
     [
         ("twice", "conv is called twice, on different elements"),
-        ("drawn", "the elements of conv differ from pass to pass"),
-        ("seen", "the elements of conv differ from pass to pass"),
+        ("drawn", "the elements of conv differ between passes"),
+        ("seen", "the elements of conv differ between passes"),
         ("never", "conv is not called in every pass"),
     ],
 )
