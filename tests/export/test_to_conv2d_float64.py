@@ -30,7 +30,7 @@ def rounded(monkeypatch):
     monkeypatch.setattr(F, "conv2d", lambda x, w, *rest, **named: plain(tf32(x), tf32(w), *rest, **named))
 
 
-def test_freezing_does_not_take_rounding_for_another_function(rounded):
+def test_to_conv2d_does_not_take_rounding_for_another_function(rounded):
     """The comparison in float32, that it does not make, would."""
     far = 0
     for seed in range(3):

@@ -72,7 +72,7 @@ def test_a_head_learns_and_sees_what_it_should(head, name):
 @pytest.mark.parametrize("partial", few([False, True], True))
 @pytest.mark.parametrize("name", few(["T2", "SE2", "E2", "D4"], "T2", "E2"))
 @pytest.mark.parametrize("head", ["plane", "linear"])
-def test_they_freeze_on_all_elements_and_on_fewer(head, name, partial, float64):
+def test_they_are_converted_on_all_elements_and_on_fewer(head, name, partial, float64):
     net, x = network(GResNet, name, partial=partial, head=head), torch.randn(2, 1, 15, 18)
     assert_frozen(net, x)
     proportional(net, True)
@@ -146,7 +146,7 @@ def test_other_elements_than_its_own_are_refused(float64):
             LinearPool(*arguments)
 
     class Own(nn.Module):
-        """Linear pooling of elements that a freezing drops."""
+        """Linear pooling of elements that a conversion drops."""
 
         def __init__(self):
             super().__init__()

@@ -148,7 +148,7 @@ def test_a_signal_given_from_outside_can_be_the_draw(float64):
 
 
 @pytest.mark.parametrize("name", few(SAMPLES, "SE2", "E2"))
-def test_composed_networks_are_frozen_and_moved(name, float64):
+def test_composed_networks_are_converted_and_moved(name, float64):
     net, x = plane_of(shaken(Composed(name))), torch.randn(2, 2, 9, 9)
     frozen = assert_frozen(net, x, example=x)
     expected = frozen(x)

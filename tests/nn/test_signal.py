@@ -69,7 +69,7 @@ def test_transport_multiplies_from_the_left_and_keeps_the_weights():
     assert moved.matrices.dtype == torch.float32
 
 
-def test_both_are_frozen():
+def test_both_are_converted():
     f = signal()
     with pytest.raises(FrozenInstanceError):
         f.values = torch.zeros(())

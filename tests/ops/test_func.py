@@ -144,7 +144,7 @@ def test_draws_under_vmap_are_one_for_all_or_each_its_own():
         (lambda net, x: jacrev(jacrev(lambda z: net(z).sum()))(x), "has no second derivative"),
     ],
 )
-def test_other_derivatives_are_refused_by_name_and_a_frozen_model_has_them(ask, message):
+def test_other_derivatives_are_refused_by_name_and_a_converted_model_has_them(ask, message):
     net, x = made("partial")
     with pytest.raises(NotImplementedError, match=rf"partialsym's .* {message}.*partialsym\.to_conv2d"):
         ask(net, x[:1])
