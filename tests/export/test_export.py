@@ -119,7 +119,7 @@ def assert_names_nothing_of_this_machine(path):
     ("dtype", "suffix"),
     few([(torch.float64, ".pt2"), (torch.float32, ".pt2"), (torch.float64, ".onnx")], (torch.float64, ".pt2")),
 )
-def test_a_model_in_float64_or_frozen_before_gives_a_float32_file(dtype, suffix, tmp_path):
+def test_a_model_in_float64_or_converted_before_gives_a_float32_file(dtype, suffix, tmp_path):
     torch.set_default_dtype(dtype)
     net = network(GResNet, "SE2", in_channels=2)
     torch.set_default_dtype(torch.float32)
@@ -154,9 +154,9 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
     [
         ({"path": "model.pt"}, r"has no format: its name must end in \.onnx or \.pt2"),
         ({"path": "onnx"}, "has no format"),
-        ({"classes": ["a", "b"]}, r"the model gives \[5\] numbers an image: classes names 2"),
+        ({"classes": ["a", "b"]}, r"the model returns \[5\] numbers per image, but classes has 2"),
         ({"mean": [0.1]}, "must have one number for each"),
-        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer takes 2"),
+        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer expects 2"),
         ({"std": [1.0, 0.0]}, "std > 0"),
         ({"size": (3, 2)}, "3×2 pixels"),
     ],
@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
 
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
-def test_torchs_own_export_to_onnx_names_freeze_and_takes_what_is_frozen(dynamo, tmp_path):
+def test_torchs_own_export_to_onnx_names_to_conv2d_and_takes_its_output(dynamo, tmp_path):
     net, x = network(GResNet, "E2"), torch.randn(1, 1, 12, 12)
     with pytest.raises(Exception, match=r"convert the model before.*partialsym\.to_conv2d"):  # torch wraps it
         torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
