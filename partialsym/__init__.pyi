@@ -39,6 +39,7 @@ from .kernels import (
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,
+    half_changed as half_changed,
     lie_derivative as lie_derivative,
     measured_range as measured_range,
     predictions_unchanged as predictions_unchanged,

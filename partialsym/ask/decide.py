@@ -70,13 +70,14 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was found, the shortest first; `best` says which method generalises best, `recommendation` what to do."""
+    """What was found, the shortest first; `best` says which method generalises best, `recommendation` what to do,
+    None where there is one method alone."""
 
     headline: str
     findings: tuple[Finding, ...]
     standings: tuple[Standing, ...]
     best: str
-    recommendation: Recommendation
+    recommendation: Recommendation | None
 
 
 def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
@@ -226,22 +227,22 @@ class _Judge:
         parts = [change(both, "", f"class {classes[label]}") for label, both in changed.classes.items()]
         return f"{said} {' '.join(parts)}"
 
-    def recommendation(self) -> Recommendation:
+    def recommendation(self) -> Recommendation | None:
         """What to do, from the accuracies and what each method costs."""
+        if len(self.arms) < 2:
+            return None
         by_name = {arm.name: arm for arm in self.arms}
         ranked = [by_name[standing.method] for standing in self.standings]
 
-        def beats(one: MethodResults, other: MethodResults) -> bool | None:
+        def difference(one: MethodResults, other: MethodResults) -> Interval | None:
             found = self.difference(one, other)
-            if found is None or found.seeds < SEEDS:
-                return None
-            return found.interval().low > 0
+            return None if found is None or found.seeds < SEEDS else found.interval()
 
         return recommend(
             ranked,
             {arm: alone.accuracy.mean for arm, alone in zip(ranked, self.standings, strict=True)},
             self.titles,
-            beats,
+            difference,
             self.margin,
             guessing=self.guessing == {*self.arms},
         )

@@ -4,19 +4,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from partialsym.ask.intervals import Interval
 from partialsym.ask.method_results import MethodResults
-from partialsym.ask.text import listed, within
+from partialsym.ask.text import listed, upper, within
 
 BUILD, AUGMENT, PART, LEAVE, NOTHING = "build it in", "augment", "keep a part of it", "leave it", "nothing to learn"
 ACTIONS = {"full": BUILD, "augmented": AUGMENT, "partial": PART, "augerino": PART, "plain": LEAVE}
 BOTH = "rotation and mirroring"
 SYMMETRY = {"SE2": "rotation", "C": "rotation", "Mirror": "mirroring", "E2": BOTH, "D": BOTH}
 SENTENCES = {
-    BUILD: "Build {symmetry} in: use the {name}.",
-    AUGMENT: "Augment: use the {name}, which sees its training images {how}.",
-    PART: "Keep a part of the symmetry: use the {name}.",
-    LEAVE: "Leave the symmetry out: use the {name}.",
+    BUILD: "build {symmetry} in, with the {name}.",
+    AUGMENT: "augment, with the {name}, which sees its training images {how}.",
+    PART: "keep a part of the symmetry, with the {name}.",
+    LEAVE: "leave the symmetry out, with the {name}.",
 }
+GUESS = "The best guess, not surely: "
 NO_METHOD = (
     "There is nothing to recommend: no method is surely better than guessing. Check the labels, or ask with more \
 images or more time."
@@ -32,7 +34,8 @@ class Recommendation(NamedTuple):
         sentence: the same in words.
         reasons: what it rests on, and how surely.
         costs: of its answers and its training, beside the plain CNN's; empty where they are unknown.
-        sure: whether it is told apart from every method that is not as good, or cheaper.
+        sure: whether it is surely better than every method, or, where the other costs as much or more, surely not worse
+            by more than the margin.
     """
 
     action: str
@@ -47,7 +50,7 @@ def recommend(
     ranked: Sequence[MethodResults],
     accuracy: Mapping[MethodResults, float],
     titles: Mapping[MethodResults, str],
-    beats: Callable[[MethodResults, MethodResults], bool | None],
+    difference: Callable[[MethodResults, MethodResults], Interval | None],
     margin: float,
     *,
     guessing: bool,
@@ -61,7 +64,7 @@ def recommend(
         ranked: the best first.
         accuracy: balanced accuracies.
         titles: what methods are called.
-        beats: whether one is surely better than another; None where that is unknown.
+        difference: of the accuracies of two methods; None where there are too few seeds to say.
         margin: a difference that makes none.
         guessing: whether no method is surely better than guessing.
     """
@@ -74,18 +77,23 @@ def recommend(
     how = listed([word for name, word in (("rotate", "turned"), ("flip", "mirrored")) if name in chosen.augment])
     words = {"name": titles[chosen], "symmetry": symmetry, "how": how}
     others = [arm for arm in ranked if arm is not chosen]
-    surely = [arm for arm in others if beats(chosen, arm)]
-    open_ = [arm for arm in others if arm not in surely]
+
+    def surely(other: MethodResults) -> bool:
+        d = difference(chosen, other)
+        return d is not None and (d.low > 0 or (_cost(other) >= _cost(chosen) and d.low >= -margin))
+
+    open_ = [arm for arm in others if not surely(arm)]
     reasons = [f"It is right on {100 * accuracy[chosen]:.1f} % of the test images, classes weighted alike."]
     if chosen is not ranked[0]:
         best = f"The {titles[ranked[0]]} is ahead by {100 * (accuracy[ranked[0]] - accuracy[chosen]):.1f} points"
         reasons.append(f"{best}, which is less than {within(margin)}, and costs more.")
     if open_:
         names = listed([f"the {titles[arm]}" for arm in open_])
-        reasons.append(f"These runs do not surely tell it apart from {names}.")
+        reasons.append(f"It could also be {names}: these runs do not say surely which one is better.")
     elif others:
-        reasons.append("It is surely better than every other method.")
-    sentence = SENTENCES[action].format(**words)
+        reasons.append("Every other method is surely worse, or surely not better and as costly.")
+    said = SENTENCES[action].format(**words)
+    sentence = GUESS + said if open_ else upper(said)
     return Recommendation(action, chosen.name, sentence, " ".join(reasons), _costs(chosen, ranked), not open_)
 
 
@@ -101,10 +109,10 @@ def _costs(chosen: MethodResults, arms: Sequence[MethodResults]) -> str:
         return ""
     parts = []
     for what, ours, theirs in (
-        ("multiply–adds of an answer", chosen.operations or math.nan, plain.operations or math.nan),
-        ("seconds of an answer", chosen.image_seconds, plain.image_seconds),
-        ("seconds of a training step", chosen.step_seconds, plain.step_seconds),
+        ("multiply–adds for an answer", chosen.operations or math.nan, plain.operations or math.nan),
+        ("time for an answer", chosen.image_seconds, plain.image_seconds),
+        ("time for a training step", chosen.step_seconds, plain.step_seconds),
     ):
         if math.isfinite(ours) and math.isfinite(theirs) and theirs > 0:
             parts.append(f"{ours / theirs:.1f} times the {what}")
-    return f"It takes {listed(parts)} of the plain CNN, as measured in these runs." if parts else ""
+    return f"Beside the plain CNN it takes {listed(parts)}, as these runs measured." if parts else ""

@@ -57,8 +57,9 @@ def run(options: Namespace) -> None:
             say(f"  {finding.question}: {finding.answer}. {finding.text}")
         say(f"  {judged.verdict.best}")
         advice = judged.verdict.recommendation
-        say(" ".join(filter(None, (advice.sentence, advice.reasons, advice.costs))))
-        if advice.method:
+        if advice:
+            say(" ".join(filter(None, (advice.sentence, advice.reasons, advice.costs))))
+        if advice and advice.method:
             say(f"to train it longer: {command}")
     say(f"report: {page}, for scripts: {answer}")
 

@@ -40,12 +40,13 @@ def write_answer(
         command: what carries out the recommendation.
     """
     verdict, folders = judged.verdict, dict[str, list[Run]]()
+    found = verdict.recommendation if verdict else None
     for run in runs:
         folders.setdefault(str(run.result()["config"]["name"]), []).append(run)
     advice = None
-    if verdict is not None:
-        chosen = folders.get(verdict.recommendation.method or "", [])
-        advice = verdict.recommendation._asdict() | {
+    if found is not None:
+        chosen = folders.get(found.method or "", [])
+        advice = found._asdict() | {
             "command": command if chosen else None,
             "run": _inside(chosen[0], path) if chosen else None,
         }

@@ -22,10 +22,13 @@ class Cell(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """A test image that gets another answer when it is moved."""
+    """A test image that gets another answer when it is moved.
 
-    picture: str  # a data URL
-    alt: str
+    `picture` is a data URL, `moved` the transformation of an SVG that draws it moved into the square from 0 to 1.
+    """
+
+    picture: str
+    moved: str
     before: str
     after: str
     how: str
@@ -99,6 +102,7 @@ def _confused(classes: Sequence[str], counts: "np.ndarray[Any, np.dtype[np.int64
 def _changed(one: dict[str, Any], classes: Sequence[str]) -> Changed:
     before, after = classes[one["label"]], classes[one["answer"]]
     angle = one["angle"]
-    direction = f"turned by {min(angle, 360 - angle):.0f}° " + ("counter-clockwise" if angle <= 180 else "clockwise")
-    how = "mirrored" if one["mirrored"] else direction
-    return Changed(f"data:image/png;base64,{one['png']}", f"A test image of class {before}", before, after, how)
+    direction = "" if angle == 180 else " counter-clockwise" if angle < 180 else " clockwise"
+    how = "mirrored" if one["mirrored"] else f"turned by {min(angle, 360 - angle):.0f}°{direction}"
+    moved = "translate(1 0) scale(-1 1)" if one["mirrored"] else f"rotate({-angle:g} .5 .5)"
+    return Changed(f"data:image/png;base64,{one['png']}", moved, before, after, how)

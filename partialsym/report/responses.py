@@ -14,6 +14,7 @@ from partialsym.report.inline_images import Image, image
 from partialsym.report.text import Table
 
 EVERY = 3  # of the measured angles, in tables: 45°
+DIRECTIONS = ("counter-clockwise", "clockwise")
 KINDS = {False: "as they are", True: "mirrored"}  # images
 
 
@@ -22,14 +23,19 @@ class Responses(NamedTuple):
 
     classes: Table  # probability of each true class, by turn
     unchanged: Table  # predictions that stay, in per cent, by turn
-    changes: Table  # from which turn on half of the answers change, of each method and class
+    changes: Table  # from which turn on half of the answers change, of each method
+    class_changes: Table  # the same of each class, where there are few
     errors: Table  # equivariance error of each layer, by turn
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
     """None where no behaviour is known."""
     known = [method for method in methods if method.measured]
-    return Responses(_classes(known), _unchanged(known), _changes(known), _errors(known)) if known else None
+    return (
+        Responses(_classes(known), _unchanged(known), _changes(known), _class_changes(known), _errors(known))
+        if known
+        else None
+    )
 
 
 def old_responses(methods: Sequence[Method]) -> Image | None:
@@ -69,22 +75,32 @@ def _unchanged(methods: Sequence[Method]) -> Table:
 
 
 def _changes(methods: Sequence[Method]) -> Table:
-    """Of the mean over the seeds; of the classes, where there are at most MOST_CLASSES."""
+    """Of the mean over the seeds."""
+    rows: list[list[str]] = []
+    for method in methods:
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        rows.append([method.title, *_half_changed(seeds[0]["angles"], [seed["share"] for seed in seeds])])
+    return Table(["method", *DIRECTIONS], rows)
+
+
+def _class_changes(methods: Sequence[Method]) -> Table:
+    """Without the methods that have more than MOST_CLASSES, or that an earlier version measured."""
     rows: list[list[str]] = []
     for method in methods:
         seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
         names = method.measured[0][1]["classes"]
-        curves = {"all": [seed["share"] for seed in seeds]}
-        if all("by_class" in seed for seed in seeds) and len(seeds[0]["classes"]) <= MOST_CLASSES:
-            curves |= {
-                str(names[label]): [seed["by_class"][k] for seed in seeds]
-                for k, label in enumerate(seeds[0]["classes"])
-            }
-        for name, shares in curves.items():
-            mean = [statistics.mean(values) for values in zip(*shares, strict=True)]
-            turns = half_changed(seeds[0]["angles"], mean)
-            rows.append([method.title, name, *("never" if turn is None else f"{turn:.0f}°" for turn in turns)])
-    return Table(["method", "true class", "counter-clockwise", "clockwise"], rows)
+        if any("by_class" not in seed for seed in seeds) or len(seeds[0]["classes"]) > MOST_CLASSES:
+            continue
+        for k, label in enumerate(seeds[0]["classes"]):
+            turns = _half_changed(seeds[0]["angles"], [seed["by_class"][k] for seed in seeds])
+            rows.append([method.title, str(names[label]), *turns])
+    return Table(["method", "true class", *DIRECTIONS], rows)
+
+
+def _half_changed(angles: Sequence[float], shares: Sequence[Sequence[float]]) -> list[str]:
+    """Of the mean share over seeds, in both directions."""
+    mean = [statistics.mean(values) for values in zip(*shares, strict=True)]
+    return ["never" if turn is None else f"{turn:.0f}°" for turn in half_changed(angles, mean)]
 
 
 def _errors(methods: Sequence[Method]) -> Table:

@@ -26,7 +26,8 @@ class Judged:
         """The method whose answers are shown: the one recommended, else the best; None without a verdict."""
         if self.verdict is None:
             return None
-        name = self.verdict.recommendation.method or self.verdict.standings[0].method
+        advice = self.verdict.recommendation
+        name = (advice.method if advice else None) or self.verdict.standings[0].method
         return next(method for method in self.methods if method.name == name)
 
 

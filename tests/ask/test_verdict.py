@@ -180,14 +180,14 @@ def e2_arms(plain, augmented, full, part=None):
 @pytest.mark.parametrize(
     ("shares", "action", "sentence"),
     [
-        ((0.7, 0.8, 0.9, 0.8), "build it in", "Build rotation and mirroring in: use the full E(2) G-CNN."),
+        ((0.7, 0.8, 0.9, 0.8), "build it in", "Build rotation and mirroring in, with the full E(2) G-CNN."),
         (
             (0.7, 0.9, 0.8, 0.8),
             "augment",
-            "Augment: use the plain CNN with augmentation, which sees its training images ",
+            "Augment, with the plain CNN with augmentation, which sees its training images ",
         ),
-        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry: use the Partial E(2) G-CNN."),
-        ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out: use the plain CNN."),
+        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry, with the Partial E(2) G-CNN."),
+        ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out, with the plain CNN."),
         ((0.5, 0.5, 0.5, 0.5), "nothing to learn", "There is nothing to recommend"),
     ],
 )
@@ -205,10 +205,15 @@ def test_within_the_margin_the_cheaper_one_is_recommended_and_doubts_are_said():
     priced = [with_(a, operations=costs[a.name], step_seconds=costs[a.name] / 100) for a in arms]
     found = verdict(priced, margin=0.05).recommendation
     assert (found.action, found.costs, found.sure) == ("leave it", "", False)
-    assert "These runs do not surely tell it apart from " in found.reasons
+    assert found.sentence == "The best guess, not surely: leave the symmetry out, with the plain CNN."
+    assert "It could also be the full E(2) G-CNN" in found.reasons
     better = verdict([*priced[:2], with_(priced[2], right=answers(0.98, 2000))], margin=0.05).recommendation
     assert better.method == "E2-False"
-    assert "8.0 times the multiply–adds of an answer and 8.0 times the seconds of a training step of" in better.costs
+    assert "8.0 times the multiply–adds for an answer and 8.0 times the time for a training step, as" in better.costs
+    assert not better.sure
+    equal = [with_(arm, right=np.ones((3, 2000), bool)) for arm in priced]
+    assert verdict(equal).recommendation.sure  # the cheapest, and not worse than the others by a point
+    assert not verdict(equal, margin=1e-4).recommendation.sure
 
 
 def test_augmentation_is_a_method_of_its_own_and_compared_with_what_is_built_in():

@@ -1,5 +1,6 @@
 """The command line on the embedded data: what it prints, writes and refuses."""
 
+import csv
 import io
 import json
 import os
@@ -269,3 +270,48 @@ def test_all_that_a_user_can_put_right_has_one_base():
         with pytest.raises(ps.PartialsymError) as found:
             raised()
         assert isinstance(found.value, kind)
+
+
+def write_images(folder, count=3):
+    """Test images in folders of their classes, and the classes."""
+    data = load("digits-6-M")
+    for label in (0, 1):
+        (folder / data.classes[label]).mkdir(parents=True)
+        for i, image in enumerate(data.test.images[data.test.labels == label][:count]):
+            grey = (image[0].numpy() * 255).round().astype(np.uint8)
+            Image.fromarray(grey).save(folder / data.classes[label] / f"{i}.png")
+    return data.classes
+
+
+def test_predict_streams_a_folder_with_the_names_of_its_folders(run, tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.predict.BATCH", 2)  # several batches, the last one not full
+    caplog.set_level("INFO")
+    classes = write_images(tmp_path / "test", 3)
+    (tmp_path / "test" / "notes.txt").write_text("no image")
+    (tmp_path / "test" / ".hidden").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "test" / ".hidden" / "x.png")
+    Image.new("L", (28, 28)).save(tmp_path / "test" / "loose.png")
+    assert main(["predict", str(run), str(tmp_path / "test")]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sorted(row["true class"] for row in rows) == sorted([*3 * [classes[0]], *3 * [classes[1]], ""])
+    right = [row["class"] == row["true class"] for row in rows if row["true class"]]
+    assert f"accuracy: {100 * sum(right) / 6:.1f} % of 6 images in folders of their classes, " in caplog.text
+    assert "AUROC" in caplog.text
+    assert main(["predict", str(run), str(tmp_path / "test"), "--format", "json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["file"], one["class"], one["true class"]) for one in listed] == [
+        (row["file"], row["class"], row["true class"] or None) for row in rows
+    ]
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_left_out_and_named(run, tmp_path, capsys, caplog):
+    write_images(tmp_path / "test", 2)
+    bad = next((tmp_path / "test").iterdir()) / "0.png"
+    bad.write_bytes(b"no image")
+    assert main(["predict", str(run), str(tmp_path / "test")]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 + 3
+    assert "1 of 4 files were left out" in said.err
+    assert str(bad) in caplog.text
+    (tmp_path / "empty").mkdir()
+    assert "holds no image files" in refused(capsys, "predict", run, tmp_path / "empty")
