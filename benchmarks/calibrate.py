@@ -2,9 +2,9 @@
 
 Every shape is run forward and backward in all orders but those that are far from being chosen. The weights printed are
 those under which the times of the factored and the spectral order, relative to the dense one, are mistaken least over
-all shapes; they belong into partialsym/ops/calibrations.py. On two cores without other work it takes about five
-minutes: float32, and bf16 where the processor has it; `float32` or `bf16` after the command measures one of them.
-Another processor's instructions are measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
+all shapes, and wrong choices cost least; they belong into partialsym/ops/calibrations.py. On two cores without other
+work it takes about five minutes: float32, and bf16 where the processor has it; `float32` or `bf16` after the command
+measures one of them. Another processor's instructions are measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 MKL_ENABLE_INSTRUCTIONS=AVX2 in the environment.
 """
 
@@ -35,6 +35,8 @@ from partialsym.profiling import interleaved
 
 ROUNDS, LONG = (3, 15), 0.5  # of a shape, at least and at most; as many as these seconds hold
 TOO_SLOW = 2.0  # times the dense order, by EXPECTED: the factored one is not measured, and at half as much again
+CHOICES = 5.0  # how much a share of time lost to a wrong choice weighs, beside the logarithm of a mistaken time
+FAR = 10.0  # a weight is within this factor of where it starts: what no shape determines stays there
 EXPECTED = CALIBRATIONS["AVX-512"]["single"]
 FACTORED, SPECTRAL = ("generate", "convolve", "mix", "maps"), ("transform", "product", "kernel", "calls")
 SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layers, and what lies between them
@@ -167,24 +169,29 @@ def measure(s: Shape, dtype: torch.dtype) -> Found:
         torch.autograd.grad(out, [*([f] if s.n > 1 else []), *kernel[:3]], torch.ones_like(out))
 
     calls = [lambda path=path: step(path) for path in orders(s)]
-    (first,) = interleaved(*calls, pairs=1)
+    (first,) = interleaved(*calls, pairs=1, warm_up=0)
     least, most = ROUNDS
     rounds = interleaved(*calls, pairs=min(most, max(least, int(LONG / sum(first)))), warm_up=0)
     return Found(s, dict(zip(orders(s), map(statistics.median, zip(*rounds, strict=True)), strict=True)))
 
 
 def fitted(found: Sequence[Found], start: Calibration, names: Sequence[str]) -> Calibration:
-    """The weights called so, by descent along one after the other from `start`."""
+    """The weights called so, by descent along one after the other from `start`: first to the times, then to both."""
 
-    def loss(c: Calibration) -> float:
+    def mistaken(c: Calibration) -> float:
         return statistics.fmean(one.off(c) for one in found)
 
+    def both(c: Calibration) -> float:
+        return mistaken(c) + CHOICES * statistics.fmean(one.lost(c) for one in found)
+
     best = start
-    for step in (2.0, 1.4, 1.2, 1.1, 1.05):
-        for _ in range(4):
-            for name in names:
-                tried = [best._replace(**{name: getattr(best, name) * by}) for by in (1 / step, 1.0, step)]
-                best = min(tried, key=loss)
+    for loss in (mistaken, both):
+        for step in (2.0, 1.4, 1.2, 1.1, 1.05, 1.02):
+            for _ in range(8):
+                for name in names:
+                    values = [getattr(best, name) * by for by in (1 / step, 1.0, step)]
+                    near = [v for v in values if 1 / FAR < v / getattr(start, name) < FAR]
+                    best = min((best._replace(**{name: value}) for value in near), key=loss)
     return best
 
 

@@ -27,7 +27,15 @@ from .groups import (
     group as group,
 )
 from .inference import monte_carlo as monte_carlo, recalibrate as recalibrate
-from .kernels import MLP as MLP, SIREN as SIREN, Fourier as Fourier, Gabor as Gabor, Kernel as Kernel, MAGNet as MAGNet
+from .kernels import (
+    MLP as MLP,
+    SIREN as SIREN,
+    Fourier as Fourier,
+    Gabor as Gabor,
+    Grid as Grid,
+    Kernel as Kernel,
+    MAGNet as MAGNet,
+)
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,

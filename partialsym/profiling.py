@@ -1,6 +1,7 @@
 """The cost of a training step: parameters, operations, activation memory and seconds, compared with a dense twin."""
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -121,6 +122,9 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
     return int(counter.get_total_flops()) // 2
 
 
+_SILENT_KINETO = ("KINETO_LOG_LEVEL", "6")  # torch's profiler writes lines to stderr where this is not set
+
+
 def peak_memory(step: Step) -> int:
     """Peak memory in bytes of all tensors of a step, except parameters and their gradients.
 
@@ -130,6 +134,7 @@ def peak_memory(step: Step) -> int:
         return _peak_on_cuda(step)
     done = [p.register_post_accumulate_grad_hook(_mark) for p in _learned(step.model)]
     try:
+        os.environ.setdefault(*_SILENT_KINETO)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
             step()
     finally:

@@ -122,6 +122,7 @@ KERNELS: Registry[Callable[..., Kernel]] = Registry(
         "SIREN": Reference("partialsym.kernels.siren", "SIREN"),
         "MLP": Reference("partialsym.kernels.mlp", "MLP"),
         **{name: Reference("partialsym.kernels.mfn", name) for name in ("Fourier", "Gabor", "MAGNet")},
+        "Grid": Reference("partialsym.kernels.grid", "Grid"),
     },
 )
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Padding = Literal["zeros", "border", "reflection"]
 
-def warp(images: Tensor, matrices: Tensor, padding: Literal["zeros", "border"] = "zeros") -> Tensor:
+
+def warp(images: Tensor, matrices: Tensor, padding: Padding = "zeros") -> Tensor:
     """h·x: the image whose value at p is x(h⁻¹p), with bilinear interpolation.
 
     Args:
         images: [batch, channels, height, width], floating-point.
         matrices: orthogonal h, [batch, 2, 2], or [1, 2, 2] for all images; x points right, y up, 0 is the centre.
-        padding: the value outside the image: 0, or that of the nearest border pixel.
+        padding: the value outside the image: 0, that of the nearest border pixel, or that of the image mirrored at its
+            border.
     Returns:
         [batch, channels, height, width], differentiable with respect to both arguments.
     """

@@ -1,12 +1,15 @@
 """What commands share: a line on standard output, and what all of them read from their options."""
 
+import re
 import sys
 from typing import Any
 
 from jsonargparse import Namespace
 
-from partialsym.config import Experiment, keys_of
+from partialsym.config import ConfigError, Experiment, keys_of
 from partialsym.runs.schema import describe_choice
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def say(text: str) -> None:
@@ -46,3 +49,11 @@ def describe(subset: dict[str, Any]) -> str:
     parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]
     return ", ".join(parts) or "translations"
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `10m`, `1.5h` → seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
+    return float(found[1]) * UNITS[found[2]]

@@ -19,11 +19,21 @@ class Kernel(nn.Module, ABC):
         out_channels, in_channels: size of the matrix.
         hidden: number of features φ.
         layers: total number of linear layers, including the last one; at least 2.
+        bias: whether there is a b.
     Raises:
         ValueError: an argument is below its smallest allowed value.
     """
 
-    def __init__(self, dim: int, out_channels: int, in_channels: int, *, hidden: int = 32, layers: int = 3) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out_channels: int,
+        in_channels: int,
+        *,
+        hidden: int = 32,
+        layers: int = 3,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         for name, value, least in [
             ("dim", dim, 1),
@@ -35,7 +45,7 @@ class Kernel(nn.Module, ABC):
             if value < least:
                 raise InputError(f"{name} is {value}: must be at least {least}.")
         self.out_channels, self.in_channels = out_channels, in_channels
-        self.linear = nn.Linear(hidden, out_channels * in_channels)
+        self.linear = nn.Linear(hidden, out_channels * in_channels, bias=bias)
 
     @abstractmethod
     def features(self, z: Tensor) -> Tensor:
@@ -66,7 +76,8 @@ class Kernel(nn.Module, ABC):
             TypeError: the layer does not compute W·φ + b, or it is quantised.
         """
         if _is_plain(self.linear):
-            return self.linear.weight, self.linear.bias
+            weight, bias = self.linear.weight, self.linear.bias
+            return weight, weight.new_zeros(len(weight)) if bias is None else bias
         return _asked(self.linear, phi, self.out_channels * self.in_channels)
 
     @torch.no_grad()
@@ -82,7 +93,8 @@ class Kernel(nn.Module, ABC):
                 "GroupConv scales its kernel in its constructor: add it to kernel.linear afterwards."
             )
         self.linear.weight.mul_(factor)
-        self.linear.bias.mul_(factor)
+        if self.linear.bias is not None:
+            self.linear.bias.mul_(factor)
 
 
 def _is_plain(linear: nn.Module) -> bool:

@@ -1,7 +1,8 @@
 """The range of rotations within which a model's accuracy or predictions do not change."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,47 @@ def measured_range(
         if (found := range_of(angles, accuracies, tolerance)) < a:
             return found
     return 180.0
+
+
+def half_changed(
+    angles: Sequence[float], unchanged: Sequence[float], share: float = 0.5
+) -> tuple[float | None, float | None]:
+    """From which turn on, counter-clockwise and clockwise, at most `share` of the answers are as they were upright.
+
+    The smallest turn in each direction at which the share that is unchanged comes down to `share`, linear between the
+    angles. At larger turns it may rise again, as where an image looks alike after half a turn.
+
+    Args:
+        angles: degrees, counter-clockwise, any from 0 on; 0 must be among them, and 360° − a is a turn by a clockwise.
+        unchanged: at each angle the share of images whose answer is the one upright: see `predictions_unchanged`.
+        share: in [0, 1).
+    Returns:
+        Degrees in (0, 180] in both directions; None where the share stays above `share` up to half a turn.
+    Raises:
+        ValueError: angles and shares do not pair up, or angle 0 is missing.
+
+    >>> half_changed([0, 90, 180, 270], [1.0, 0.6, 0.4, 0.0])
+    (135.0, 45.0)
+    >>> half_changed([0, 90, 180, 270], [1.0, 0.9, 0.8, 0.9])
+    (None, None)
+    """
+    if len(angles) != len(unchanged):
+        raise InputError(f"{len(angles)} angles and {len(unchanged)} shares: must be as many.")
+    by = {angle % 360: value for angle, value in zip(angles, unchanged, strict=True)}
+    if 0 not in by:
+        raise InputError(f"angles are {list(angles)}: 0 must be among them.")
+    left, right = ({(sign * angle) % 360: value for angle, value in by.items()} for sign in (1, -1))
+    return _crossing(left, share), _crossing(right, share)
+
+
+def _crossing(by: Mapping[float, float], share: float) -> float | None:
+    """The least angle up to 180° at which the linear interpolation is at `share` or below."""
+    order = sorted(angle for angle in by if angle <= 180)
+    for before, after in pairwise(order):
+        if by[after] <= share:
+            above = by[before] - share
+            return before + (after - before) * above / (by[before] - by[after]) if above > 0 else float(before)
+    return None
 
 
 def preserved_ranges(predictions: Tensor, angles: Sequence[float]) -> Tensor:

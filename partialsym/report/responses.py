@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from partialsym.figures import responses as drawn_responses
+from partialsym.measure import half_changed
+from partialsym.report.answers import MOST_CLASSES
 from partialsym.report.collect import Method
 from partialsym.report.curves import circle, layers
 from partialsym.report.inline_images import Image, image
-from partialsym.report.text import Table, spread
+from partialsym.report.text import Table
 
 EVERY = 3  # of the measured angles, in tables: 45°
 KINDS = {False: "as they are", True: "mirrored"}  # images
@@ -20,14 +22,14 @@ class Responses(NamedTuple):
 
     classes: Table  # probability of each true class, by turn
     unchanged: Table  # predictions that stay, in per cent, by turn
-    ranges: Table  # median preserved range of each method
+    changes: Table  # from which turn on half of the answers change, of each method and class
     errors: Table  # equivariance error of each layer, by turn
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
     """None where no behaviour is known."""
     known = [method for method in methods if method.measured]
-    return Responses(_classes(known), _unchanged(known), _ranges(known), _errors(known)) if known else None
+    return Responses(_classes(known), _unchanged(known), _changes(known), _errors(known)) if known else None
 
 
 def old_responses(methods: Sequence[Method]) -> Image | None:
@@ -66,14 +68,23 @@ def _unchanged(methods: Sequence[Method]) -> Table:
     return Table(["method", "images", *head], rows)
 
 
-def _ranges(methods: Sequence[Method]) -> Table:
+def _changes(methods: Sequence[Method]) -> Table:
+    """Of the mean over the seeds; of the classes, where there are at most MOST_CLASSES."""
     rows: list[list[str]] = []
     for method in methods:
-        found = [behaviour["preserved"]["ranges"] for _, behaviour in method.measured]
-        medians = [statistics.median(ranges) for ranges in found if ranges]
-        text = spread(medians, 0).replace(" ±", "° ±") + "°" if medians else "–"
-        rows.append([method.title, text, str(len(medians))])
-    return Table(["method", "stays up to a turn of", "seeds"], rows)
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        names = method.measured[0][1]["classes"]
+        curves = {"all": [seed["share"] for seed in seeds]}
+        if all("by_class" in seed for seed in seeds) and len(seeds[0]["classes"]) <= MOST_CLASSES:
+            curves |= {
+                str(names[label]): [seed["by_class"][k] for seed in seeds]
+                for k, label in enumerate(seeds[0]["classes"])
+            }
+        for name, shares in curves.items():
+            mean = [statistics.mean(values) for values in zip(*shares, strict=True)]
+            turns = half_changed(seeds[0]["angles"], mean)
+            rows.append([method.title, name, *("never" if turn is None else f"{turn:.0f}°" for turn in turns)])
+    return Table(["method", "true class", "counter-clockwise", "clockwise"], rows)
 
 
 def _errors(methods: Sequence[Method]) -> Table:

@@ -82,7 +82,8 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
     for key, value in identity(config).items():
         if there and there[key] != value:
             found.faults.append(f"config.yaml has {key} = {value!r}, and result.json {there[key]!r}")
-    if result["epochs"] != config.training.epochs:
+    early = config.training.patience is not None and result["epochs"] < config.training.epochs
+    if result["epochs"] != config.training.epochs and not early:
         found.faults.append(f"result.json is of {result['epochs']} epochs, and config.yaml of {config.training.epochs}")
     if history is not None and history != result.get("history"):
         found.faults.append("metrics.csv and the history in result.json differ")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,15 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
     Returns:
         "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
         turn, "brier" the Brier score of each, which files of earlier versions lack;
-        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
+        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images; in the latter
+        "by_class" holds the share by angle of the images of each of its "classes";
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
+        "changed", [{"label", "png", "angle", "mirrored", "answer"}], images that are right upright and get another
+        answer when turned by that angle, and others, or the same, when mirrored; those of the least turns first;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
-        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown.
+        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown;
+        "image_seconds", what an upright image took, answered in batches. Files of earlier versions lack "by_class",
+        "changed" and "image_seconds".
     Raises:
         FileNotFoundError: the run has not finished, or the data are gone.
         ValueError: behaviour.json is damaged or of another format version.
@@ -107,7 +113,9 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    started = time.perf_counter()
     scores = logits(model, answered.images, preprocess)
+    image_seconds = (time.perf_counter() - started) / len(answered)
     turned = answered[:TURNED]
     compared = turned.images[:COMPARED]
     circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
@@ -118,6 +126,7 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     return {
         "classes": list(trained.classes),
         "multiply_adds": operations,
+        "image_seconds": image_seconds,
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
@@ -135,17 +144,41 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
             **angles,
             "share": unchanged(circle, circle[0]),
             "mirrored": unchanged(mirrored, circle[0]),
+            "classes": classes.tolist(),
+            "by_class": [unchanged(circle[:, of], circle[0, of]) for of in (turned.labels == k for k in classes)],
         },
+        "changed": _changed(circle.argmax(2), mirrored.argmax(2), turned),
         "preserved": {
             "labels": turned.labels[right].tolist(),
             "ranges": preserved_ranges(circle.argmax(2), ANGLES)[right].tolist(),
         },
         "errors": equivariance_errors(model, compared, preprocess, TURNS, mirrored=True),
         "examples": [
-            {"label": label, "png": base64.b64encode(png(_bytes(turned.images[first[label]]))).decode()}
-            for label in sorted(first)[:EXAMPLES]
+            {"label": label, "png": _encoded(turned.images[first[label]])} for label in sorted(first)[:EXAMPLES]
         ],
     }
+
+
+def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> list[dict[str, Any]]:
+    """Of predictions [angles, N] of images that turn: see `behaviour`. The least turn of each image, of some."""
+    found: list[dict[str, Any]] = []
+    right = circle[0] == turned.labels
+    for flip, answers in ((False, circle), (True, mirrored[:1])):
+        changes = []
+        for i in ((answers != turned.labels).any(0) & right).nonzero()[:, 0].tolist():
+            other = (answers[:, i] != turned.labels[i]).nonzero()[:, 0].tolist()
+            k = min(other, key=lambda k: min(ANGLES[k], 360 - ANGLES[k]))
+            about = {"angle": float(ANGLES[k]), "mirrored": flip, "answer": int(answers[k, i])}
+            changes.append((min(ANGLES[k], 360 - ANGLES[k]), i, about))
+        found += [
+            {"label": int(turned.labels[i]), "png": _encoded(turned.images[i]), **about}
+            for _, i, about in sorted(changes, key=lambda one: one[:2])[: EXAMPLES // 2]
+        ]
+    return found
+
+
+def _encoded(image: torch.Tensor) -> str:
+    return base64.b64encode(png(_bytes(image))).decode()
 
 
 def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:

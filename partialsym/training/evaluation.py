@@ -1,5 +1,6 @@
 """Evaluate a trained network: accuracy on validation and test images, and learned subsets."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from partialsym.measure import (
     turned_logits,
 )
 
+log = logging.getLogger(__name__)
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: number of passes, and largest number of test images
 CHOOSING = 1000  # largest number of validation images to choose components with
 
@@ -36,10 +38,12 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     The test split is used only here, once, and nothing is chosen by it.
     """
     preprocess = Preprocessing(data.mean, data.std)
+    log.info("evaluation of %d validation and %d test images", len(data.validation), len(data.test))
     answers = logits(model, data.test.images, preprocess)
     validation = accuracy(logits(model, data.validation.images, preprocess), data.validation.labels)
     test = accuracy(answers, data.test.labels)
     some = data.test[:SAMPLED]
+    log.info("evaluation of %d test images, in %d passes with drawn elements", len(some), draws)
     found: dict[str, Any] = {
         "accuracy": {
             "validation": validation,
@@ -60,6 +64,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
         "subsets": learned_subsets(model),
     }
     if data.probe is not None:
+        log.info("evaluation of %d images turned by %d angles", len(data.probe), len(ANGLES))
         found["turned"] = _turned(model, data.probe, preprocess)
     if config.data.source != "named":
         return found

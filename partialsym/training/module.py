@@ -34,12 +34,21 @@ class ClassifierModule(lightning.LightningModule):
         config: how to train.
         recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
         num_classes: of the answer.
+        weights: of the classes in the training loss, [num_classes]; None for equal ones.
     """
 
+    weights: Tensor | None
+
     def __init__(
-        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], num_classes: int
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        recalibration: tuple[Tensor, ...],
+        num_classes: int,
+        weights: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
         self.model, self.config, self.recalibration = model, config, recalibration
         self.history: list[dict[str, float]] = []
         self.rng: dict[str, Any] | None = None
@@ -77,7 +86,9 @@ class ClassifierModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         steps = int(self.trainer.estimated_stepping_batches)
         alone = self.trainer.world_size == 1  # communication within the step does not compile
-        self.objective = compiled(objective(self.model, self.config), self.config.compile if alone else "never", steps)
+        self.objective = compiled(
+            objective(self.model, self.config, self.weights), self.config.compile if alone else "never", steps
+        )
 
     def on_train_start(self) -> None:
         if self.rng is not None:
@@ -173,13 +184,30 @@ class Mean(MeanMetric):
         self.weight += finite * weight
 
 
-def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached."""
+def balanced(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights n / (K n_k) of K classes that have n_k of n labels, so that classes weigh alike; 0 for those without."""
+    counts = labels.bincount(minlength=num_classes)
+    there = counts > 0
+    return torch.where(there, len(labels) / (int(there.sum()) * counts.clamp_min(1)), 0.0)
+
+
+def objective(
+    model: nn.Module, config: TrainingConfig, weights: Tensor | None = None
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached.
+
+    Under class weights the cross-entropy is the sum over a batch of weight · −log p, divided by its number of images.
+    """
+
+    def entropy_of(scores: Tensor, labels: Tensor) -> Tensor:
+        if weights is None:
+            return F.cross_entropy(scores, labels)
+        return F.cross_entropy(scores, labels, weights, reduction="sum") / len(labels)
 
     def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with one_theta(model):
             scores = model(images)
-            loss = entropy = F.cross_entropy(scores, labels)
+            loss = entropy = entropy_of(scores, labels)
             if config.kernel_norm:
                 loss = loss + config.kernel_norm * regularization.kernel_norm(model)
             if config.monotonic:

@@ -76,7 +76,7 @@ def command(name, out):
     return [*asked, "--seeds", "1", "--workers", "2", "--budget", "99h", "--out", str(out)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, brief, tmp_path, monkeypatch, capsys):
     saved = save()

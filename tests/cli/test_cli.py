@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -77,6 +78,16 @@ def test_fit_prints_and_writes(run, config, tmp_path, capsys):
     assert f"test accuracy: {100 * result['accuracy']['test']:.1f} %" in out
     assert "block1.conv1   ±180°" in out
     assert result["config"]["model"]["partial"] is False
+
+
+def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.fit.epochs_within", lambda config, seconds: int(seconds) // 45)
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--budget", "1.5m"]
+    for extra in ([], ["--resume", "--budget", "7h"]):  # a run that is resumed has its epochs
+        assert main([*args, *extra]) == 0
+        assert ": 2 epochs\n" in capsys.readouterr().out
+        assert json.loads((tmp_path / "tiny" / "seed0" / "result.json").read_text())["epochs"] == 2
+    assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
 
 
 def test_evaluate(run, capsys):
@@ -205,16 +216,17 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
     args = ["fit", "--config", str(config), "--out", str(tmp_path)]
-    command, environment = waiting.command(tmp_path, 1, *args)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = context().Process(target=waiting.run, args=(tmp_path, 1, tmp_path / "said", args))
+    process.start()
     try:
         waiting.arrived(tmp_path, [process])
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         waiting.let_go(tmp_path)
-        _, err = process.communicate(timeout=waiting.HANG)
+        process.join(waiting.HANG)
     finally:
         process.kill()
-    assert process.returncode == STOPPED, err
+    err = (tmp_path / "said").read_text()
+    assert process.exitcode == STOPPED, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
     folder = tmp_path / "tiny" / "seed0"

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from helpers import KINDS, SAMPLES, ReLU, density, few, group_conv, lifting, perturbed, random_signal
+from helpers import KINDS, SAMPLES, ReLU, density, few, group_conv, lifting, perturbed, random_signal, taken
 from torch import nn
 from torch.nn import functional as F
 
@@ -99,7 +99,7 @@ def test_layers_are_equivariant(name, kind, training):
 @pytest.mark.parametrize("name", few(["SE2", "E2", "D4"], "E2"))
 def test_every_kernel_is_equivariant(name, kernel):
     def build(dim, out, into):
-        return KERNELS[kernel](dim, out, into, hidden=8)
+        return KERNELS[kernel](dim, out, into, **taken(KERNELS[kernel], hidden=8))
 
     assert_equivariant(stack(name, "learned", build), image(), group(name))
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from itertools import product
 
 import pytest
@@ -87,6 +88,16 @@ def test_heads_and_what_is_wrapped_round_a_network_come_back(model, tmp_path):
         assert torch.equal(*outputs)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders of models that are only read: of `small()` and `around()`."""
+    torch.manual_seed(0)
+    folders = {name: tmp_path_factory.mktemp("saved") for name in ("small", "around")}
+    for make, folder in zip((small, around), folders.values(), strict=True):
+        save_model(make(), folder)
+    return folders
+
+
 def test_augerino_round_a_foreign_or_converted_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
         save_model(around(torch.nn.Flatten()), tmp_path)
@@ -126,8 +137,8 @@ INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 
         ({"model": "GResNet", "settings": INSIDE, "density": 1}, "density"),
     ],
 )
-def test_a_damaged_record_of_what_is_inside_is_refused(tmp_path, settings, message):
-    save_model(around(), tmp_path)
+def test_a_damaged_record_of_what_is_inside_is_refused(saved, tmp_path, settings, message):
+    shutil.copytree(saved["around"], tmp_path, dirs_exist_ok=True)
     if isinstance(settings, dict):
         settings = {"group": "E2", "copies": 6, **settings}
     edit(tmp_path, settings=settings)
@@ -215,8 +226,8 @@ def edit(folder, **changes):
         (lambda f: next(f.glob("*.safetensors")).unlink(), "no such file beside it"),
     ],
 )
-def test_a_damaged_folder_is_refused(tmp_path, damage, message):
-    save_model(small(), tmp_path)
+def test_a_damaged_folder_is_refused(saved, tmp_path, damage, message):
+    shutil.copytree(saved["small"], tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     with pytest.raises(StoreError, match=message):
         load_model(tmp_path)

@@ -59,9 +59,7 @@ class Emulation(TorchDispatchMode):
         self.waits, self.own = [], {str(op._opoverload): op._init_fn for op in own}
 
     @classmethod
-    def _should_skip_dynamo(
-        cls,
-    ):  # nothing is compiled here; guards take a fifth of the time
+    def _should_skip_dynamo(cls):  # nothing is compiled here; guards take a fifth of the time
         return False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):

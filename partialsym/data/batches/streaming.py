@@ -22,12 +22,14 @@ SHARDS = 64  # that the head is taken from
 
 
 class Rows(NamedTuple):
-    """A split of Hugging Face's `datasets`, and its columns of images and labels; of a `remote` one URLs are opened."""
+    """A split of Hugging Face's `datasets`, and its columns of images, labels and groups; of a `remote` one URLs are
+    opened."""
 
     split: Any
     image: str
     label: str
     remote: bool = False
+    group: str | None = None
 
     def undecoded(self) -> "Rows":
         """The same rows with images as bytes or paths, without other columns."""
@@ -36,7 +38,9 @@ class Rows(NamedTuple):
         else:
             datasets = extra("datasets", "hf", "a Hugging Face data set")
             plain = self.split.cast_column(self.image, datasets.Image(decode=False))
-        return self._replace(split=plain.select_columns([self.image, self.label]))
+        return self._replace(
+            split=plain.select_columns([c for c in (self.image, self.label, self.group) if c is not None])
+        )
 
     def pictures(self, name: str) -> Iterator[ImageSource]:
         """Of undecoded rows in order; `{i}` in their name becomes the number of each, `{path}` its path."""
@@ -47,7 +51,8 @@ class Rows(NamedTuple):
                 path = held.get("path") or ""
                 called = name.format(i=i, path=f" ({shown(path)})" if path else "")
                 lies = path if self.remote and "://" in path else Path(path) if path else None
-                yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies)
+                group = None if self.group is None else str(row[self.group])
+                yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies, group)
         except OSError:
             raise
         except Exception as error:  # the library's own are of no common type

@@ -18,14 +18,16 @@ from partialsym.errors import InputError
 
 
 class ImageSource(NamedTuple):
-    """An image to read: its name in errors, its class (-1: unknown) and its source.
+    """An image to read: its name in errors, its class (-1: unknown), its source and its group.
 
-    The source is a file, the bytes of a file, a URL that Hugging Face's library opens, or None.
+    The source is a file, the bytes of a file, a URL that Hugging Face's library opens, or None. Images with the same
+    group are never divided between splits; None means no group.
     """
 
     name: str
     label: int
     source: Path | bytes | str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,13 @@ class ImageOptions:
     test: float = 0.2
     split_seed: int = 0
     range: Range | None = None
+    folds: int | None = None
+    fold: int = 0
 
     def __post_init__(self) -> None:
         check_fit(self.size, self.fit)
+        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise InputError(f"fold is {self.fold} of {self.folds}: it must be one of 2 folds or more, from 0")
         if self.range is not None:
             check_range(self.range)
         if self.channels not in (None, 1, 3):

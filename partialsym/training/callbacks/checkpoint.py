@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from partialsym._utils.atomic import replace_file
 from partialsym._utils.signals import Preemption
@@ -54,6 +54,17 @@ class Checkpoint(ModelCheckpoint):
         here = {key: moved(state_dict[key]) for key in paths}
         files = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **here, "best_k_models": files, "dirpath": self.dirpath})
+
+
+class Patience(EarlyStopping):
+    """Ends a training whose validation accuracy has not risen for so many epochs, and one resumed just then."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__("validation_accuracy", mode="max", patience=epochs, check_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class RunCallback(Callback):
