@@ -108,11 +108,11 @@ class Run:
             height, width = about["size"]
             fit = about.get("fit", "resize")
             if fit not in get_args(Fit):
-                raise InputError(f"fit is {fit!r}")
+                raise ValueError(f"fit is {fit!r}")
             check_range(range := tuple(about.get("range") or WIDE))  # earlier versions did not store it
             check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
             if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
-                raise InputError(f"classes are {about['classes']!r}, size {about['size']!r}")
+                raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
             return LoadedModel(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
