@@ -1,4 +1,4 @@
-"""What a training step costs: parameters, operations, activation memory, seconds; ours beside a dense twin."""
+"""The cost of a training step: parameters, operations, activation memory and seconds, compared with a dense twin."""
 
 import gc
 import os
@@ -23,10 +23,13 @@ from partialsym.signal import autocasting
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training step: forward and backward, without the optimiser.
+    """The cost of one training step: forward and backward pass, without the optimiser.
 
-    parameters, their number; operations, additions and multiplications; memory, bytes at the peak without parameters
-    and their gradients; seconds, the median over the steps measured.
+    Attributes:
+        parameters: number of parameters.
+        operations: number of additions and multiplications.
+        memory: peak memory in bytes, without parameters and their gradients.
+        seconds: median over the measured steps.
     """
 
     parameters: int
@@ -39,13 +42,14 @@ AUTOCAST = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch
 
 
 class Step:
-    """One forward and backward pass of a classifier on one batch; `step()` leaves no gradients behind.
+    """One forward and backward pass of a classifier on one batch. `step()` clears the gradients afterwards.
 
     Args:
         model: images → logits.
         images, labels: the batch, on the model's device.
-        dtype: under autocast to it; float32 is none. In float16 the loss is not scaled: that costs nothing.
-        forward: what to run instead of `model`, such as its compiled form.
+        dtype: dtype of autocast; float32 means no autocast. In float16 the loss is not scaled, which does not affect
+            the cost.
+        forward: a function to call instead of `model`, such as its compiled form.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ def costs(
 
 
 def beside(ours: Cost, twin: Cost) -> list[str]:
-    """Both as a table, in lines."""
+    """The lines of a table that compares both costs."""
     lines = [f"{'a training step':<22}{'this network':>16}{'dense twin':>16}{'quotient':>10}"]
     for name, a, b, unit, suffix in (
         ("parameters", ours.parameters, twin.parameters, 1e6, "M"),
@@ -95,7 +99,7 @@ def beside(ours: Cost, twin: Cost) -> list[str]:
 
 
 def operations(step: Step) -> int:
-    """Operations of the convolutions and matrix products of a step, by torch's counter."""
+    """Number of operations in the convolutions and matrix products of a step, from torch's counter."""
     counter = FlopCounterMode(display=False)
     with counter:
         step()
@@ -104,7 +108,10 @@ def operations(step: Step) -> int:
 
 @torch.no_grad()
 def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int | None:
-    """Of convolutions and matrix products, for one image through the model frozen; None where it cannot be."""
+    """Multiply-adds of convolutions and matrix products for one image in the model converted by `to_conv2d`.
+
+    None if the model cannot be converted.
+    """
     try:
         frozen = to_conv2d(model)
     except ValueError:
@@ -119,9 +126,9 @@ _SILENT_KINETO = ("KINETO_LOG_LEVEL", "6")  # torch's profiler writes lines to s
 
 
 def peak_memory(step: Step) -> int:
-    """Bytes of all tensors that a step holds at its worst, beyond parameters and their gradients.
+    """Peak memory in bytes of all tensors of a step, except parameters and their gradients.
 
-    On a CPU by the profiler's record of every allocation, on a GPU by the allocator's peak less the gradients.
+    On a CPU it is computed from the allocations that the profiler records; on a GPU, from the allocator's peak.
     """
     if step.images.device.type == "cuda":
         return _peak_on_cuda(step)
@@ -139,7 +146,7 @@ def peak_memory(step: Step) -> int:
 
 
 def _peak_on_cuda(step: Step) -> int:
-    """Between any two gradients the allocator's peak, less the gradients that were complete by then."""
+    """The largest of the allocator's peaks between two gradients, each without the gradients complete at that time."""
     peak, gradients = 0, 0
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -166,13 +173,16 @@ _GRADIENT = "gradient of "
 
 
 def _mark(parameter: Tensor) -> None:
-    """Leave the size of a gradient that is complete in the profiler's record."""
+    """Write the size of a complete gradient to the profiler's record."""
     with record_function(f"{_GRADIENT}{parameter.nbytes}"):
         pass
 
 
 def _peak(events: list[tuple[str, int]]) -> int:
-    """The largest sum of allocations, without the one that a gradient was made by: the last of its size before it."""
+    """The largest sum of allocations, without those of gradients.
+
+    The allocation of a gradient is taken to be the last one of the same size before it.
+    """
     kept = [size if name == "[memory]" else 0 for name, size in events]
     for at, (name, _) in enumerate(events):
         if name != "[memory]":
@@ -187,14 +197,14 @@ def _peak(events: list[tuple[str, int]]) -> int:
 
 
 def interleaved(*steps: Callable[[], Any], pairs: int, warm_up: int = 1) -> list[tuple[float, ...]]:
-    """Seconds of each of `steps`, run in turn `pairs` times: what slows the machine slows them all."""
+    """Seconds of each of `steps`, run alternately `pairs` times, so that a slower machine affects them all."""
     with _no_collection():
         rounds = [tuple(seconds(step) for step in steps) for _ in range(warm_up + pairs)]
     return rounds[warm_up:]
 
 
 def seconds(step: Callable[[], Any]) -> float:
-    """The time of one call, on a GPU until its work is done."""
+    """Seconds of one call. On a GPU, this includes waiting for its work to finish."""
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.synchronize()

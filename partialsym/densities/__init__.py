@@ -1,4 +1,4 @@
-"""Which part of a group a layer keeps: densities on the algebra times densities on the components."""
+"""Densities on a group: a density on the Lie algebra times a density on the components."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ COMPONENTS = {"all": AllComponents, "dirac": DiracComponents, "bernoulli": Berno
 
 
 def haar(group: Group, samples: int, *, sampling: Sampling = "systematic") -> Density:
-    """The whole group: what an ordinary G-CNN integrates over."""
+    """The Haar density on the whole group, over which an ordinary G-CNN integrates."""
     check_group("group", group)
     components = AllComponents(len(group.components))
     return Density(group, samples, algebra=HaarAlgebra(), components=components, sampling=sampling)
 
 
 def dirac(group: Group) -> Density:
-    """The identity alone: what a plain convolution keeps."""
+    """The density with all its mass at the identity. With it, a group convolution is an ordinary convolution."""
     return Density(group, 1, algebra=DiracAlgebra(), components=DiracComponents())
 
 
@@ -63,17 +63,17 @@ def learned(
 
 
 def set_temperature(model: nn.Module, temperature: float) -> None:
-    """Set the temperature of every relaxed Bernoulli in `model`; a training schedule calls it before each step."""
+    """Set the temperature of every relaxed Bernoulli in `model`. A training schedule calls this before each step."""
     for module in model.modules():
         if isinstance(module, Bernoulli):
             module.set_temperature(temperature)
 
 
 def set_proportional(model: nn.Module, proportional: bool) -> None:
-    """Let every density in `model` take ⌈rθ⌉ rotations a component in eval mode, or r.
+    """Make every density in `model` use ⌈rθ⌉ rotations per component in eval mode, or r.
 
-    BatchNorm's statistics are those of the elements they were gathered on: `recalibrate` after a change. The choice
-    is not in the state dict, but `save_model` keeps it.
+    BatchNorm's running statistics depend on the elements: call `recalibrate` after a change. The setting is not in the
+    state dict, but `save_model` stores it.
     """
     for module in model.modules():
         if isinstance(module, Density):

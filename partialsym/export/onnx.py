@@ -1,4 +1,4 @@
-"""A frozen model as one file that runs without this package: ONNX, or a program of torch.export."""
+"""Export a model to a file that runs without this package: ONNX, or a program of torch.export."""
 
 import copy
 import io
@@ -31,7 +31,7 @@ ABOUT = "partialsym.json"  # in a .pt2; in ONNX its entries are the model's meta
 
 
 class Classifier(nn.Module):
-    """Images in [0, 1], normalised, then the model: outside of it a zero-padded border would not be 0."""
+    """The model with normalisation of its input, images in [0, 1]."""
 
     mean: Tensor
     std: Tensor
@@ -59,26 +59,26 @@ def export(
     fit: Fit = "resize",
     softmax: bool = False,
 ) -> float:
-    """Write `model` in plain convolutions: float32 images [batch, channels, height, width] in [0, 1] → [batch, C].
+    """Export `model` as ordinary convolutions: float32 images [batch, channels, height, width] in [0, 1] → [batch, C].
 
-    The output is logits, or probabilities with `softmax`. The batch is dynamic. The metadata name the C classes, mean
-    and std (which the file applies itself), size, how images get that size, ranges, and the version. Before the file
-    is written, it is run on noise beside the model in eval mode.
+    The output is logits, or probabilities with `softmax`. The batch is dynamic. The metadata contain the C classes,
+    mean and std (which the file applies itself), the size, how images are brought to that size, ranges, and the
+    version. Before the file is written, its output on noise is compared with that of the model in eval mode.
 
     Args:
-        model: any that `to_conv2d` takes, or a frozen one; how many elements it keeps is up to its densities.
-        path: ends in `.onnx`, for onnxruntime say, or in `.pt2`, for `torch.export.load`.
-        mean, std: of the normalisation, one number a channel.
+        model: a model that `to_conv2d` accepts, or one that it returned. Its densities determine the elements.
+        path: a name that ends in `.onnx`, for example for onnxruntime, or in `.pt2`, for `torch.export.load`.
+        mean, std: of the normalisation, one number per channel.
         classes: their names, in the order of the logits.
         size: height and width of the images.
-        range: values of 16-bit grey that are to be 0 and 1 in what the file is given; what is beyond is clipped.
+        range: values of 16-bit grey that become 0 and 1 in the input; values beyond are clipped.
         fit: how images of another size get this one, for the metadata: "resize", "crop" or "centre".
         softmax: whether the file ends in a softmax, and returns probabilities.
     Returns:
         The largest difference between a logit (a probability) of the file and that of the model.
     Raises:
-        ValueError: another suffix; arguments that do not fit the model; the file gives other answers.
-        ImportError: `.onnx` without the extra `export`.
+        ValueError: the suffix is unknown, arguments do not fit the model, or the outputs differ.
+        ImportError: `.onnx` needs the extra `export`.
     """
     path = Path(path)
     pack, load = FORMATS[check_target(path)]
@@ -90,7 +90,9 @@ def export(
         expected = expected.softmax(1) if softmax else expected
     check_fit(size, fit)
     if expected.shape != (4, len(classes)):
-        raise InputError(f"the model gives {list(expected.shape[1:])} numbers an image: classes names {len(classes)}.")
+        raise InputError(
+            f"the model returns {list(expected.shape[1:])} numbers per image, but classes has {len(classes)} names."
+        )
     holds_kernels = any(isinstance(module, GroupConv) for module in model.modules())
     frozen = to_conv2d(model, example) if holds_kernels else copy.deepcopy(model)
     about = {
@@ -119,7 +121,7 @@ def export(
 
 
 def check_target(path: Path) -> str:
-    """The suffix of a file that can be written; raises ValueError or ImportError where it cannot."""
+    """The suffix of the path. Raise ValueError or ImportError if such a file cannot be written."""
     if path.suffix not in FORMATS:
         raise InputError(f"{path} has no format: its name must end in {' or '.join(FORMATS)}.")
     if path.suffix == ".onnx":
@@ -139,7 +141,7 @@ def _program(classifier: Classifier, images: Tensor) -> torch.export.ExportedPro
     program.graph.eliminate_dead_code()  # matrices of elements, which no convolution reads any more
     program.graph_module.recompile()
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names files of this machine
+        node.meta.pop("stack_trace", None)  # it contains paths of this machine
     program.example_inputs = None
     return program
 
@@ -184,7 +186,7 @@ def _load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' notes on what they skip and on one another's deprecations."""
+    """Suppress the exporters' warnings about skipped operators and deprecations."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

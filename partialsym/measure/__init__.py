@@ -1,4 +1,4 @@
-"""What a model has learned and how it behaves: numbers, no pictures. Evaluation is in float32, in eval mode."""
+"""Measurements of what a model has learned and how it behaves. Evaluation is in float32, in eval mode."""
 
 from partialsym.measure.equivariance_error import TURNS, equivariance_errors
 from partialsym.measure.lie_derivative import lie_derivative

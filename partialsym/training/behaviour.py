@@ -1,4 +1,4 @@
-"""How a trained network behaves as its test images turn: measured once, kept beside the run."""
+"""How a trained network responds to rotated test images. It is measured once and stored in the run folder."""
 
 import base64
 import json
@@ -21,18 +21,20 @@ from partialsym.runs.schema import read_json
 from partialsym.training.fit import load_data
 
 FORMAT = 1
-ANSWERED, TURNED, COMPARED = 5000, 40, 16  # images at most: answered, turned through a circle, compared layer by layer
+ANSWERED, TURNED, COMPARED = 5000, 40, 16  # largest numbers of images: classified, rotated, compared by layer
 TURNS = tuple(22.5 * k for k in range(9))
 EXAMPLES = 10  # of as many classes
 
 
 def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = None) -> dict[str, Any]:
-    """What a finished run answers to its test images, upright, turned and mirrored; from RUN/behaviour.json if there.
+    """How the model of a finished run responds to its test images, upright, rotated and reflected.
+
+    It is read from RUN/behaviour.json if that file exists, and written there otherwise.
 
     Args:
-        run: finished.
-        root: where the data are, if not where the run's config says.
-        data: the run's data set, where it is at hand already.
+        run: a finished run.
+        root: folder of the data, if it differs from the run's config.
+        data: the run's data set, if it is already loaded.
     Returns:
         "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
         turn, "brier" the Brier score of each, which files of earlier versions lack;
@@ -60,20 +62,20 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
 
 
 def read_behaviour(path: Path) -> dict[str, Any]:
-    """Raises ValueError where the file is damaged or of another format version."""
+    """Read behaviour.json. Raise ValueError if it is damaged or has another format version."""
     found = read_json(path)
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
         raise InputError(
-            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
+            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure again."
         )
     if problem := _damage(found):
-        raise InputError(f"{path} is damaged ({problem}): delete it to measure anew.")
+        raise InputError(f"{path} is damaged ({problem}): delete it to measure again.")
     return dict(found)
 
 
 def _damage(found: dict[str, Any]) -> str:
-    """What a reader would stumble over; nothing in a whole file."""
+    """A description of what is damaged, or an empty string."""
     try:
         answers, preserved, turns = found["answers"], found["preserved"], found["unchanged"]
         pairs = [
@@ -106,7 +108,7 @@ def _damage(found: dict[str, Any]) -> str:
 
 
 def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
-    """Everything in `behaviour` but the format."""
+    """The entries of `behaviour` except the format."""
     model, preprocess = trained.model, trained.preprocess
     operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -180,7 +182,7 @@ def _encoded(image: torch.Tensor) -> str:
 
 
 def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of `count` images, as equally many of each class as there are, the first ones of each: [≤ count]."""
+    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
     rank = torch.zeros_like(labels)
     for label in labels.unique():
         of_class = labels == label

@@ -109,7 +109,7 @@ def test_a_case_is_measured_beside_both_networks(capsys):
     assert "aim ≤ 0.5" in capsys.readouterr().out
 
 
-def test_inference_of_frozen_networks_is_measured_beside_both():
+def test_inference_of_converted_networks_is_measured_beside_both():
     model = GResNet("SE2", width=2, samples=2, kernel_size=3).eval()
     nets, data = (to_conv2d(model), fold(dense_twin(model)), fold(plain_cnn(model))), training.batch(2, 1, 12)
     book = Book()

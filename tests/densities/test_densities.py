@@ -235,7 +235,7 @@ def test_the_state_dict_keeps_what_was_learned_and_the_temperature():
         (lambda: Bernoulli(2, 1.0), "probability is 1.0"),
         (lambda: Bernoulli(2, temperature=0.0), "temperature is 0.0"),
         (lambda: set_temperature(learned(Mirror(), 2), -0.1), "temperature is -0.1"),
-        (lambda: Density(E2(), 3, algebra=DiracAlgebra(), components=Bernoulli(3)), "over 3 components, but E2 has 2"),
+        (lambda: Density(E2(), 3, algebra=DiracAlgebra(), components=Bernoulli(3)), "has 3 components, but E2 has 2"),
     ],
 )
 def test_an_argument_out_of_range_is_quoted(make, message):

@@ -98,7 +98,7 @@ def saved(tmp_path_factory):
     return folders
 
 
-def test_augerino_round_a_foreign_model_or_frozen_is_refused(tmp_path):
+def test_augerino_round_a_foreign_or_converted_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):
@@ -240,7 +240,7 @@ def test_an_empty_folder_and_a_foreign_model_are_refused(tmp_path):
         save_model(torch.nn.Linear(1, 1), tmp_path)
 
 
-def test_a_frozen_model_is_refused(tmp_path):
+def test_a_converted_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this GResNet is frozen and cannot be saved: save the model"):
         save_model(to_conv2d(GResNet("SE2", width=2, samples=4, kernel_size=3)), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -176,7 +176,7 @@ def test_errors_quote_what_was_given():
     with pytest.raises(ValueError, match="size is 0: must be at least 1"):
         SpatialPool(0)
     for norm in (BatchNorm(4), InstanceNorm(4)):
-        with pytest.raises(ValueError, match="the input has 3 channels, but this layer takes 4"):
+        with pytest.raises(ValueError, match="the input has 3 channels, but this layer expects 4"):
             norm(signal())
     for make, message in (
         (lambda: BatchNorm(0), "channels is 0: must be at least 1"),

@@ -178,7 +178,7 @@ def test_a_u_net_is_exact_at_sizes_that_do_not_divide(partial, size):
         assert_equivariant(whole, torch.randn(1, 2, *size), group("C4"), transport=False)
 
 
-def test_a_u_net_is_frozen():
+def test_a_u_net_is_converted():
     net, x = shaken(UNet()), torch.randn(2, 2, 18, 21)
     assert_frozen(net, x, example=torch.randn(1, 2, 16, 17))
 

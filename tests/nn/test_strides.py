@@ -216,7 +216,7 @@ class Strided(nn.Module):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_frozen_layers_give_the_same_at_every_size(options):
+def test_converted_layers_give_the_same_at_every_size(options):
     net = shaken(Strided(options))
     x = torch.randn(2, 1, 17, 18)
     frozen = assert_frozen(net, x, example=torch.randn(1, 1, 17, 17))
@@ -226,7 +226,7 @@ def test_frozen_layers_give_the_same_at_every_size(options):
 
 
 @pytest.mark.parametrize("options", few(OPTIONS[:1] + OPTIONS[5:6], OPTIONS[5]), ids=str)
-def test_frozen_layers_are_exported(options):
+def test_converted_layers_are_exported(options):
     net = ps.to_conv2d(shaken(Strided(options)), torch.randn(1, 1, 18, 18))
     x = torch.randn(3, 1, 18, 18)
     program = torch.export.export(net, (x[:2],), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})

@@ -74,14 +74,14 @@ def test_the_whole_step_is_one_graph_for_every_batch_size(name, bf16):
         after = {key: value.clone() for key, value in model.state_dict().items()}
         model.load_state_dict(state)
         expected, expected_grads = gradients(model, step, tensors, bf16)
-        assert torch.equal(loss, expected)
+        torch.testing.assert_close(loss, expected)  # by other operations: other draws would be far away
         everything, everything_expected = (
             torch.cat([*map(torch.flatten, g.values())]) for g in (grads, expected_grads)
         )
         error = (everything - everything_expected).norm() / everything_expected.norm()
         assert error < (0.02 if bf16 else 1e-5)
         for key, value in model.state_dict().items():
-            assert torch.equal(after[key], value), key
+            torch.testing.assert_close(after[key], value, msg=key)
         with torch.no_grad():
             model.eval()(tensors[0])
             model.train()

@@ -1,4 +1,4 @@
-"""Checkpoints, on Lightning: at the end of every epoch, and within one when the run is to stop."""
+"""Lightning checkpoints at the end of every epoch, and within an epoch when the run must stop."""
 
 import io
 import signal
@@ -17,7 +17,7 @@ from partialsym.runs.run import Run
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
+    """Write checkpoints to a temporary file and rename it, so that a full disk or a kill leaves the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         data = io.BytesIO()  # a full disk is then an OSError, where torch raises a RuntimeError of its own
@@ -29,12 +29,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoint(ModelCheckpoint):
-    """A checkpoint at the end of every epoch, or of every one that is better; its run folder may be moved.
+    """Save a checkpoint at the end of every epoch, or of every better epoch. The run folder may be moved.
 
     Args:
-        folder: of the checkpoints.
-        name: of the file.
-        best: only at the highest validation accuracy so far.
+        folder: folder of the checkpoints.
+        name: name of the file.
+        best: save only if the validation accuracy is the highest so far.
     """
 
     def __init__(self, folder: Path, name: str, best: bool = False) -> None:
@@ -68,7 +68,7 @@ class Patience(EarlyStopping):
 
 
 class RunCallback(Callback):
-    """Writes metrics.csv with every checkpoint; takes one more within the epoch when the run is to stop."""
+    """Write metrics.csv with every checkpoint, and save one more checkpoint within the epoch when the run must stop."""
 
     def __init__(self, run: Run, preemption: Preemption) -> None:
         self.run, self.preemption = run, preemption
@@ -90,7 +90,7 @@ class RunCallback(Callback):
             raise KeyboardInterrupt
 
     def _asked(self, trainer: lightning.Trainer) -> bool:
-        """Whether any process is to stop: then all do, at the same step."""
+        """Whether any process must stop. All processes then stop at the same step."""
         asked = trainer.strategy.reduce_boolean_decision(bool(self.preemption.caught), all=False)
         if asked:
             self.preemption.caught = self.preemption.caught or signal.SIGTERM
