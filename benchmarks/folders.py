@@ -35,6 +35,29 @@ def digits_turned(split: Split, generator: torch.Generator) -> Labelled:
     return turned(images, angles), [str(int(k)) for k in labels]
 
 
+def digits_tilted(split: Split, generator: torch.Generator) -> Labelled:
+    """0 to 8, each turned by up to 20° either way."""
+    images, labels = _only(split, tuple(range(9)))
+    angles = torch.pi / 9 * (2 * torch.rand(len(images), generator=generator, dtype=torch.float64) - 1)
+    return turned(images, angles), [str(int(k)) for k in labels]
+
+
+def sixes_turned(split: Split, generator: torch.Generator) -> Labelled:
+    """Sixes, half of them turned by 180°: together they have no up and down, but that is the class."""
+    images, _ = _only(split, (6,))
+    half = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(half[:, None, None, None], images.rot90(2, (2, 3)), images)
+    return images, ["turned" if t else "original" for t in half]
+
+
+def sevens_mirrored(split: Split, generator: torch.Generator) -> Labelled:
+    """Sevens, half of them mirrored."""
+    images, _ = _only(split, (7,))
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    return images, ["mirrored" if f else "original" for f in flip]
+
+
 def digits_mirrored(split: Split, generator: torch.Generator) -> Labelled:
     """Any digit but 0, 1 and 8, and mirrored ones: which of both is all there is to tell."""
     images, _ = _only(split, (2, 3, 4, 5, 6, 7, 9))
@@ -58,6 +81,9 @@ def cifar_4(split: Split, generator: torch.Generator) -> Labelled:
 KINDS: dict[str, tuple[str, Callable[[Split, torch.Generator], Labelled]]] = {
     "digits-69": ("MNIST", digits_69),
     "digits-turned": ("MNIST", digits_turned),
+    "digits-tilted": ("MNIST", digits_tilted),
+    "sixes-turned": ("MNIST", sixes_turned),
+    "sevens-mirrored": ("MNIST", sevens_mirrored),
     "digits-mirrored": ("MNIST", digits_mirrored),
     "digits-shuffled": ("MNIST", digits_shuffled),
     "cifar-4": ("CIFAR-10", cifar_4),
