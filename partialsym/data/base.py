@@ -75,7 +75,8 @@ class Dataset:
     """Three splits of one data set, its class names in label order, and its per-channel mean and std.
 
     `probe`: test images in a known position, to be turned; None where none is known. `range`: the values of 16-bit grey
-    that are 0 and 1 in the images; None where none has 16 bits, nor was it given.
+    that are 0 and 1 in the images; None where none has 16 bits, nor was it given. `folds`: of how many folds the test
+    split is one; None where it is none.
 
     Raises ValueError where the splits differ in channels or size, a label has no class, two splits share an
     original, or the statistics do not fit the channels.
@@ -90,6 +91,7 @@ class Dataset:
     std: tuple[float, ...]
     probe: Split | None = None
     range: Range | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):

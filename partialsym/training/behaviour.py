@@ -33,8 +33,9 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         root: where the data are, if not where the run's config says.
         data: the run's data set, where it is at hand already.
     Returns:
-        "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
-        turn, "brier" the Brier score of each, which files of earlier versions lack;
+        "classes", the names of all; "answers", {"labels", "groups", "predictions", "brier"} of upright test images,
+        classes in turn, "groups" the originals that images share which belong together, "brier" the Brier score of
+        each: files of earlier versions lack both;
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
@@ -73,6 +74,7 @@ def _damage(found: dict[str, Any]) -> str:
         pairs = [
             (answers["labels"], answers["predictions"]),
             (answers["labels"], answers.get("brier", answers["labels"])),
+            (answers["labels"], answers.get("groups", answers["labels"])),
             (preserved["labels"], preserved["ranges"]),
             (turns["angles"], turns["share"]),
             (turns["angles"], turns["mirrored"]),
@@ -81,6 +83,7 @@ def _damage(found: dict[str, Any]) -> str:
             *answers["labels"],
             *answers["predictions"],
             *answers.get("brier", ()),
+            *answers.get("groups", ()),
             *preserved["ranges"],
             *turns["share"],
             *turns["mirrored"],
@@ -119,6 +122,7 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
+            "groups": answered.originals.tolist(),
             "predictions": scores.argmax(1).tolist(),
             "brier": [round(score, 6) for score in brier(scores, answered.labels).tolist()],
         },
