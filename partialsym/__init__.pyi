@@ -10,6 +10,7 @@ from .densities import (
     dirac as dirac,
     haar as haar,
     learned as learned,
+    parameter_groups as parameter_groups,
     set_proportional as set_proportional,
     set_temperature as set_temperature,
 )
@@ -26,10 +27,19 @@ from .groups import (
     group as group,
 )
 from .inference import monte_carlo as monte_carlo, recalibrate as recalibrate
-from .kernels import MLP as MLP, SIREN as SIREN, Fourier as Fourier, Gabor as Gabor, Kernel as Kernel, MAGNet as MAGNet
+from .kernels import (
+    MLP as MLP,
+    SIREN as SIREN,
+    Fourier as Fourier,
+    Gabor as Gabor,
+    Grid as Grid,
+    Kernel as Kernel,
+    MAGNet as MAGNet,
+)
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,
+    half_changed as half_changed,
     lie_derivative as lie_derivative,
     measured_range as measured_range,
     predictions_unchanged as predictions_unchanged,

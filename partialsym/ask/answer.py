@@ -3,15 +3,16 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
 from partialsym.ask.decide import MARGIN, SEEDS, comparisons
+from partialsym.ask.look import look, seconds as looking
 from partialsym.ask.method_results import method_results
 from partialsym.ask.methods import METHODS, Shape, methods
 from partialsym.ask.planning import LEAST, PAGE, START, Budget, Length, Plan, Seconds, plan, revised
@@ -19,7 +20,7 @@ from partialsym.ask.question import MOST_SEEDS, Question
 from partialsym.ask.schedule import Comparison, Job, Schedule
 from partialsym.ask.text import signed
 from partialsym.ask.timing import measure
-from partialsym.ask.workers import default_workers, failures, pool, progress, run_one, stopping
+from partialsym.ask.workers import SILENT, as_they_end, default_workers, pool, progress, run_one, stopping
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
 from partialsym.measure import ANGLES
@@ -28,10 +29,8 @@ from partialsym.training.behaviour import ANSWERED, COMPARED, TURNED, TURNS, rea
 from partialsym.training.evaluation import CHOOSING, images_evaluated
 from partialsym.training.fit import build_model, inexact, load_data, run_folder
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 FOLDS = SEEDS  # that images without a test split are divided into: the first seeds test all of them
-SILENT = 10.0  # seconds after which the terminal is told how far all is
 
 
 class Asked(NamedTuple):
@@ -54,6 +53,9 @@ def ask(
     margin: float = MARGIN,
 ) -> Asked:
     """Train a plain CNN, full G-CNNs and a Partial G-CNN on equal terms, as long as the budget lasts.
+
+    Before that, small networks are trained to tell images from their turned and mirrored copies, see `look`; what they
+    see is kept in OUT/images.json.
 
     Under E2 also full networks of rotations alone and of mirroring alone, so that each gets a verdict of its own.
     Width and steps are chosen, the same for all, such that everything fits into the budget on this machine (see
@@ -99,7 +101,8 @@ def ask(
     with pool(workers) as executor:
         asking = _Asking(executor, question, images, seeds, workers, deadline)
         try:
-            asking.make_plan()
+            asking.make_plan(looking(budget))
+            look(executor, workers, group, images, question.out, looking(budget))
             asking.train(margin)
         except KeyboardInterrupt:
             stopped = True
@@ -129,8 +132,12 @@ class _Asking:
 
     # The plan.
 
-    def make_plan(self) -> None:
-        """Where there is none: time the networks, with all workers busy, the narrowest first."""
+    def make_plan(self, other: float) -> None:
+        """Where there is none: time the networks, with all workers busy, the narrowest first.
+
+        Args:
+            other: seconds that something else will take.
+        """
         question, own = self.question, self.images.size
 
         def timed(size: tuple[int, int] | None, width: int) -> dict[str, Seconds]:
@@ -138,11 +145,11 @@ class _Asking:
             log.info("timing the networks on this machine: width %d, %d×%d pixels", width, *shape.size)
             found = methods(question.group, shape, width, question.network)
             jobs = {self.executor.submit(measure, model, shape): name for name, model in found.items()}
-            taken = dict(_ended(jobs))
+            taken = dict(as_they_end(jobs, "timing {}".format))
             return {name: taken[name] for name in found}
 
         if question.plan is None:
-            left = self.deadline - time.time()
+            left = self.deadline - time.time() - other
             made = plan(self.budget(left), timed, own, resizable=question.data.source != "named")
             self.question = question.planned(made)
             log.info("%s", made.words(len(self.images.train)))
@@ -295,15 +302,3 @@ def _shape(images: Dataset) -> Shape:
 
 def _of(job: Job) -> str:
     return f"{job.method}, seed {job.seed}"
-
-
-def _ended(futures: Mapping["Future[T]", str]) -> Iterator[tuple[str, T]]:
-    """What each was, and its result, as they end; the terminal is told that they take long."""
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, SILENT, FIRST_COMPLETED)
-        if not done:
-            log.info("timing %s", ", ".join(futures[future] for future in waiting))
-        for future in done:
-            with failures(futures[future]):
-                yield futures[future], future.result()

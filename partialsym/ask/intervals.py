@@ -210,7 +210,8 @@ class _Folds:
         self.there, self.labels = there[:, self.asked], labels[self.asked]
         self.groups = None if groups is None else groups[self.asked]
         self.sample, self.seeds, self.repeats = _Sample(self.labels, self.groups), len(there), self.there.sum(0)
-        self.alone = [_Sample(self.labels[t], None if self.groups is None else self.groups[t]) for t in self.there]
+        of = self.groups
+        self.alone = [_Sample(self.labels[t], None if of is None else of[t]) for t in self.there]
 
     def mean(self, values: Floats) -> Floats:
         """Of each image over the runs that answer it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
-from partialsym.ask.methods import METHODS, Shape, methods
+from partialsym.ask.methods import METHODS, Shape, images_for, methods
 from partialsym.ask.planning import Length, Plan, Seconds
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
@@ -99,7 +99,7 @@ class Question(NamedTuple):
         plan = self.plan
         assert plan is not None
         model = methods(self.group, shape._replace(size=plan.size or shape.size), plan.width, self.network)[method]
-        return plan.experiment(method, seed, self.images(seed), model)
+        return plan.experiment(method, seed, images_for(method, self.group, self.images(seed)), model)
 
     def finished(self, shape: Shape) -> list[Run]:
         """The finished runs, by method, then seed."""

@@ -9,7 +9,7 @@ from partialsym.ask.methods import Shape
 from partialsym.ask.planning import BATCH, Seconds
 from partialsym.config import ModelConfig
 from partialsym.inference import evaluating
-from partialsym.profiling import Step, seconds
+from partialsym.profiling import AUTOCAST, Step, seconds
 from partialsym.training.fit import build_model
 from partialsym.training.trainer import precision
 
@@ -30,10 +30,10 @@ def measure(model: ModelConfig, shape: Shape, batch: int = BATCH, clock: Clock =
     network.to(device)
     images = torch.rand(batch, shape.channels, *shape.size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
-    bf16 = precision("auto") == "bf16-mixed"
+    autocast = AUTOCAST[precision("auto")]
 
     def train(count: int) -> Callable[[], object]:
-        return Step(network.train(), images[:count], labels[:count], bf16=bf16)
+        return Step(network.train(), images[:count], labels[:count], autocast)
 
     def evaluate(count: int) -> Callable[[], object]:
         def run() -> None:

@@ -1,15 +1,16 @@
 """Work done by several processes, each with its share of the cores, and what they say of it meanwhile."""
 
 import json
+import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -21,6 +22,10 @@ from partialsym.training.fit import run_folder, train
 
 STOP, SAID = ".stop", ".progress"  # files of a run: that it is to stop, and how far it is
 EVERY = 1.0  # seconds
+SILENT = 10.0  # seconds after which the log is told how far all is
+K = TypeVar("K")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -99,6 +104,23 @@ def failures(name: str) -> Iterator[None]:
         raise OSError("a training process died, for want of memory perhaps: the same command goes on.") from None
     except RuntimeError as error:
         raise OSError(f"{name} failed: {' '.join(str(error).split())}") from None
+
+
+def as_they_end(futures: Mapping[Future[T], K], name: Callable[[K], str] = str) -> Iterator[tuple[K, T]]:
+    """What each was and its result of each as it ends; the log is told of those that take long.
+
+    Raises:
+        OSError: a process died or failed; `name` says which.
+    """
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, SILENT, FIRST_COMPLETED)
+        if not done:
+            log.info("still %s", ", ".join(name(futures[future]) for future in waiting))
+        for future in done:
+            with failures(name(futures[future])):
+                result = future.result()
+            yield futures[future], result
 
 
 def progress(config: Experiment, out: Path) -> Progress | None:

@@ -7,7 +7,7 @@ from typing import Literal
 from partialsym._utils.validation import check, one_of
 from partialsym.registry import DATASETS
 
-AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS = ("crop", "flip", "rotate")
 OWN = ("test", "folds", "fold", "split_by", "size", "fit", "channels", "range", "stream", "workers")
 HF = ("subset", "image", "label")
 
@@ -36,8 +36,8 @@ class DataConfig:
             p[0-9]+; its first group counts, if it has one. For a Hugging Face data set, a column.
         size: for own images, height and width in pixels, or one number for both; default their own size, if all are
             equal.
-        fit: how own images are brought to that size: resize, or crop (scale until the shorter side fits, then cut out
-            the centre).
+        fit: how own images are brought to that size: resize; crop (scale until the shorter side fits, then cut out the
+            centre); or centre (cut out the centre without rescaling).
         channels: for own images, 1 for grey or 3 for RGB; default 1 if all are grey.
         range: for own 16-bit images, the values that become black and white, such as 0 4095; default the smallest and
             the largest value of the training images.
@@ -50,7 +50,7 @@ class DataConfig:
             may use another number.
         train_images: use only this number of training images, selected in a fixed order; default all.
         augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
-            of the images).
+            of the images), rotate (half of the images by any angle, the others by a multiple of 90 degrees).
     """
 
     name: str | None = None
@@ -63,7 +63,7 @@ class DataConfig:
     fold: int = 0
     split_by: str | None = None
     size: int | tuple[int, int] | None = None
-    fit: Literal["resize", "crop"] = "resize"
+    fit: Literal["resize", "crop", "centre"] = "resize"
     channels: Literal[1, 3] | None = None
     range: tuple[int, int] | None = None
     subset: str | None = None

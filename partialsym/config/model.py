@@ -24,7 +24,7 @@ class ModelConfig:
         samples: number of group elements in every layer; default 8, or all elements of a finite group.
         width: channels after lifting; default 32, CNN13 128.
         kernel_size: in pixels, odd; default 7, CNN13 3.
-        kernel: SIREN, MLP, Fourier, Gabor, MAGNet or a registered one.
+        kernel: SIREN, MLP, Fourier, Gabor, MAGNet, Grid or a registered one.
         hidden: features of the kernel network; default 32, CNN13 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
         pools: for the ResNet, where it pools by 2×2 maxima: any of lifting, block1, block2; default lifting and block1.

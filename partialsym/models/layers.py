@@ -12,7 +12,7 @@ from partialsym.nn.conv import GroupConv
 from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
-_GIVEN = ("dim", "out_channels", "in_channels", "hidden")  # by the network itself
+_GIVEN = ("dim", "out_channels", "in_channels", "hidden", "kernel_size", "bias")  # by the network itself
 
 
 class LayerOptions(TypedDict, total=False):
@@ -23,7 +23,7 @@ class LayerOptions(TypedDict, total=False):
     samples: elements of every layer; by default 8, or all of a finite group.
     kernel_size: pixels, odd, of all convolutions but the pointwise shortcuts.
     kernel: name of the kernel network, by default SIREN.
-    hidden: features of the kernel network; pointwise convolutions have half as many.
+    hidden: features of the kernel network; pointwise convolutions have half as many. A `Grid` has some for each pixel.
     kernel_options: other arguments of the kernel network.
     sampling: `systematic` (default) or `iid`.
     proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
@@ -87,6 +87,7 @@ class Layers:
         self.inner = part if partial and learned_layers == "all" else self.whole
         self.kernel_size, self.hidden = kernel_size, hidden
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
+        self.given = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"} or {"hidden"}
 
     def lifting(self, in_channels: int, out_channels: int) -> GroupConv:
         """From images onto the whole group."""
@@ -119,9 +120,14 @@ class Layers:
             domain=self.group if domain is None else domain,
             codomain=codomain,
             kernel_size=size,
-            kernel=bind(self.kernel, hidden=self.hidden if size > 1 else max(1, self.hidden // 2)),
+            kernel=bind(self.kernel, **self._size(size)),
             **rest,
         )
+
+    def _size(self, size: int) -> dict[str, int]:
+        """What a kernel of that many pixels is given, of features and pixels what its class asks for."""
+        sizes = {"hidden": self.hidden if size > 1 else max(1, self.hidden // 2), "kernel_size": size}
+        return {name: sizes[name] for name in sizes if name in self.given}
 
 
 def check_at_least_one(**counts: int) -> None:

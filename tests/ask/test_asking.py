@@ -17,6 +17,7 @@ from partialsym.cli.ask import parse_time
 from partialsym.cli.main import main
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import Dataset, Split
+from partialsym.runs.run import Run
 
 SHAPE = Shape((28, 28), 1, 2)
 LENGTH = planning.Length(4, 2, None)
@@ -136,6 +137,27 @@ def small(request, monkeypatch):
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr(planning, "WIDTHS", (2,))
     monkeypatch.setattr("partialsym.ask.schedule.MOST_SEEDS", 1)
+    monkeypatch.setattr("partialsym.ask.look.STEPS", 2)
+
+
+def check_answer(answer, folder):
+    """What docs/ask.md says of answer.json, of a question about mirroring with two seeds."""
+    assert answer["format"] == 1
+    assert set(answer) == {
+        *("format", "partialsym", "question", "classes", "images", "headline", "problem", "recommendation"),
+        *("visibility", "findings", "methods"),
+    }
+    assert answer["question"]["group"] == "Mirror"
+    assert [t["name"] for t in answer["visibility"]["transformations"]] == ["mirrored"]
+    assert {m["name"] for m in answer["methods"]} == {"plain", "augmented", "Mirror-full", "Mirror-partial"}
+    for method in answer["methods"]:
+        assert all((folder / run / "result.json").is_file() for run in method["runs"])
+        assert len(method["runs"]) == len(method["seeds"]) == 2
+        assert sum(map(sum, method["confusion"])) == method["test_images"] == 16, "two folds of 24, each tested once"
+    assert {f["question"] for f in answer["findings"]} >= {"Mirroring", "Augmentation", "Built in, or augmented"}
+    assert all(set(f["difference"]) == {"mean", "low", "high"} for f in answer["findings"])
+    advice = answer["recommendation"]
+    assert (advice["run"] is None) == (advice["command"] is None) == (advice["method"] is None)
 
 
 @pytest.mark.slow
@@ -154,7 +176,7 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     assert "&lt;b&gt;good" in page or "\\u003cb\\u003egood" in page
     assert "each seed tests on one of 3 folds" in page
     results = sorted((tmp_path / "ask" / "runs").glob("*/seed0/result.json"))
-    assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "plain"]
+    assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "augmented", "plain"]
     before = {file: file.stat().st_mtime_ns for file in results}
     data = DataConfig(source="folder", root=str(images), size=12)
     question, late, stopped = ask(data, "Mirror", budget=0.001, out=tmp_path / "ask", seeds=2, workers=2)
@@ -164,11 +186,29 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     assert main([*command, "--seeds", "2", "--margin", "2.5"]) == 0, "a margin makes no other question"
     assert {file: file.stat().st_mtime_ns for file in results} == before
     runs = sorted((tmp_path / "ask" / "runs").glob("*/seed*"))
-    assert len(runs) == 6
+    assert len(runs) == 8
     tested = [
         json.loads((run / "behaviour.json").read_text())["answers"]["groups"] for run in runs if run.match("plain/*")
     ]
     assert not {*tested[0]} & {*tested[1]}, "two seeds were tested on the same images"
+    answer = json.loads((tmp_path / "ask" / "answer.json").read_text(encoding="utf-8"))
+    check_answer(answer, tmp_path / "ask")
+    capsys.readouterr()
+    name = {"out": str(tmp_path / "longer"), "answer": str(tmp_path / "ask")}
+    longer = [
+        "fit",
+        "--training.epochs",
+        "2",
+        "--training.patience",
+        "null",
+        "--from",
+        name["answer"],
+        "--progress=false",
+    ]
+    assert main([*longer, "--out", name["out"]]) == (0 if answer["recommendation"]["method"] else 1)
+    if answer["recommendation"]["method"]:
+        (run,) = map(Run, (tmp_path / "longer").glob("*/seed0"))
+        assert run.folder.parent.name == f"ask-{answer['recommendation']['method']}"
     assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2
 
 
@@ -206,7 +246,7 @@ def test_ctrl_c_gives_the_page_of_what_there_is(small, request, tmp_path, capsys
             "group is 'e2': must be one of SE2, Mirror, E2.",
         ),
         (["--data.name", "MNIST", "--budget", "10"], "budget is '10': must be a time such as 90s, 10m or 2h"),
-        (["--data.name", "MNIST", "--seeds", "0"], "seeds is 0: must be at least 1"),
+        (["--data.name", "MNIST", "--seeds", "0"], "seeds is 0: must be in [1, 30]"),
         (["--data.sze", "32"], "unknown key 'data.sze': did you mean 'data.size'?"),
         (["--model.width", "3"], "unknown key 'model.width'; valid keys: data.name"),
     ],

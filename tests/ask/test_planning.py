@@ -145,7 +145,7 @@ def test_of_many_images_a_part_is_taken_and_few_are_repeated():
     assert few.repeats > 1
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0, 6.0, 50.0])
+@pytest.mark.parametrize("factor", [0.5, 1.3, 6.0, 50.0])
 def test_a_revised_plan_fits_the_machine_as_it_is(factor):
     spend = budget(1200)
     made = plan(spend, Machine(0.01), OWN)

@@ -88,11 +88,19 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(suffix, tmp_path):
         "input": "float32 [batch, channels, height, width] in [0, 1]",
         **{key: list(value) for key, value in ABOUT.items()},
         "range": {"uint8": [0, 255], "uint16": [3, 4095]},
+        "output": "probabilities [batch, classes]",
+        "fit": "crop",
+        "resampling": "bilinear, antialiased, of 8-bit or 16-bit pixels: PIL.Image.resize(size, BILINEAR)",
     }
-    export(net, path, **ABOUT, range=(3, 4095))
+    export(net, path, **ABOUT, range=(3, 4095), fit="crop", softmax=True)
+    images = torch.rand(3, 2, 18, 22)
+    mean, std = (torch.tensor(ABOUT[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(answer(path, images), net((images - mean) / std).softmax(1), rtol=0, atol=1e-5)
     if suffix == ".onnx":
         props = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-        assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
+        text = ("partialsym", "input", "output", "fit", "resampling")
+        assert {k: v if k in text else json.loads(v) for k, v in props.items()} == expected
     else:
         files = {"partialsym.json": ""}
         program = torch.export.load(path, extra_files=files)
@@ -111,7 +119,7 @@ def assert_names_nothing_of_this_machine(path):
     ("dtype", "suffix"),
     few([(torch.float64, ".pt2"), (torch.float32, ".pt2"), (torch.float64, ".onnx")], (torch.float64, ".pt2")),
 )
-def test_a_model_in_float64_or_frozen_before_gives_a_float32_file(dtype, suffix, tmp_path):
+def test_a_model_in_float64_or_converted_before_gives_a_float32_file(dtype, suffix, tmp_path):
     torch.set_default_dtype(dtype)
     net = network(GResNet, "SE2", in_channels=2)
     torch.set_default_dtype(torch.float32)
@@ -146,9 +154,9 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
     [
         ({"path": "model.pt"}, r"has no format: its name must end in \.onnx or \.pt2"),
         ({"path": "onnx"}, "has no format"),
-        ({"classes": ["a", "b"]}, r"the model gives \[5\] numbers an image: classes names 2"),
+        ({"classes": ["a", "b"]}, r"the model returns \[5\] numbers per image, but classes has 2"),
         ({"mean": [0.1]}, "must have one number for each"),
-        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer takes 2"),
+        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer expects 2"),
         ({"std": [1.0, 0.0]}, "std > 0"),
         ({"size": (3, 2)}, "3×2 pixels"),
     ],
@@ -162,7 +170,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
 
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
-def test_torchs_own_export_to_onnx_names_freeze_and_takes_what_is_frozen(dynamo, tmp_path):
+def test_torchs_own_export_to_onnx_names_to_conv2d_and_takes_its_output(dynamo, tmp_path):
     net, x = network(GResNet, "E2"), torch.randn(1, 1, 12, 12)
     with pytest.raises(Exception, match=r"convert the model before.*partialsym\.to_conv2d"):  # torch wraps it
         torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
@@ -216,7 +224,7 @@ def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
 def test_mistakes_get_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "model.pt has no format" in refused(capsys, "export", run.folder, "--out", "model.pt")
-    assert "holds no model" in refused(capsys, "export", "nowhere")
+    assert "contains no model" in refused(capsys, "export", "nowhere")
     data = ("--data.root", "nowhere")
     config = (run.folder / "config.yaml").read_text().replace("digits-6-180", "MNIST")
     (run.folder / "config.yaml").write_text(config)

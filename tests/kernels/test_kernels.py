@@ -1,12 +1,15 @@
 import math
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from helpers import taken
+from scipy.interpolate import CubicSpline
 from torch.nn import functional as F
 
-from partialsym.kernels import MLP, SIREN, Fourier, Gabor, Kernel, MAGNet
+from partialsym.kernels import MLP, SIREN, Fourier, Gabor, Grid, Kernel, MAGNet
 from partialsym.registry import KERNELS
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -16,7 +19,7 @@ dims = pytest.mark.parametrize("dim", [2, 5])
 
 def perturbed(make, dim=4, **options) -> Kernel:
     """A kernel none of whose parameters is at a special value."""
-    kernel = make(dim, 3, 2, hidden=6, **options)
+    kernel = make(dim, 3, 2, **taken(make, hidden=6, **options))
     with torch.no_grad():
         for p in kernel.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -40,8 +43,10 @@ def test_the_last_layer_is_linear_in_the_features(make, layers):
     kernel = perturbed(make, layers=layers)
     z = coordinates(5, 4)
     phi = kernel.features(z)
-    assert phi.shape == (5, 6)
-    expected = torch.einsum("nh,oih->noi", phi, kernel.linear.weight.view(3, 2, 6)) + kernel.linear.bias.view(3, 2)
+    assert phi.shape == (5, 27 if make is Grid else 6)
+    expected = torch.einsum("nh,oih->noi", phi, kernel.linear.weight.view(3, 2, -1))
+    if make is not Grid:
+        expected = expected + kernel.linear.bias.view(3, 2)
     torch.testing.assert_close(kernel(z), expected, rtol=0, atol=1e-12)
 
 
@@ -79,23 +84,27 @@ def test_rescale_multiplies_and_leaves_the_features_alone(make):
     assert all(p.requires_grad for p in kernel.parameters())
 
 
-@every_kernel
+@pytest.mark.parametrize("make", [make for name, make in KERNELS.items() if name != "Grid"])
 @pytest.mark.parametrize("options", [{"hidden": 1}, {"layers": 2}, {"hidden": 5, "layers": 5}])
 def test_width_and_depth_are_free(make, options):
     assert make(3, 2, 1, **options)(coordinates(4, 3)).shape == (4, 2, 1)
     assert make(3, 2, 1, **options).linear.in_features == options.get("hidden", 32)
 
 
-@every_kernel
+OUT_OF_RANGE = [
+    ({"dim": 0}, "dim is 0"),
+    ({"out_channels": 0}, "out_channels is 0"),
+    ({"in_channels": -1}, "in_channels is -1"),
+    ({"hidden": 0}, "hidden is 0"),
+    ({"layers": 1}, "layers is 1: must be at least 2"),
+    ({"kernel_size": 0}, "kernel_size is 0: must be at least 1"),
+    ({"order": -1}, "order is -1: must be at least 0"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"dim": 0}, "dim is 0"),
-        ({"out_channels": 0}, "out_channels is 0"),
-        ({"in_channels": -1}, "in_channels is -1"),
-        ({"hidden": 0}, "hidden is 0"),
-        ({"layers": 1}, "layers is 1: must be at least 2"),
-    ],
+    ("make", "arguments", "message"),
+    [(make, *case) for make in KERNELS.values() for case in OUT_OF_RANGE if taken(make, **case[0])],
 )
 def test_arguments_out_of_range_are_quoted(make, arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -113,7 +122,8 @@ def test_a_frequency_must_be_positive(make, name, value):
 
 
 def numbers(layer):
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    weight = layer.weight.detach().numpy()
+    return weight, np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().numpy()
 
 
 def affine(layer, x):
@@ -144,12 +154,22 @@ def naive_product(kernel, z, envelope):
     return phi
 
 
+def naive_grid(kernel, z):
+    """Every feature by splines of scipy through 1 at a tap and 0 at 40 others on either side."""
+    line = np.arange(-40, 41)
+    spline = CubicSpline(line, line == 0)
+    x, y, *rest = z
+    taps = [float(spline(1.5 * x - column) * spline(1.5 * y + row)) for row, column in product((-1, 0, 1), repeat=2)]
+    return [tap * b for b in (1.0, *rest) for tap in taps]
+
+
 FORMULAS = {
     "SIREN": lambda k, z: naive_network(k, z, lambda x: math.sin(10 * x)),
     "MLP": lambda k, z: naive_network(k, z, lambda x: x / (1 + math.exp(-x))),
     "Fourier": lambda k, z: naive_product(k, z, lambda *_: 1.0),
     "Gabor": lambda k, z: naive_product(k, z, naive_gabor),
     "MAGNet": lambda k, z: naive_product(k, z, naive_gabor),
+    "Grid": naive_grid,
 }
 
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from helpers import KINDS, SAMPLES, ReLU, density, few, group_conv, lifting, perturbed, random_signal
+from helpers import KINDS, SAMPLES, ReLU, density, few, group_conv, lifting, perturbed, random_signal, taken
 from torch import nn
 from torch.nn import functional as F
 
@@ -99,7 +99,7 @@ def test_layers_are_equivariant(name, kind, training):
 @pytest.mark.parametrize("name", few(["SE2", "E2", "D4"], "E2"))
 def test_every_kernel_is_equivariant(name, kernel):
     def build(dim, out, into):
-        return KERNELS[kernel](dim, out, into, hidden=8)
+        return KERNELS[kernel](dim, out, into, **taken(KERNELS[kernel], hidden=8))
 
     assert_equivariant(stack(name, "learned", build), image(), group(name))
 
@@ -229,3 +229,11 @@ def test_the_whole_group_leaves_no_pooled_error():
         out, moved = layer(f, elements=every), layer(transform(f, QUARTER), elements=every)
     pool = GroupPool("mean")
     torch.testing.assert_close(pool(moved).values, transform(pool(out), QUARTER).values, rtol=0, atol=1e-12)
+
+
+def test_a_failure_in_float32_names_float64():
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    with pytest.raises(AssertionError, match=r"> 1e-12\.$"):
+        assert_equivariant(conv, torch.randn(1, 2, 8, 8), group("C4"))
+    with pytest.raises(AssertionError, match=r"rounding of float32: check in float64, with module\.double\(\)"):
+        assert_equivariant(conv.float(), torch.randn(1, 2, 8, 8, dtype=torch.float32), group("C4"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import KINDS, SAMPLES, few, perturbed
+from helpers import KINDS, SAMPLES, few, perturbed, taken
 from torch import nn
 from torch.nn import functional as F
 
@@ -131,7 +131,7 @@ def test_the_size_is_the_papers(name, samples):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_kernel_can_be_named(kernel):
-    net = cnn(kernel=kernel, kernel_options={"layers": 2}, kernel_size=5)
+    net = cnn(kernel=kernel, kernel_options=taken(KERNELS[kernel], layers=2), kernel_size=5)
     assert all(type(m.kernel) is KERNELS[kernel] for m in net.modules() if isinstance(m, GroupConv))
     assert net(images()).isfinite().all()
 
@@ -165,7 +165,7 @@ def test_wrong_images_are_refused():
         cnn()(images(2, 28))
     with pytest.raises(ValueError, match="images of 28×6 pixels are smaller than the 7×7 kernel"):
         cnn(kernel_size=7)(images(28, 6))
-    with pytest.raises(ValueError, match="has 3 channels, but this layer takes 1"):
+    with pytest.raises(ValueError, match="has 3 channels, but this layer expects 1"):
         cnn()(images(channels=3))
     with pytest.raises(ValueError, match=r"must be \[batch, channels, height, width\]"):
         cnn()(images()[0])

@@ -4,7 +4,7 @@ from itertools import combinations, product
 
 import pytest
 import torch
-from helpers import KINDS, SAMPLES, few, perturbed
+from helpers import KINDS, SAMPLES, few, perturbed, taken
 from torch import nn
 
 from partialsym import BatchNorm, GlobalPool, GResNet, GroupConv, InstanceNorm, Signal, SpatialPool
@@ -130,7 +130,7 @@ def test_pools_are_taken_where_named(pools):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_kernel_can_be_named(kernel):
-    net = resnet(kernel=kernel, kernel_options={"layers": 2})
+    net = resnet(kernel=kernel, kernel_options=taken(KERNELS[kernel], layers=2))
     assert all(type(m.kernel) is KERNELS[kernel] for m in net.modules() if isinstance(m, GroupConv))
     assert net(images()).isfinite().all()
 
@@ -179,7 +179,7 @@ def test_errors_quote_the_value(options, quoted):
 
 
 def test_wrong_images_are_refused():
-    with pytest.raises(ValueError, match="has 3 channels, but this layer takes 1"):
+    with pytest.raises(ValueError, match="has 3 channels, but this layer expects 1"):
         resnet()(images(channels=3))
     with pytest.raises(ValueError, match="smaller than the 3×3 kernel"):
         resnet()(images(8, 8))

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import few
+from helpers import few, taken
 from torch import nn
 from torch.func import functional_call
 
@@ -67,7 +67,9 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("k", few([1, 3, 7], 3))
 def test_at_construction_the_squares_sum_to_one_a_channel(domain, h, k, name):
     """On the 16-point Haar grid; for finite groups that is all of the group."""
-    layer = conv(domain, dirac(group(h)), k=k, kernel=partial(KERNELS[name], hidden=8))
+    layer = conv(
+        domain, dirac(group(h)), k=k, kernel=partial(KERNELS[name], **taken(KERNELS[name], hidden=8, kernel_size=k))
+    )
     assert abs(squares(layer, group(h).grid(16), group(domain).grid(16)).item() / 3 - 1) < 1e-12
 
 
@@ -83,7 +85,14 @@ def test_the_scale_holds_on_a_finer_grid_too(domain, h, k, name):
     SIREN and Fourier have little beyond it, an MLP nothing; a Gabor filter may be narrower than the spacing. The
     margins are at least twice the largest error found over 32 draws: 0.5 %, 0, 2.2 %, and 10 % for Gabor filters.
     """
-    layer = conv(domain, dirac(group(h)), k=k, into=8, out=8, kernel=KERNELS[name])
+    layer = conv(
+        domain,
+        dirac(group(h)),
+        k=k,
+        into=8,
+        out=8,
+        kernel=partial(KERNELS[name], **taken(KERNELS[name], kernel_size=k)),
+    )
     fine = SE2().exp(torch.tensor([0.1])) @ group(h).grid(40)
     square = squares(layer, fine, group(domain).grid(40)).item() / 8
     assert abs(square - 1) < QUADRATURE.get(name, 0.2)
@@ -232,7 +241,7 @@ def test_bfloat16_autocast_stays_within_two_percent():
         (lambda: conv("C6", dirac(Cyclic(4))), "domain C6 does not include the codomain's group C4"),
         (lambda: conv("C1", haar(SE2(), 2)), "domain C1 does not include the codomain's group SE2"),
         (lambda: conv("SE2", dirac(SE2()))(signal("T2")), "signal on T2, but this layer's domain is SE2"),
-        (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer takes 2"),
+        (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer expects 2"),
         (lambda: conv("T2", SE2())(signal("T2")), "no density on SE2.*elements="),
         (
             lambda: conv("T2", dirac(SE2()))(signal("T2"), dirac(E2()).sample()),

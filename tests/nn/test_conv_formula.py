@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers import few
+from helpers import few, taken
 from torch.nn import functional as F
 
 from partialsym.densities import dirac, haar, learned
@@ -109,7 +109,8 @@ def test_a_codomain_that_is_a_subgroup_follows_the_formula(domain, h):
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("k", [5, 7])
 def test_larger_and_other_kernels_follow_the_formula(name, k):
-    layer = conv(E2(), codomain(E2(), make=learned), k=k, kernel=partial(KERNELS[name], hidden=4))
+    kernel = partial(KERNELS[name], **taken(KERNELS[name], hidden=4, kernel_size=k))
+    layer = conv(E2(), codomain(E2(), make=learned), k=k, kernel=kernel)
     assert_follows_the_formula(layer, signal(E2(), size=(3, 5), weights=dropped))
 
 

@@ -1,5 +1,6 @@
 """What several tests build: densities, signals and small stacks of layers on every group."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -45,6 +46,11 @@ def density(name, kind="haar", *, theta=0.4, samples=None):
             else:
                 parameter[::2] = -1
     return p
+
+
+def taken(make, **options):
+    """Those of the options that a kernel has: the features of a Grid follow from its taps."""
+    return {key: value for key, value in options.items() if key in inspect.signature(make).parameters}
 
 
 def siren(hidden=8):

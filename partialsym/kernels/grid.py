@@ -1,0 +1,91 @@
+"""Grid: a filter of pixels, continuous by cubic splines."""
+
+import math
+from itertools import combinations_with_replacement
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from partialsym.errors import InputError
+from partialsym.kernels.base import Kernel
+
+_POLE = math.sqrt(3) - 2  # of the cubic spline's recursion: what is left of a wave from tap to tap
+
+
+class Grid(Kernel):
+    """k(x, h) = Σ_{t, m} W_{t, m}·η(x₁ − t₁)·η(x₂ − t₂)·b_m(h), with taps t of a pixel grid and functions b_m on H.
+
+    η is the cardinal cubic spline (Unser 1999): 1 at 0 and 0 at all other taps. So k takes any k×k filter of a plain
+    convolution exactly, and has two continuous derivatives in between. Beyond the outermost taps it goes to 0, at
+    0.27 from tap to tap. Under quarter turns and mirrorings taps lie on taps: these are exact, and between them the
+    filter is interpolated (docs/lifting.md has the error). b_m are the monomials of the embedded relative element up
+    to a degree, first of them 1. There is no bias.
+
+    Args:
+        kernel_size: taps a side, those of the layer.
+        order: the degree, at least 0, for which the kernel is alike on all of H.
+        others: as for `Kernel`.
+    Raises:
+        ValueError: an argument out of range.
+
+    >>> kernel, weight = Grid(2, 1, 1, kernel_size=3), torch.randn(1, 1, 3, 3)
+    >>> kernel.set_filter(weight)
+    >>> centre = kernel(torch.zeros(2))
+    >>> torch.allclose(centre, weight[:, :, 1, 1])
+    True
+    """
+
+    def __init__(self, dim: int, out_channels: int, in_channels: int, *, kernel_size: int = 3, order: int = 1) -> None:
+        if dim < 2:
+            raise InputError(f"dim is {dim}: must be at least 2, for the position.")
+        if kernel_size < 1:
+            raise InputError(f"kernel_size is {kernel_size}: must be at least 1.")
+        if order < 0:
+            raise InputError(f"order is {order}: must be at least 0.")
+        degrees = range(order + 1)
+        powers = [power for degree in degrees for power in combinations_with_replacement(range(2, dim), degree)]
+        super().__init__(dim, out_channels, in_channels, hidden=kernel_size**2 * len(powers), bias=False)
+        self.kernel_size, self.order, self._powers = kernel_size, order, powers
+
+    def features(self, z: Tensor) -> Tensor:
+        """φ, those of b_0 = 1 first, each time tap by tap as in the weight of a plain convolution."""
+        pixels = z[..., :2] * (self.kernel_size / 2)  # (x right, y up) from the centre
+        taps = torch.arange(self.kernel_size, dtype=z.dtype, device=z.device) - (self.kernel_size - 1) / 2
+        across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
+        grid = (down[..., :, None] * across[..., None, :]).flatten(-2)
+        # a list as an index would be copied to the device each time
+        return torch.cat([math.prod((z[..., i : i + 1] for i in power), start=grid) for power in self._powers], -1)
+
+    @torch.no_grad()
+    def set_filter(self, weight: Tensor) -> None:
+        """Make the kernel that of a plain convolution, [out, in, kernel_size, kernel_size], on every element of H.
+
+        Raises:
+            ValueError: another shape.
+        """
+        expected = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
+        if weight.shape != expected:
+            raise InputError(f"weight has shape {tuple(weight.shape)}: must be {list(expected)}.")
+        flat = weight.flatten(2).flatten(0, 1)
+        self.linear.weight.copy_(F.pad(flat, (0, self.linear.in_features - flat.shape[1])))
+
+
+def cardinal_spline(x: Tensor) -> Tensor:
+    """η(x), point by point: the cubic spline with knots at the integers that is 1 at 0 and 0 at all others.
+
+    Its second derivatives at the knots are 6 − 6√3 at 0 and (12√3 − 18)·(√3 − 2)^(|n| − 1) elsewhere.
+    """
+    distance = x.abs()
+    knot = distance.detach().floor()
+    t = distance - knot
+    here = torch.where(knot == 0, 6 - 6 * math.sqrt(3), _moment(knot))
+    rest = 1 - t
+    bent = (rest**3 - rest) * here + (t**3 - t) * _moment(knot + 1)
+    return torch.where(knot == 0, rest, 0.0) + bent / 6
+
+
+def _moment(knot: Tensor) -> Tensor:
+    """η'' at a knot other than 0."""
+    sign = 1 - 2 * ((knot - 1) % 2)
+    return (12 * math.sqrt(3) - 18) * sign * (-_POLE) ** (knot - 1)
