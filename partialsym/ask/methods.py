@@ -17,20 +17,20 @@ _MIRRORED: dict[str, Any] = {"group": "Mirror", "partial": False}
 _BOTH: dict[str, Any] = {"group": "E2", "partial": False, "samples": 2 * ROTATIONS}
 AUGMENTED = "augmented"  # the plain CNN whose training images are transformed by the group asked about
 AUGMENTATIONS = {"SE2": ("rotate",), "Mirror": ("flip",), "E2": ("rotate", "flip")}
-METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # group asked about → name → settings
-    "SE2": {"plain": _PLAIN, AUGMENTED: _PLAIN, "SE2-full": _ROTATED, "SE2-partial": _ROTATED | {"partial": True}},
+METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # group asked about → name → settings, what matters most first
+    "SE2": {"plain": _PLAIN, "SE2-full": _ROTATED, AUGMENTED: _PLAIN, "SE2-partial": _ROTATED | {"partial": True}},
     "Mirror": {
         "plain": _PLAIN,
-        AUGMENTED: _PLAIN,
         "Mirror-full": _MIRRORED,
+        AUGMENTED: _PLAIN,
         "Mirror-partial": _MIRRORED | {"partial": True},
     },
     "E2": {
         "plain": _PLAIN,
-        AUGMENTED: _PLAIN,
         "SE2-full": _ROTATED,
         "Mirror-full": _MIRRORED,
         "E2-full": _BOTH,
+        AUGMENTED: _PLAIN,
         "E2-partial": _BOTH | {"partial": True},
     },
 }
