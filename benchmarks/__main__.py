@@ -1,7 +1,13 @@
-"""`python -m benchmarks`: measure, print, write benchmarks/results.json; exit status 1 where a target is missed."""
+"""`python -m benchmarks`: measure, print, write benchmarks/results.json; exit status 1 where a target is missed.
 
+`--pairs 2` and `--parts training frozen` are for a trial: nothing is written.
+"""
+
+import argparse
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,27 +15,41 @@ import torch
 from benchmarks.export import latency
 from benchmarks.frozen import frozen
 from benchmarks.peers import peers
-from benchmarks.rows import Book
-from benchmarks.scaling import scaling
+from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
-from benchmarks.training import layers, training
+from benchmarks.training import CASES, training
 
 RESULTS = Path(__file__).parent / "results.json"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of interleaved steps")
+    parser.add_argument("--parts", nargs="+", choices=("start", "training", "frozen", "peers", "latency"))
+    parser.add_argument("--case", default="", help="of the trainings those whose name and precision contain this")
+    options = parser.parse_args(arguments)
+    cases = [case for case in CASES if options.case in f"{case.name}, {case.precision}"]
+    parts: dict[str, Callable[[Book], None]] = {
+        "start": start,
+        "training": partial(training, cases=cases, pairs=options.pairs),
+        "frozen": partial(frozen, pairs=options.pairs),
+        "peers": partial(peers, pairs=options.pairs),
+        "latency": latency,
+    }
     torch.manual_seed(0)
-    book = Book()
-    for part in (start, training, frozen, scaling, layers, peers, latency):
+    book, begun = Book(), time.perf_counter()
+    for name in options.parts or parts:
         before = time.perf_counter()
-        part(book)
-        sys.stdout.write(f"  ({part.__name__}: {time.perf_counter() - before:.0f} s)\n")
-    if torch.cuda.is_available():
+        parts[name](book)
+        sys.stdout.write(f"  ({name}: {time.perf_counter() - before:.0f} s)\n")
+    if torch.cuda.is_available() and not options.parts:
         from benchmarks.gpu import gpu
 
         gpu(book)
-    book.write(RESULTS)
-    sys.stdout.write(f"{len(book.missed)} of {sum(row.ok is not None for row in book.rows)} targets missed\n")
+    if options.pairs >= PAIRS and not options.parts and not options.case:
+        book.write(RESULTS)
+    missed, gated = len(book.missed), sum(row.ok is not None for row in book.rows)
+    sys.stdout.write(f"{missed} of {gated} targets missed, {time.perf_counter() - begun:.0f} s\n")
     return 1 if book.missed else 0
 
 

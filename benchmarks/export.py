@@ -35,4 +35,5 @@ def latency(book: Book) -> None:
             for where, column in zip(("onnxruntime", "torch, frozen"), zip(*rounds, strict=True), strict=True):
                 values = [1e3 * t for t in column]
                 name = f"ResNet SE2-8, batch {size}: {where}"
-                book.add(Row(name, statistics.median(values), median_interval(values), None, "ms", "float32"))
+                value, interval = statistics.median(values), median_interval(values)
+                book.add(Row(name, value, interval, None, "ms", "float32", n=len(values)))

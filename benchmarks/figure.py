@@ -1,4 +1,4 @@
-"""Draw docs/scaling.png from benchmarks/results.json: `python -m benchmarks.figure`."""
+"""Draw docs/scaling.png from benchmarks/scaling.json: `python -m benchmarks.figure`."""
 
 import json
 import re
@@ -17,7 +17,7 @@ LABELS = {"batch": "images in a batch", "image side": "pixels on a side", "eleme
 
 
 def main() -> None:
-    rows = json.loads((ROOT / "results.json").read_text(encoding="utf-8"))
+    rows = json.loads((ROOT / "scaling.json").read_text(encoding="utf-8"))
     figure = blank(8.6, 4.9)
     machine = rows[0]["machine"]
     about = f"{machine['processor']}, {machine['threads']} threads, float32, torch {rows[0]['torch']}"

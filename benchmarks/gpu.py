@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.rows import PAIRS, Book, Row, median_interval
+from benchmarks.rows import PAIRS, Book, Row, quotient_of
 from benchmarks.training import batch
 from partialsym import GCNN13, GResNet
 from partialsym.models.dense_twin import dense_twin
@@ -28,15 +28,17 @@ def gpu(book: Book) -> None:
     for name, model, data, target in cases:
         images, labels = (tensor.cuda() for tensor in data)
         nets = [net.cuda().train() for net in (model, dense_twin(model))]
-        counted = operations(Step(nets[1], images, labels, bf16=True))
-        steps = [Step(net, images, labels, bf16=True, forward=Compiled(net)) for net in nets]
+        counted = operations(Step(nets[1], images, labels, dtype=torch.bfloat16))
+        steps = [Step(net, images, labels, dtype=torch.bfloat16, forward=Compiled(net)) for net in nets]
         rounds = [tuple(milliseconds(step) for step in steps) for _ in range(WARM_UP + PAIRS)][WARM_UP:]
-        quotients = [a / b for a, b in rounds]
-        ours, twin = (statistics.median(column) / 1e3 for column in zip(*rounds, strict=True))
+        columns = ([t / 1e3 for t in column] for column in zip(*rounds, strict=True))
         title = f"{name} SE2-8, batch {len(images)}, compiled"
-        spread = median_interval(quotients)
+        row = quotient_of(f"{title}: step", *columns, precision="bf16", target=target)
+        assert row.ours is not None
+        assert row.twin is not None
+        ours, twin = row.ours, row.twin
         book.add(
-            Row(f"{title}: step", statistics.median(quotients), spread, target, "of the twin", "bf16", ours, twin),
+            row,
             Row(f"{title}: training", len(images) / ours, None, None, "images/s", "bf16"),
             Row(f"{title}: the twin's share of the rate", counted / twin / rate, None, None, "", "bf16"),
         )

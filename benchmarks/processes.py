@@ -11,12 +11,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from benchmarks.rows import Book, Row, median_interval
+from benchmarks.rows import Book, quotient_of
 from partialsym.config import DataConfig, Experiment, ModelConfig, TrainerConfig, TrainingConfig
 from partialsym.training.fit import run_folder
 
@@ -55,12 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     book = Book()
     for size in SIZES:
         pairs = [tuple(seconds(experiment(*size, processes)) for processes in (2, 1)) for _ in range(options.rounds)]
-        quotients = [two / one for two, one in pairs]
-        two, one = (median(column) for column in zip(*pairs, strict=True))
         group, width, batch = size
         name = f"ResNet {group}, width {width}, batch {batch}: an epoch"
-        interval = median_interval(quotients)
-        book.add(Row(name, median(quotients), interval, TARGET, "of one process", "float32", two, one))
+        columns = zip(*pairs, strict=True)
+        book.add(quotient_of(name, *columns, precision="float32", target=TARGET, unit="of one process"))
     book.write(RESULTS)
     return 1 if book.missed else 0
 

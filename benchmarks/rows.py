@@ -19,29 +19,35 @@ PAIRS = 20
 
 @dataclass(frozen=True)
 class Row:
-    """`value` with its 95 % `interval`; `ok` is None where there is no `target`, an upper limit, to meet.
+    """`value` with its 95 % `interval`, of `n` values; None where it was not measured, for which `note` says why.
 
+    `target` is an upper limit, required, and `aim` one that is hoped for; `ok` is None where nothing is to be met.
     `ours` and `twin` are the two seconds or bytes of a quotient.
     """
 
     name: str
-    value: float
+    value: float | None
     interval: tuple[float, float] | None
     target: float | None
     unit: str
     precision: str
     ours: float | None = None
     twin: float | None = None
+    aim: float | None = None
+    n: int = 1
+    note: str = ""
 
     @property
     def ok(self) -> bool | None:
-        return None if self.target is None else self.value <= self.target
+        return None if self.target is None or self.value is None else self.value <= self.target
 
     def line(self) -> str:
         spread = f"[{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
         target = "" if self.target is None else f"≤ {self.target:g}"
+        aim = "" if self.aim is None else f"aim ≤ {self.aim:g}"
         mark = {None: "", True: "ok", False: "MISSED"}[self.ok]
-        return f"{self.name:<52} {self.precision:<8} {self.value:>9.4g} {spread:<16} {self.unit:<12} {target:<8} {mark}"
+        value = self.note if self.value is None else f"{self.value:>9.4g} {spread:<16} {self.unit:<17}"
+        return f"{self.name:<72} {self.precision:<8} {value:<44} {target:<7} {aim:<11} {mark}".rstrip()
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -67,9 +73,23 @@ def quotient(
 ) -> Row:
     """The median of ours / twin over interleaved pairs."""
     rounds = interleaved(ours, twin, pairs=pairs, warm_up=warm_up)
-    quotients = [a / b for a, b in rounds]
-    a, b = (statistics.median(column) for column in zip(*rounds, strict=True))
-    return Row(name, statistics.median(quotients), median_interval(quotients), target, unit, precision, a, b)
+    return quotient_of(name, *zip(*rounds, strict=True), precision=precision, target=target, unit=unit)
+
+
+def quotient_of(
+    name: str,
+    ours: Sequence[float],
+    twin: Sequence[float],
+    *,
+    precision: str,
+    target: float | None = None,
+    aim: float | None = None,
+    unit: str = "of the twin",
+) -> Row:
+    """The median of ours / twin, of the seconds of interleaved pairs."""
+    quotients = [a / b for a, b in zip(ours, twin, strict=True)]
+    value, a, b = (statistics.median(column) for column in (quotients, ours, twin))
+    return Row(name, value, median_interval(quotients), target, unit, precision, a, b, aim, len(quotients))
 
 
 class Book:

@@ -22,4 +22,5 @@ def start(book: Book) -> None:
     helps = [helped for helped, _, _ in rounds]
     beyond = [ours - torch for _, torch, ours in rounds]
     for name, values, target in (("partialsym --help", helps, 1.0), ("all of partialsym beyond torch", beyond, 0.3)):
-        book.add(Row(f"start: {name}", statistics.median(values), median_interval(values), target, "s", "–"))
+        value, interval = statistics.median(values), median_interval(values)
+        book.add(Row(f"start: {name}", value, interval, target, "s", "–", n=len(values)))

@@ -7,25 +7,37 @@ from typing import Any
 
 from partialsym._utils.atomic import replace_text
 
+Rows = list[dict[str, Any]]
 ROOT = Path(__file__).parent
+PERFORMANCE = ROOT.parent / "docs" / "performance.md"
 
 
 def main() -> None:
-    for path, text in (texts(_rows("results")) | processes(_rows("processes"))).items():
+    fill(PERFORMANCE, "measured", steps(_rows("results")))
+    fill(PERFORMANCE, "growth", growth(_rows("scaling")))
+    for path, text in processes(_rows("processes")).items():
         fill(path, "measured", text)
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def _rows(name: str) -> Rows:
     return json.loads((ROOT / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def texts(rows: list[dict[str, Any]]) -> dict[Path, str]:
-    """What stands between the marks of each file."""
-    everything = "| | precision | value | 95 % interval | required |\n| --- | --- | --- | --- | --- |\n"
+def steps(rows: Rows) -> str:
+    """What `make bench` measured."""
+    table = "| | precision | value | 95 % interval | n | required | aim |\n| --- |" + " --- |" * 6 + "\n"
     for row in rows:
-        everything += f"| {row['name']} | {row['precision']} | {_value(row)} | {_interval(row)} | {_target(row)} |\n"
-    about = _about(rows, f"{rows[0]['machine']['threads']} threads")
-    return {ROOT.parent / "docs" / "performance.md": f"{about}\n\n{everything}"}
+        aim = f"≤ {row['aim']:g}" if row["aim"] else ""
+        of = f"{_interval(row)} | {row['n']} | {_target(row)} | {aim}"
+        table += f"| {row['name']} | {row['precision']} | {_value(row)} | {of} |\n"
+    return f"{_about(rows, _threads(rows))}\n\n{table}"
+
+
+def growth(rows: Rows) -> str:
+    """The table of `benchmarks.scaling`."""
+    table = "| | value | required |\n| --- | --- | --- |\n"
+    table += "".join(f"| {row['name']} | {_value(row)} | {_target(row)} |\n" for row in rows)
+    return f"{_about(rows, _threads(rows))}\n\n{table}"
 
 
 def processes(rows: list[dict[str, Any]]) -> dict[Path, str]:
@@ -45,7 +57,13 @@ def _about(rows: list[dict[str, Any]], how: str) -> str:
     return f"{row['machine']['processor']}, {how}, torch {row['torch']}, commit {commit}."
 
 
+def _threads(rows: Rows) -> str:
+    return f"{rows[0]['machine']['threads']} threads"
+
+
 def _value(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return str(row["note"])
     return f"{row['value']:.3g} {row['unit'] if row['unit'] != 'of the twin' else ''}".strip()
 
 
@@ -54,7 +72,7 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _target(row: dict[str, Any]) -> str:
-    return f"≤ {row['target']:g}" if row["target"] else ""
+    return f"≤ {row['target']:g}{', missed' if row['ok'] is False else ''}" if row["target"] else ""
 
 
 def fill(path: Path, mark: str, text: str) -> None:

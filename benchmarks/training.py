@@ -1,84 +1,100 @@
-"""The training step against the dense twin, whole and layer by layer."""
+"""The training step against the dense twin, and against a plain CNN of the same width."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.rows import Book, Row, quotient
-from partialsym import GCNN13, SE2, SIREN, T2, Elements, GResNet, GroupConv, Signal, dirac, haar
-from partialsym.models.dense_twin import dense_twin
-from partialsym.profiling import Step, peak_memory, seconds
+from benchmarks.rows import PAIRS, Book, Row, bf16, quotient_of
+from partialsym import GCNN13, GResNet
+from partialsym.ask.methods import Shape, methods
+from partialsym.models.dense_twin import TwinCNN13, TwinResNet, dense_twin
+from partialsym.profiling import Step, interleaved, peak_memory
+from partialsym.training.fit import build_model
 
-CNN13_BATCH, LAYER_BATCH = 1, 4  # what ten minutes leave time for, twenty pairs and three
-PRECISIONS = ("float32", "bf16")
+MEMORY, MEMORY_AIM = 1.2, 1.0  # of the twin's peak
+STEP, PEAK, PLAIN = "training step", "peak memory", "against a plain CNN of the same width"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and its batch: images, their channels and side. Its step must take at most `target` of the twin's.
+
+    The 13-layer CNN has one image: ten minutes have room for no more.
+    """
+
+    name: str
+    network: Callable[[], nn.Module]
+    batch: tuple[int, int, int]
+    target: float
+    aim: float | None = None
+    precision: str = "float32"
+
+
+def asked(group: str) -> nn.Module:
+    """The partial network of `partialsym ask`, for 32×32 RGB images."""
+    shape = Shape((32, 32), channels=3, classes=10)
+    return build_model(methods(group, shape, 16)[f"{group}-partial"], shape.channels, shape.classes)
+
+
+def late_pools() -> GResNet:
+    """The ResNet on photographs, as the paper's: pools after the blocks."""
+    return GResNet("SE2", in_channels=3, samples=4, pools=("block1", "block2"))
+
+
+CASES = (
+    Case("ResNet SE2-8, batch 64", partial(GResNet, "SE2"), (64, 1, 28), 0.45, 0.30),
+    Case("ResNet SE2-8, batch 64", partial(GResNet, "SE2"), (64, 1, 28), 0.85, 0.60, "bf16"),
+    Case("ResNet SE2-4 at 32×32, batch 64", late_pools, (64, 3, 32), 0.50, 0.35),
+    Case("ask SE2-4 at 32×32, batch 64", partial(asked, "SE2"), (64, 3, 32), 0.60, 0.45),
+    Case("ask E2-8 at 32×32, batch 64", partial(asked, "E2"), (64, 3, 32), 0.60, 0.45),
+    Case("13-layer SE2-8, batch 1", partial(GCNN13, "SE2", in_channels=3), (1, 3, 32), 0.16),
+    Case("ResNet SE2-8, width 8, batch 16", partial(GResNet, "SE2", width=8), (16, 1, 28), 1.10, 1.0),
+)
+
+
+def training(book: Book, cases: Sequence[Case] = CASES, pairs: int = PAIRS) -> None:
+    """Forward and backward of every case: time and memory beside the twin, time beside the plain CNN."""
+    for case in cases:
+        if case.precision == "bf16" and bf16() == "none":
+            for what, target, aim in ((PEAK, MEMORY, MEMORY_AIM), (STEP, case.target, case.aim), (PLAIN, None, None)):
+                book.add(missing(f"{case.name}: {what}", target, aim, case.precision, "not measured here"))
+            continue
+        model = case.network()
+        nets, data = (model, dense_twin(model), plain_cnn(model)), batch(*case.batch)
+        dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+        steps = [Step(net.train(), *data, dtype) for net in nets]
+        compare(book, case.name, steps, pairs, precision=case.precision, target=case.target, aim=case.aim)
+
+
+def compare(
+    book: Book, name: str, steps: Sequence[Step], pairs: int, unit: str = "of the twin", what: str = STEP, **row: Any
+) -> None:
+    """Memory and time of the first step beside the second, and time beside the third, the plain CNN's."""
+    a, b = (peak_memory(step) for step in steps[:2])  # the warm-up too
+    steps[2]()
+    memory = (MEMORY, MEMORY_AIM) if unit != "of e2cnn" else (None, None)
+    book.add(Row(f"{name}: {PEAK}", a / b, None, memory[0], unit, row["precision"], a, b, memory[1]))
+    ours, twin, plain = zip(*interleaved(*steps, pairs=pairs, warm_up=0), strict=True)
+    book.add(
+        quotient_of(f"{name}: {what}", ours, twin, unit=unit, **row),
+        quotient_of(f"{name}: {PLAIN}", ours, plain, unit="of the plain CNN", precision=row["precision"]),
+    )
+
+
+def missing(name: str, target: float | None, aim: float | None, precision: str, why: str) -> Row:
+    """A row of what could not be measured."""
+    return Row(name, None, None, target, "", precision, aim=aim, n=0, note=why)
+
+
+def plain_cnn(model: nn.Module) -> TwinResNet | TwinCNN13:
+    """The network on T(2) in plain convolutions, with as many channels as `model` has per element."""
+    assert isinstance(model, GResNet | GCNN13)
+    return dense_twin(type(model)(**model.settings | {"group": "T2", "partial": False, "samples": None}))
 
 
 def batch(images: int, channels: int, side: int) -> tuple[Tensor, Tensor]:
     return torch.randn(images, channels, side, side), torch.randint(0, 10, (images,))
-
-
-def training(book: Book) -> None:
-    """Time and memory of forward + backward, and the optimiser beside it."""
-    cases = (
-        ("ResNet SE2-8, batch 64", GResNet("SE2"), batch(64, 1, 28), 1.15),
-        (f"13-layer SE2-8, batch {CNN13_BATCH}", GCNN13("SE2", in_channels=3), batch(CNN13_BATCH, 3, 32), 0.70),
-    )
-    for name, model, data, target in cases:
-        twin = dense_twin(model)
-        for precision in PRECISIONS:
-            ours, theirs = (Step(net.train(), *data, precision == "bf16") for net in (model, twin))
-            a, b = peak_memory(ours), peak_memory(theirs)  # the warm-up too
-            book.add(
-                Row(f"{name}: peak memory", a / b, None, 1.20, "of the twin", precision, a, b),
-                quotient(f"{name}: training step", ours, theirs, precision=precision, target=target, warm_up=0),
-            )
-        adam, twins = (optimiser(net) for net in (model, twin))
-        book.add(Row(f"{name}: optimiser (Adam)", adam / twins, None, None, "of the twin", "float32", adam, twins))
-
-
-def optimiser(model: nn.Module) -> float:
-    """Seconds of a step of Adam, the second one."""
-    adam = torch.optim.Adam(model.parameters())
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    adam.step()
-    taken = seconds(adam.step)
-    model.zero_grad()
-    return taken
-
-
-def layers(book: Book) -> None:
-    """The group convolutions of the 13-layer CNN by themselves, forward and backward."""
-    for into, out, side in ((3, 128, 32), (128, 128, 32), (128, 256, 32), (256, 256, 16), (256, 256, 8)):
-        domain, elements = (T2(), dirac(T2())) if into == 3 else (SE2(), haar(SE2(), 8))
-        n, kernel = elements.samples, partial(SIREN, hidden=8)
-        layer = GroupConv(into, out, domain=domain, codomain=haar(SE2(), 8), kernel_size=3, kernel=kernel)
-        plain = nn.Conv2d(into * n, out * 8, 3, padding="same")
-        values = torch.randn(LAYER_BATCH, into, n, side, side)
-        for precision in PRECISIONS:
-            ours = _step(layer, partial(_on_group, layer, elements.sample()), values, precision)
-            theirs = _step(plain, plain, values.flatten(1, 2), precision)
-            name = f"13-layer, batch {LAYER_BATCH}, {into} → {out} channels at {side}×{side}"
-            book.add(quotient(name, ours, theirs, precision=precision, pairs=3))
-
-
-def _on_group(layer: GroupConv, elements: Elements, values: Tensor) -> Tensor:
-    return layer(Signal(values, elements)).values
-
-
-def _step(
-    layer: nn.Module, call: Callable[[Tensor], Tensor], values: Tensor, precision: str
-) -> Callable[[], tuple[Tensor, ...]]:
-    """Forward and backward of one layer, towards its input too unless that is an image; keeps no gradient."""
-    half, image = precision == "bf16", values.shape[1] == 3
-    values = values.detach().to(torch.bfloat16 if half else torch.float32).requires_grad_(not image)
-    wanted = [p for p in layer.parameters() if p.requires_grad] + ([] if image else [values])
-
-    def step() -> tuple[Tensor, ...]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            out = call(values)
-        return torch.autograd.grad(out, wanted, torch.ones_like(out))
-
-    return step

@@ -43,9 +43,7 @@ for partial in (False, True):
     torch.manual_seed(0)
     density = ps.learned(ps.SE2(), samples=4) if partial else ps.haar(ps.SE2(), samples=4)
     net = Net(density)
-    weights = [p for name, p in net.named_parameters() if "codomain" not in name]
-    optimiser = torch.optim.Adam(weights, lr=1e-2)
-    optimiser.add_param_group({"params": list(density.parameters()), "lr": 5e-2})  # θ, if it is learned
+    optimiser = torch.optim.Adam(ps.parameter_groups(net, lr=1e-2, density_lr=5e-2))
     for _ in range(80):
         batch = torch.randint(240, (32,))
         loss = F.cross_entropy(net(images[batch]), labels[batch])

@@ -19,14 +19,11 @@ labels, test_labels = torch.arange(2).repeat_interleave(120), torch.arange(2).re
 
 
 def trained(partial: bool, steps: int = 80) -> ps.GResNet:
-    """The paper's ResNet, small, on SE(2): every layer keeps all rotations, or learns which it keeps."""
+    """The paper's ResNet, small, on SE(2): every layer uses all rotations, or learns which."""
     torch.manual_seed(0)
     model = ps.GResNet("SE2", partial=partial, samples=4, num_classes=2, width=4, kernel_size=3, pools=("lifting",))
-    # A density has a parameter or two a layer: it takes a larger learning rate than the weights.
-    densities = [p for name, p in model.named_parameters() if "codomain" in name]
-    weights = [p for name, p in model.named_parameters() if "codomain" not in name]
-    groups = [{"params": weights, "lr": 1e-2}, {"params": densities, "lr": 5e-2}] if partial else weights
-    optimiser = torch.optim.Adam(groups, lr=1e-2)
+    # A density has one or two parameters in a layer: they need a larger learning rate than the weights.
+    optimiser = torch.optim.Adam(ps.parameter_groups(model, lr=1e-2, density_lr=5e-2))
     model.train()  # each pass draws the elements of every layer anew
     for _ in range(steps):
         batch = torch.randint(len(training), (32,))
@@ -34,7 +31,7 @@ def trained(partial: bool, steps: int = 80) -> ps.GResNet:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    ps.recalibrate(model, [training])  # BatchNorm's statistics, on the elements that eval mode takes
+    ps.recalibrate(model, [training])  # BatchNorm's statistics, on the elements that eval mode uses
     return model.eval()
 
 
@@ -46,5 +43,5 @@ def accuracy(model: torch.nn.Module) -> float:
 for partial in (False, True):
     model = trained(partial)
     print(f"{'partial' if partial else 'full'} G-CNN: {accuracy(model):.0%} of {len(test)} test images are right")
-for row in learned_subsets(model)[1:]:  # the first layer, lifting, keeps all rotations
-    print(f"{row['layer']} keeps ±{row['theta_deg']:.0f}°")
+for row in learned_subsets(model)[1:]:  # the first layer, lifting, uses all rotations
+    print(f"{row['layer']} uses ±{row['theta_deg']:.0f}°")

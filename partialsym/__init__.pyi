@@ -10,6 +10,7 @@ from .densities import (
     dirac as dirac,
     haar as haar,
     learned as learned,
+    parameter_groups as parameter_groups,
     set_proportional as set_proportional,
     set_temperature as set_temperature,
 )
@@ -39,6 +40,7 @@ from .lifting import Change as Change, Lifted as Lifted, LiftReport as LiftRepor
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,
+    half_changed as half_changed,
     lie_derivative as lie_derivative,
     measured_range as measured_range,
     predictions_unchanged as predictions_unchanged,

@@ -1,4 +1,4 @@
-"""Which components eval mode keeps: those of P > ½, or where these answer worse than draws what validation chooses."""
+"""Choose the components that eval mode retains: those with P > ½, or those that validation images prefer."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -12,20 +12,21 @@ from partialsym.errors import InputError
 from partialsym.inference import evaluating, monte_carlo, recalibrate, seeds
 from partialsym.models import named_densities
 
-DRAWN_BOTH_WAYS = 0.02  # a component with P in (this, 1 − this) was both in and out in training
+DRAWN_BOTH_WAYS = 0.02  # training saw a component with P in (this, 1 − this) both retained and dropped
 MATTERS = 0.005  # half a point of accuracy
-ROUNDS = 8  # changes, at most
-SUBSETS = 16  # drawn ones that are tried where no single change helps
+ROUNDS = 8  # largest number of changes
+SUBSETS = 16  # number of drawn subsets to try if no single change helps
 
 
 class Choice(NamedTuple):
     """What `choose_components` found on the validation images.
 
     Attributes:
-        by_probability: accuracy in [0, 1] of the deterministic answers with the components of P > ½.
-        drawn: that of the Monte-Carlo answers.
-        chosen: that of the deterministic answers as they are now.
-        changed: by layer and component, such as `last P(m)`, whether eval mode keeps what it would not by P > ½.
+        by_probability: accuracy in [0, 1] of the deterministic predictions with the components of P > ½.
+        drawn: accuracy of the Monte-Carlo predictions.
+        chosen: accuracy of the deterministic predictions with the components that were chosen.
+        changed: for every component, such as `last P(m)`, that differs from the rule P > ½: whether eval mode now
+            retains it.
     """
 
     by_probability: float
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
 
 
 class _Component(NamedTuple):
-    """A component other than e that training saw both in and out."""
+    """A component other than e that training saw both retained and dropped."""
 
     name: str
     density: Bernoulli
@@ -55,26 +56,29 @@ def choose_components(
     draws: int = 32,
     seed: int = 0,
 ) -> Choice | None:
-    """Choose which components of the group the layers keep in eval mode, where those of P > ½ answer worse than draws.
+    """Choose the components of the group that the layers retain in eval mode, if those with P > ½ predict worse.
 
-    Where a P is neither near 0 nor near 1, training knows the layer with and without that component, and eval mode has
-    to take one of them. To take all of P > ½ may be a network that training hardly saw: with P = .8 in eight layers all
-    keep the component in 0.8⁸ = 17 % of the draws. So the deterministic answers are compared with those under drawn
-    elements, the mean over `draws`. Where the drawn ones are right more often, by more than half a point and two
-    standard errors, one component of one layer after another is kept or dropped instead: each time the one whose change
-    leaves the lowest cross-entropy, until the accuracies agree, in at most eight changes. Where no change lowers it,
-    some subsets that P draws are tried. BatchNorm is recalibrated in every trial. Where the accuracies agree from the
-    start the model is left as it was. With few images only a large difference shows: with 100 none below five points,
-    with 1,000 none below 0.6. The choice is part of the state dict.
+    If P is neither near 0 nor near 1, training saw the layer with and without that component, and eval mode must decide
+    for one of them. Retaining all components with P > ½ may give a network that training hardly saw: with P = 0.8 in
+    eight layers, all of them retain the component in only 0.8⁸ = 17 % of the draws.
+
+    This function therefore compares the deterministic predictions with the mean over `draws` of the predictions on
+    drawn elements. If the accuracies agree, the model is left unchanged. If the drawn ones are right more often, by
+    more than half a point and two standard errors, it changes one component of one layer at a time: the one that gives
+    the lowest cross-entropy. It stops when the accuracies agree, after at most eight changes. If no single change
+    lowers the cross-entropy, it tries some subsets drawn from P. BatchNorm is recalibrated in every trial.
+
+    With few images, only a large difference is detected: at least 5 points with 100 images, and 0.6 with 1,000. The
+    choice is part of the state dict.
 
     Args:
         model: images → logits [N, classes].
-        batches: training images, to `recalibrate` on; read only where there is something to choose, as the next.
-        validation: images that it was not trained on, and their labels [N], in batches.
-        draws: of the drawn answers, at least 2.
-        seed: of the draws.
+        batches: training images for `recalibrate`. They and `validation` are read only if there is a choice to make.
+        validation: batches of images that were not used for training, and their labels [N].
+        draws: number of Monte-Carlo draws, at least 2.
+        seed: seed of the draws.
     Returns:
-        What was found; None where training saw no component both in and out.
+        The choice, or None if training saw no component both retained and dropped.
     Raises:
         ValueError: there are no images, or fewer than 2 draws.
     """
@@ -114,7 +118,7 @@ def choose_components(
     return Choice(start.accuracy, drawn.accuracy, found.accuracy, changed)
 
 
-Subset = tuple[bool, ...]  # of the components, which ones eval mode keeps
+Subset = tuple[bool, ...]  # for each component, whether eval mode retains it
 
 
 class _Answers(NamedTuple):
@@ -127,7 +131,7 @@ class _Answers(NamedTuple):
         return float(self.right.double().mean())
 
     def worse_than(self, other: "_Answers") -> bool:
-        """Right less often, by more than what matters and two standard errors of the paired difference."""
+        """Whether this is right less often, by more than MATTERS and two standard errors of the paired difference."""
         lost, won = int((other.right & ~self.right).sum()), int((self.right & ~other.right).sum())
         return lost - won > max(MATTERS * len(self.right), 2 * (lost + won) ** 0.5)
 
@@ -137,7 +141,7 @@ def _loss(answers: _Answers) -> float:
 
 
 class _Trials:
-    """The model's answers to the validation images, with BatchNorm statistics of their own for each subset."""
+    """The model's predictions for the validation images. BatchNorm is recalibrated for each subset."""
 
     def __init__(
         self,
@@ -156,24 +160,24 @@ class _Trials:
             component.choose(kept)
 
     def deterministic(self, subset: Subset) -> _Answers:
-        """In eval mode with that subset, which stays set."""
+        """Predictions in eval mode with this subset, which remains set afterwards."""
         self.set(subset)
         recalibrate(self.model, self.batches)
         with evaluating(self.model):
             return self._answers(subset, [self.model(images) for images, _ in self.validation])
 
     def drawn(self, draws: int, seed: int) -> _Answers:
-        """The mean over draws, other ones for each batch."""
+        """The mean over draws, which differ between batches."""
         own = zip(seeds(seed, len(self.validation)), self.validation, strict=True)
         return self._answers((), [monte_carlo(self.model, images, draws, one)[0] for one, (images, _) in own])
 
     @staticmethod
     def neighbours(subset: Subset) -> list[Subset]:
-        """Those that differ in one component."""
+        """The subsets that differ in one component."""
         return [(*subset[:i], not kept, *subset[i + 1 :]) for i, kept in enumerate(subset)]
 
     def subsets(self, count: int, seed: int) -> list[Subset]:
-        """Some that P draws."""
+        """Subsets drawn from P, without repetition."""
         p = torch.tensor([component.probability for component in self.components])
         drawn = torch.rand(count, len(p), generator=torch.Generator().manual_seed(seed)) < p
         return list(dict.fromkeys(map(tuple, drawn.tolist())))

@@ -1,4 +1,4 @@
-"""Evaluating a trained model: recalibrated statistics, and Monte-Carlo inference by name."""
+"""Evaluation of a trained model: recalibrated BatchNorm statistics and Monte-Carlo inference."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,8 +15,10 @@ from partialsym.nn.norm import BatchNorm
 
 @contextmanager
 def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
-    """Eval mode for every module but those of some types, which are put into train mode, in the model's own dtype (see
-    `full_precision`); then all as it was."""
+    """A context with every module in eval mode, except for modules of the types `except_`, which are in train mode.
+
+    The model runs in its own dtype (see `full_precision`). All modes are restored afterwards.
+    """
     modes = {module: module.training for module in model.modules()}
     for module in modes:
         module.training = isinstance(module, except_)
@@ -30,18 +32,18 @@ def evaluating(model: nn.Module, *, except_: type[nn.Module] | tuple[type[nn.Mod
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None = None) -> None:
-    """Recompute every BatchNorm's running statistics on the deterministic elements of eval mode.
+    """Recompute the running statistics of every BatchNorm on the deterministic elements of eval mode.
 
-    Call it before evaluating a model that was trained on drawn elements. Nothing is drawn, dropout is off, and all
-    modes are left as they were. Batches weigh by their images, and the spread between them counts. Where the model
-    raises, the statistics are as they were.
+    Call it before you evaluate a model that was trained on drawn elements. Nothing is drawn, dropout is off, and all
+    modes are restored. Each batch is weighted by its number of images, and the variance between batches is included.
+    If the model raises an error, the statistics are restored.
 
     Args:
-        model: any module that holds our BatchNorms and Densities.
-        batches: inputs of the model, a few hundred images in all.
-        seed: recompute them on the elements that this seed draws, the same for all batches, instead.
+        model: any module that contains BatchNorms and Densities of this package.
+        batches: inputs of the model, a few hundred images in total.
+        seed: use the elements drawn with this seed, the same for all batches, instead of the deterministic ones.
     Raises:
-        ValueError: batches holds no image.
+        ValueError: batches contains no image.
     """
     norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
     momenta = [norm.momentum for norm in norms]
@@ -52,7 +54,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
     with evaluating(model, except_=(BatchNorm, *drawn)):
         try:
             for norm in norms:
-                norm.momentum = 1.0  # a batch's own statistics land in the running ones
+                norm.momentum = 1.0  # running statistics become those of the batch
             for batch in batches:
                 if not len(batch):
                     continue
@@ -74,7 +76,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
 
 
 def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the images so far with those of one batch, which is `share` of them all."""
+    """Mean and variance of the images so far combined with those of one batch, which is the fraction `share` of all."""
     delta = norm.running_mean - mean
     between = share * (1 - share) * delta.square()
     return mean + share * delta, (1 - share) * var + share * norm.running_var + between
@@ -82,7 +84,7 @@ def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Ten
 
 @contextmanager
 def recalibrated(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None = None) -> Iterator[None]:
-    """`recalibrate` for a while; then the statistics are as they were."""
+    """A context in which the model is recalibrated. Its buffers are restored afterwards."""
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}
     try:
         recalibrate(model, batches, seed=seed)
@@ -94,8 +96,10 @@ def recalibrated(model: nn.Module, batches: Iterable[Tensor], *, seed: int | Non
 
 @contextmanager
 def on_elements(model: nn.Module, proportional: bool, batches: Iterable[Tensor]) -> Iterator[None]:
-    """Evaluate on ⌈rθ⌉ rotations a component where `proportional`, else on r, recalibrated on `batches`; then all as
-    it was."""
+    """A context for evaluation on ⌈rθ⌉ rotations per component if `proportional`, else on r.
+
+    The model is recalibrated on `batches`. Everything is restored afterwards.
+    """
     densities = {module: module.proportional for module in model.modules() if isinstance(module, Density)}
     try:
         set_proportional(model, proportional)
@@ -110,24 +114,25 @@ def on_elements(model: nn.Module, proportional: bool, batches: Iterable[Tensor])
 def monte_carlo(
     model: nn.Module, x: Tensor, draws: int, seed: int = 0, *, batches: Iterable[Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Monte-Carlo inference: the model's outputs under drawn elements, everything else in eval mode.
+    """Monte-Carlo inference: mean and standard deviation of the outputs on drawn elements.
 
-    BatchNorm's statistics stay those of the deterministic elements, or are each draw's own on `batches`. A network
-    with no norm but BatchNorm, such as `GCNN13`, needs its own: values differ much between draws.
+    All modules other than the densities are in eval mode. Without `batches`, BatchNorm uses the running statistics of
+    the deterministic elements. With `batches`, the model is recalibrated for each draw. A network whose only norm is
+    BatchNorm, such as `GCNN13`, needs `batches`, because its activations differ much between draws.
 
     Args:
-        model: any module that holds Densities.
+        model: any module that contains Densities.
         x: its input.
         draws: number of passes, at least 2.
-        seed: of the draws; torch's global generator is left as it was.
-        batches: inputs to `recalibrate` on, anew for each draw.
+        seed: seed of the draws. torch's global generator is restored.
+        batches: inputs for `recalibrate`, which is called for each draw.
     Returns:
-        mean and standard deviation over the draws, each of the output's shape.
+        Mean and standard deviation over the draws, each with the shape of the output.
     Raises:
-        ValueError: fewer than 2 draws; batches is empty.
+        ValueError: draws is less than 2, or batches is empty.
     """
     if draws < 2:
-        raise InputError(f"draws is {draws}: a spread needs at least 2.")
+        raise InputError(f"draws is {draws}: must be at least 2, for a standard deviation.")
     outputs = torch.stack(sampled(model, x, draws, seed, None if batches is None else tuple(batches)))
     return outputs.mean(0), outputs.std(0)
 
@@ -136,7 +141,7 @@ def monte_carlo(
 def sampled(
     model: nn.Module, x: Tensor, draws: int, seed: int = 0, batches: Sequence[Tensor] | None = None
 ) -> list[Tensor]:
-    """The outputs of `draws` passes under drawn elements: see `monte_carlo`."""
+    """The outputs of `draws` passes on drawn elements: see `monte_carlo`."""
     if batches is None:
         with evaluating(model, except_=Density), seeded(seed, devices_of(model, x)):
             return [model(x) for _ in range(draws)]
@@ -148,5 +153,5 @@ def sampled(
 
 
 def seeds(seed: int, n: int) -> list[int]:
-    """n seeds that come from one, so that neighbouring ones share no draw."""
+    """Derive n seeds from one. Neighbouring values of `seed` share none of them."""
     return torch.randint(2**62, (n,), generator=torch.Generator().manual_seed(seed)).tolist()

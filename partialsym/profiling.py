@@ -1,6 +1,7 @@
-"""What a training step costs: parameters, operations, activation memory, seconds; ours beside a dense twin."""
+"""The cost of a training step: parameters, operations, activation memory and seconds, compared with a dense twin."""
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,13 @@ from partialsym.signal import autocasting
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training step: forward and backward, without the optimiser.
+    """The cost of one training step: forward and backward pass, without the optimiser.
 
-    parameters, their number; operations, additions and multiplications; memory, bytes at the peak without parameters
-    and their gradients; seconds, the median over the steps measured.
+    Attributes:
+        parameters: number of parameters.
+        operations: number of additions and multiplications.
+        memory: peak memory in bytes, without parameters and their gradients.
+        seconds: median over the measured steps.
     """
 
     parameters: int
@@ -34,14 +38,18 @@ class Cost:
     seconds: float
 
 
+AUTOCAST = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # of a training.precision
+
+
 class Step:
-    """One forward and backward pass of a classifier on one batch; `step()` leaves no gradients behind.
+    """One forward and backward pass of a classifier on one batch. `step()` clears the gradients afterwards.
 
     Args:
         model: images → logits.
         images, labels: the batch, on the model's device.
-        bf16: under autocast to bfloat16.
-        forward: what to run instead of `model`, such as its compiled form.
+        dtype: dtype of autocast; float32 means no autocast. In float16 the loss is not scaled, which does not affect
+            the cost.
+        forward: a function to call instead of `model`, such as its compiled form.
     """
 
     def __init__(
@@ -49,23 +57,26 @@ class Step:
         model: nn.Module,
         images: Tensor,
         labels: Tensor,
-        bf16: bool = False,
+        dtype: torch.dtype = torch.float32,
         forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.model, self.images, self.labels, self.bf16 = model, images, labels, bf16
+        self.model, self.images, self.labels, self.dtype = model, images, labels, dtype
         self.forward = model if forward is None else forward
 
     def __call__(self) -> None:
-        with torch.autocast(autocasting(self.images), torch.bfloat16, enabled=self.bf16):
+        half = self.dtype != torch.float32
+        with torch.autocast(autocasting(self.images), self.dtype if half else None, enabled=half):
             loss = F.cross_entropy(self.forward(self.images), self.labels)
         loss.backward()
         self.model.zero_grad()
 
 
-def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs: int = 5) -> tuple[Cost, Cost]:
+def costs(
+    model: nn.Module, images: Tensor, labels: Tensor, *, dtype: torch.dtype = torch.float32, pairs: int = 5
+) -> tuple[Cost, Cost]:
     """The cost of a training step of `model` and of its dense twin, timed in interleaved pairs after a warm-up."""
     twin = dense_twin(model).to(images.device)
-    steps = [Step(net.train(), images, labels, bf16) for net in (model, twin)]
+    steps = [Step(net.train(), images, labels, dtype) for net in (model, twin)]
     taken = zip(*interleaved(*steps, pairs=pairs), strict=True)
     ours, theirs = (
         Cost(sum(p.numel() for p in step.model.parameters()), operations(step), peak_memory(step), statistics.median(s))
@@ -75,7 +86,7 @@ def costs(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, pairs
 
 
 def beside(ours: Cost, twin: Cost) -> list[str]:
-    """Both as a table, in lines."""
+    """The lines of a table that compares both costs."""
     lines = [f"{'a training step':<22}{'this network':>16}{'dense twin':>16}{'quotient':>10}"]
     for name, a, b, unit, suffix in (
         ("parameters", ours.parameters, twin.parameters, 1e6, "M"),
@@ -88,7 +99,7 @@ def beside(ours: Cost, twin: Cost) -> list[str]:
 
 
 def operations(step: Step) -> int:
-    """Operations of the convolutions and matrix products of a step, by torch's counter."""
+    """Number of operations in the convolutions and matrix products of a step, from torch's counter."""
     counter = FlopCounterMode(display=False)
     with counter:
         step()
@@ -97,7 +108,10 @@ def operations(step: Step) -> int:
 
 @torch.no_grad()
 def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int | None:
-    """Of convolutions and matrix products, for one image through the model frozen; None where it cannot be."""
+    """Multiply-adds of convolutions and matrix products for one image in the model converted by `to_conv2d`.
+
+    None if the model cannot be converted.
+    """
     try:
         frozen = to_conv2d(model)
     except ValueError:
@@ -108,15 +122,19 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
     return int(counter.get_total_flops()) // 2
 
 
-def peak_memory(step: Step) -> int:
-    """Bytes of all tensors that a step holds at its worst, beyond parameters and their gradients.
+_SILENT_KINETO = ("KINETO_LOG_LEVEL", "6")  # torch's profiler writes lines to stderr where this is not set
 
-    On a CPU by the profiler's record of every allocation, on a GPU by the allocator's peak less the gradients.
+
+def peak_memory(step: Step) -> int:
+    """Peak memory in bytes of all tensors of a step, except parameters and their gradients.
+
+    On a CPU it is computed from the allocations that the profiler records; on a GPU, from the allocator's peak.
     """
     if step.images.device.type == "cuda":
         return _peak_on_cuda(step)
-    done = [p.register_post_accumulate_grad_hook(_mark) for p in step.model.parameters()]
+    done = [p.register_post_accumulate_grad_hook(_mark) for p in _learned(step.model)]
     try:
+        os.environ.setdefault(*_SILENT_KINETO)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
             step()
     finally:
@@ -128,7 +146,7 @@ def peak_memory(step: Step) -> int:
 
 
 def _peak_on_cuda(step: Step) -> int:
-    """Between any two gradients the allocator's peak, less the gradients that were complete by then."""
+    """The largest of the allocator's peaks between two gradients, each without the gradients complete at that time."""
     peak, gradients = 0, 0
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -140,24 +158,31 @@ def _peak_on_cuda(step: Step) -> int:
         gradients += parameter.nbytes
         torch.cuda.reset_peak_memory_stats()
 
-    handles = [p.register_post_accumulate_grad_hook(complete) for p in step.model.parameters()]
+    handles = [p.register_post_accumulate_grad_hook(complete) for p in _learned(step.model)]
     step()
     for handle in handles:
         handle.remove()
     return peak
 
 
+def _learned(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for p in model.parameters() if p.requires_grad)
+
+
 _GRADIENT = "gradient of "
 
 
 def _mark(parameter: Tensor) -> None:
-    """Leave the size of a gradient that is complete in the profiler's record."""
+    """Write the size of a complete gradient to the profiler's record."""
     with record_function(f"{_GRADIENT}{parameter.nbytes}"):
         pass
 
 
 def _peak(events: list[tuple[str, int]]) -> int:
-    """The largest sum of allocations, without the one that a gradient was made by: the last of its size before it."""
+    """The largest sum of allocations, without those of gradients.
+
+    The allocation of a gradient is taken to be the last one of the same size before it.
+    """
     kept = [size if name == "[memory]" else 0 for name, size in events]
     for at, (name, _) in enumerate(events):
         if name != "[memory]":
@@ -172,14 +197,14 @@ def _peak(events: list[tuple[str, int]]) -> int:
 
 
 def interleaved(*steps: Callable[[], Any], pairs: int, warm_up: int = 1) -> list[tuple[float, ...]]:
-    """Seconds of each of `steps`, run in turn `pairs` times: what slows the machine slows them all."""
+    """Seconds of each of `steps`, run alternately `pairs` times, so that a slower machine affects them all."""
     with _no_collection():
         rounds = [tuple(seconds(step) for step in steps) for _ in range(warm_up + pairs)]
     return rounds[warm_up:]
 
 
 def seconds(step: Callable[[], Any]) -> float:
-    """The time of one call, on a GPU until its work is done."""
+    """Seconds of one call. On a GPU, this includes waiting for its work to finish."""
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""What a config may name – groups, kernels, networks, data sets –, ours and those of other packages. Imports no torch.
+"""The groups, kernels, networks and data sets that a config can name. This module does not import torch.
 
-Another package registers its own by a decorator, and names the module that does so as an entry point, which is imported
-when a name is asked for that is not known otherwise:
+Another package registers its own with a decorator, and declares the module that does so as an entry point. The module
+is imported when an unknown name is looked up:
 
     [project.entry-points.partialsym]
     mine = "mypackage.networks"
@@ -30,7 +30,7 @@ U = TypeVar("U", bound=Callable[..., Any])
 
 
 class Reference(NamedTuple):
-    """Something of ours that is imported when it is asked for; `arguments` come before those of a call."""
+    """An object of this package that is imported when it is used. `arguments` precede those of a call."""
 
     module: str
     name: str
@@ -42,11 +42,11 @@ class Reference(NamedTuple):
 
 
 class Registry(MutableMapping[str, T]):
-    """Names and what they stand for.
+    """A mapping from names to registered objects.
 
     Args:
-        kind: what it holds, for messages.
-        own: what comes with the package.
+        kind: the kind of object, for messages.
+        own: the objects of this package.
     """
 
     def __init__(self, kind: str, own: Mapping[str, Reference]) -> None:
@@ -54,16 +54,16 @@ class Registry(MutableMapping[str, T]):
         self._held: dict[str, Any] = dict(own)
 
     def register(self, name: str) -> Callable[[U], U]:
-        """A decorator: from now on `name` stands for what it decorates.
+        """A decorator that registers the decorated object under `name`.
 
         Raises:
-            InputError: something else has that name.
+            InputError: another object has this name.
         """
 
         def add(what: U) -> U:
             held = self._held.get(name)
             same = getattr(held, "__qualname__", None) == what.__qualname__ and held.__module__ == what.__module__
-            if held is not None and not same:  # the same module may be run twice
+            if held is not None and not same:  # the same module may be executed twice
                 raise InputError(f"there is a {self.kind} {name!r} already: choose another name.")
             self._held[name] = what
             return what
@@ -98,7 +98,7 @@ class Registry(MutableMapping[str, T]):
 
 @cache
 def _load_plugins() -> None:
-    """Import what other packages name as entry points; they register by that."""
+    """Import the entry points of other packages, which register their objects."""
     for point in entry_points(group="partialsym"):
         try:
             point.load()
@@ -147,8 +147,10 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
         "PCam": _data("pcam", "pcam"),
     },
 )
-SETTINGS = ("width", "kernel_size", "hidden", "pools", "dropout", "head")  # that a network may have a default for
-_DEFAULTS: dict[str, dict[str, Any]] = {  # those of ours, known without torch; a test holds them to the classes
+SETTINGS = ("width", "kernel_size", "hidden", "pools", "dropout", "head")  # for which a network may have a default
+_DEFAULTS: dict[
+    str, dict[str, Any]
+] = {  # of our networks, without importing torch; a test compares them with the classes
     "ResNet": {
         "width": 32,
         "kernel_size": 7,
@@ -162,9 +164,9 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # those of ours, known without torch; 
 
 
 def network_defaults(name: str) -> dict[str, Any]:
-    """What the network of that name takes for settings that a config leaves out, of `SETTINGS` those it has.
+    """The defaults of the network with this name for those of `SETTINGS` that it accepts.
 
-    A registered network that takes more by `**options` has defaults of its own for these, which are not among them.
+    Defaults that a registered network sets within its `**options` are not included.
     """
     if name in _DEFAULTS:
         return _DEFAULTS[name]
@@ -173,7 +175,7 @@ def network_defaults(name: str) -> dict[str, Any]:
 
 
 def takes(name: str, setting: str) -> bool:
-    """Whether the network of that name has that argument."""
+    """Whether the network with this name accepts this argument."""
     if name in _DEFAULTS and setting in SETTINGS:
         return setting in _DEFAULTS[name]
     given = inspect.signature(NETWORKS[name]).parameters
@@ -181,7 +183,7 @@ def takes(name: str, setting: str) -> bool:
 
 
 def register_group(name: str) -> Callable[[U], U]:
-    """A class decorator: `ps.group(name)` and `--model.group NAME` make an object of it, without arguments.
+    """A class decorator: `ps.group(name)` and `--model.group NAME` create an instance of it, without arguments.
 
     >>> import partialsym as ps
     >>> @ps.register_group("Flipped")
@@ -194,20 +196,20 @@ def register_group(name: str) -> Callable[[U], U]:
 
 
 def register_kernel(name: str) -> Callable[[U], U]:
-    """A class decorator: networks take the `Kernel` as `kernel=name`, a config as `--model.kernel NAME`."""
+    """A class decorator: networks accept the `Kernel` as `kernel=name`, and configs as `--model.kernel NAME`."""
     return KERNELS.register(name)
 
 
 def register_network(name: str) -> Callable[[U], U]:
-    """A class decorator: `--model.network NAME` makes an object of it, and `save_model` and `load_model` know it.
+    """A class decorator: `--model.network NAME` creates an instance, and `save_model` and `load_model` support it.
 
-    The class takes `in_channels` and `num_classes`, and those of the settings of a config that it names: `group`,
-    `partial`, `samples`, `width`, …; what else it takes is given as `--model.options`. Its attribute `settings` is a
-    dict of the arguments that make the same network again, of plain values.
+    The constructor must accept `in_channels` and `num_classes`. It may accept settings of a config, such as `group`,
+    `partial`, `samples` and `width`. Other arguments are passed as `--model.options`. The attribute `settings` must be
+    a dict of plain values, the arguments that create the same network again.
     """
     return NETWORKS.register(name)
 
 
 def register_dataset(name: str) -> Callable[[U], U]:
-    """A decorator of a function (root, *, validation, split_seed) → `Dataset`: `--data.name NAME` loads it."""
+    """A decorator for a function (root, *, validation, split_seed) → `Dataset`, which `--data.name NAME` calls."""
     return DATASETS.register(name)

@@ -1,4 +1,4 @@
-"""Penalties a training may add to its loss. Each evaluates the model itself; none reads what a forward left behind."""
+"""Penalties that can be added to a training loss. Each is computed from the model's parameters."""
 
 import math
 
@@ -12,7 +12,7 @@ from partialsym.nn.separable import SpatialConv
 
 
 def kernel_norm(model: nn.Module) -> Tensor:
-    """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂: see `GroupConv.kernel_norm`. A scalar."""
+    """Σ over all group convolutions of ‖k‖₂ + ‖b‖₂, a scalar: see `GroupConv.kernel_norm`."""
     norms = [m.kernel_norm() for m in model.modules() if isinstance(m, GroupConv | SpatialConv)]
     return torch.stack(norms).sum() if norms else _nothing(model)
 
@@ -20,7 +20,8 @@ def kernel_norm(model: nn.Module) -> Tensor:
 def monotonic(model: nn.Module) -> Tensor:
     """Σ_l relu(θ_{l+1} − θ_l) over the learned intervals, in the order of the modules (Romero & Lohit 2022). A scalar.
 
-    0 for a model with fewer than two learned intervals. Augerino's is no layer's and is left out.
+    It is 0 for a model with fewer than two learned intervals. The interval of an Augerino is excluded, because it does
+    not belong to a layer.
     """
     inputs = [m.density.algebra for m in model.modules() if isinstance(m, Augerino)]
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform) and all(m is not i for i in inputs)]
@@ -30,10 +31,10 @@ def monotonic(model: nn.Module) -> Tensor:
 
 
 def width(model: nn.Module) -> Tensor:
-    """Σ θ over the learned intervals: a reward, to be subtracted from the loss (Benton et al. 2020). A scalar.
+    """Σ θ over the learned intervals, a reward to subtract from the loss (Benton et al. 2020). A scalar.
 
-    At θ = 1 its gradient is 0: nothing pushes beyond the whole group. Beside a loss, `densities.one_theta` lets the two
-    count together there. 0 for a model without a learned interval.
+    At θ = 1 its gradient is 0, because θ cannot exceed the whole group. Use `densities.one_theta` to add the gradients
+    of this reward and of the loss before that bound applies. It is 0 for a model without a learned interval.
     """
     theta = [m.theta() for m in model.modules() if isinstance(m, Uniform)]
     return torch.stack(theta).sum() if theta else _nothing(model)
@@ -42,7 +43,7 @@ def width(model: nn.Module) -> Tensor:
 def haar_divergence(model: nn.Module) -> Tensor:
     """Σ over the learned densities of KL(p ‖ Haar) = −log θ + log C + Σ_c p(c) log p(c). A scalar ≥ 0.
 
-    p(c) = P(c) / Σ P over the C components, the identity's P being 1: the density of one element. 0 where it is Haar's.
+    p(c) = P(c) / Σ P over the C components, with P = 1 for the identity. It is 0 if p is the Haar density.
     """
     found = []
     for density in (m for m in model.modules() if isinstance(m, Density) and next(m.parameters(), None) is not None):
@@ -56,6 +57,6 @@ def haar_divergence(model: nn.Module) -> Tensor:
 
 
 def _nothing(model: nn.Module) -> Tensor:
-    """0 where the model is."""
+    """Zero, on the model's device."""
     like = next(model.parameters(), None)
     return torch.zeros((), device=None if like is None else like.device)

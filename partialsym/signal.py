@@ -1,4 +1,4 @@
-"""What flows between layers: values on R² × H, tied with the elements of H they were sampled on."""
+"""The feature map between layers: values on R² × H, together with the elements of H where they were sampled."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from partialsym._utils.torch_private import norm_bases, register_node
 from partialsym.errors import InputError, InputTypeError
 from partialsym.groups import T2, Group
 
-LARGEST = 1e16  # of a pixel: features are some hundred times that, and their squares must be finite
+LARGEST = 1e16  # of a pixel: features can be hundreds of times larger, and their squares must be finite
 _NORMS = (*norm_bases(), nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
-_INSTEAD = {  # what to take for a function of torch, by a part of its name
+_INSTEAD = {  # what replaces a function of torch, found by a part of its name
     "cat": "partialsym.cat",
     "norm": "partialsym.BatchNorm or InstanceNorm",
     "dropout": "partialsym.Dropout",
@@ -29,13 +29,13 @@ _INSTEAD = {  # what to take for a function of torch, by a part of its name
 
 @dataclass(frozen=True, eq=False)
 class Elements:
-    """n elements of a group, with the weight each has in every mean.
+    """n elements of a group, with their weights in every mean over the elements.
 
     Attributes:
         group: the group they belong to.
         matrices: [n, 2, 2].
-        weights: [n], 0 for an element that was dropped and 1 otherwise; None where nothing can be dropped.
-        tied: how many elements after one another were drawn or dropped as one, and so have one weight.
+        weights: [n], 0 for an element that was dropped and 1 otherwise; None if no element can be dropped.
+        tied: number of consecutive elements that are drawn or dropped together and therefore share one weight.
     """
 
     group: Group
@@ -57,18 +57,18 @@ class Elements:
         return len(self.matrices)
 
     def mean_weights(self) -> Tensor | None:
-        """The weights scaled to sum to 1, [n]; None where all are alike."""
+        """The weights divided by their sum, [n]; None if all weights are equal."""
         return None if self.weights is None else self.weights / self.weights.sum()
 
     def transport(self, g: Tensor) -> "Elements":
-        """{g·h_i} for g [2, 2]: the elements as a transformed input sees them."""
+        """The elements {g·h_i} for g [2, 2], which correspond to an input transformed by g."""
         return replace(self, matrices=g.to(self.matrices) @ self.matrices)
 
     def same_draw(self, other: "Elements") -> bool:
-        """Whether both hold the tensors of one draw; on T(2), where there is e alone, always.
+        """Whether both hold the tensors of the same draw. On T(2), whose only element is e, this is always true.
 
-        Equal numbers are not enough: two layers whose elements are equal today draw others tomorrow, and to compare
-        numbers would hold up a GPU.
+        Equal values are not enough: two layers whose elements happen to be equal will draw different ones later.
+        Comparing values would also synchronise with the GPU.
         """
         if self.group != other.group:
             return False
@@ -79,10 +79,10 @@ class Elements:
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """A feature map f : R² × H → R^C, known on pixels and on n elements.
+    """A feature map f : R² × H → R^C, sampled on pixels and on n elements.
 
-    Signals of one draw of elements are added, subtracted and multiplied point by point, `f + g`, and joined by `cat`.
-    Numbers and tensors of one number may take the place of one of them: `0.5 * f`.
+    Signals on the same draw of elements can be added, subtracted, multiplied and divided pointwise, as in `f + g`, and
+    concatenated by `cat`. One operand may be a number or a tensor with one entry, as in `0.5 * f`.
 
     Attributes:
         values: [batch, channels, n, height, width].
@@ -101,11 +101,11 @@ class Signal:
                 "an image batch becomes a Signal by `Signal.image(images)`."
             )
         if self.values.shape[2] != len(self.elements):
-            raise InputError(f"values hold {self.values.shape[2]} elements, but {len(self.elements)} are given.")
+            raise InputError(f"values have {self.values.shape[2]} elements, but elements has {len(self.elements)}.")
 
     @classmethod
     def image(cls, images: Tensor) -> "Signal":
-        """Images [batch, channels, height, width] as a Signal on T(2), with the one element e."""
+        """Convert images [batch, channels, height, width] to a Signal on T(2), whose only element is e."""
         if images.ndim != 4:
             raise InputError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
         if not images.is_floating_point():
@@ -118,10 +118,10 @@ class Signal:
         return self.elements.group
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> "Signal":
-        """A pointwise function of the values (ReLU, dropout), on the same elements.
+        """Apply a pointwise function, such as ReLU or dropout, to the values. The elements stay the same.
 
         Raises:
-            TypeError: fn is a normalisation of torch: statistics over elements must be weighted.
+            TypeError: fn is a normalisation of torch, which ignores the weights of the elements.
             ValueError: fn changed the shape.
         """
         check_pointwise(fn)
@@ -157,24 +157,24 @@ class Signal:
         return replace(self, values=-self.values)
 
     def _combined(self, fn: Callable[[Tensor, Any], Tensor], other: object) -> "Signal":
-        """fn of the values of both, point by point.
+        """Apply fn pointwise to the values of both operands.
 
         Raises:
-            TypeError: other is no signal, number or tensor of one number.
-            ValueError: a signal of another draw or shape.
+            TypeError: other is not a signal, a number or a tensor with one entry.
+            ValueError: other is a signal on another draw or of another shape.
         """
         if isinstance(other, Signal):
             check_same_draw([self, other])
             if self.values.shape != other.values.shape:
                 raise InputError(
                     f"the signals have shapes {tuple(self.values.shape)} and {tuple(other.values.shape)}: must be "
-                    "alike. A GroupConv with kernel_size=1 changes channels, Upsample and SpatialPool the size."
+                    "equal. A GroupConv with kernel_size=1 changes the channels, Upsample and SpatialPool the size."
                 )
             return replace(self, values=fn(self.values, other.values))
         if isinstance(other, Tensor) and other.numel() != 1:
             raise InputTypeError(
                 f"a Signal is combined with a tensor of shape {tuple(other.shape)}: must be a Signal, or one number. "
-                "For other tensors there is `Signal.map`."
+                "Use `Signal.map` for other tensors."
             )
         if not isinstance(other, int | float | Tensor):
             raise InputTypeError(f"a Signal is combined with {other!r}: must be a Signal, or one number.")
@@ -182,7 +182,7 @@ class Signal:
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Never:
-        """Raise TypeError: functions of torch do not know the elements."""
+        """Raise TypeError, because functions of torch ignore the elements."""
         name = getattr(func, "__name__", str(func)).strip("_")
         instead = next((way for part, way in _INSTEAD.items() if part in name), "partialsym.Activation")
         raise InputTypeError(
@@ -193,18 +193,18 @@ class Signal:
     def __getattr__(self, name: str) -> Never:
         if hasattr(Tensor, name) and not name.startswith("_"):
             raise AttributeError(
-                f"a Signal is no tensor, and has no `{name}`: a layer of torch was given a Signal? Use that of "
-                "partialsym (BatchNorm, InstanceNorm, GlobalPool, …), or read `Signal.values`."
+                f"a Signal is not a tensor and has no `{name}`: if a layer of torch received a Signal, use that of "
+                "partialsym instead (BatchNorm, InstanceNorm, GlobalPool, …), or pass `Signal.values`."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 def cat(signals: Sequence[Signal]) -> Signal:
-    """Signals of one draw joined along their channels: [batch, ΣC, n, height, width] on their elements.
+    """Concatenate signals on the same draw along the channels: [batch, ΣC, n, height, width].
 
     Raises:
-        TypeError: one of them is no Signal.
-        ValueError: there are none; they are of several draws; batch, height or width differ.
+        TypeError: an entry is not a Signal.
+        ValueError: there are no signals, their draws differ, or their batch, height or width differ.
 
     >>> f = Signal.image(torch.zeros(1, 3, 8, 8))
     >>> cat([f, f]).values.shape
@@ -212,7 +212,7 @@ def cat(signals: Sequence[Signal]) -> Signal:
     """
     signals = list(signals)
     if not signals:
-        raise InputError("cat was given no signals: must be at least one.")
+        raise InputError("cat received no signals: must be at least one.")
     for f in signals:
         check_signal(f)
     check_same_draw(signals)
@@ -220,39 +220,39 @@ def cat(signals: Sequence[Signal]) -> Signal:
     for other in rest:
         if (first[0], *first[2:]) != (other[0], *other[2:]):
             raise InputError(
-                f"the signals have shapes {first} and {other}: must be alike but for their channels. Upsample takes a "
-                "size: `up(f, size=g.values.shape[-2:])`."
+                f"the signals have shapes {first} and {other}: must be equal except for the channels. Upsample "
+                "accepts a size: `up(f, size=g.values.shape[-2:])`."
             )
     return replace(signals[0], values=torch.cat([f.values for f in signals], 1))
 
 
 def check_same_draw(signals: Sequence[Signal]) -> None:
-    """Raise ValueError where signals lie on elements of several draws."""
+    """Raise ValueError if the signals do not all lie on the same draw of elements."""
     first = signals[0].elements
     for f in signals[1:]:
         if first.group != f.group:
             raise InputError(
-                f"one signal is on {first.group}, another on {f.group}: map one of them onto the other's elements by a "
-                "GroupConv."
+                f"one signal is on {first.group}, another on {f.group}: map one of them to the elements of the "
+                "other with a GroupConv."
             )
         if not first.same_draw(f.elements):
             raise InputError(
                 f"the signals lie on different elements of {f.group}: each GroupConv draws its own. Let one layer "
-                "draw, and give its elements to the other: `b = conv_b(f, elements=a.elements)`."
+                "draw, and pass its elements to the other: `b = conv_b(f, elements=a.elements)`."
             )
 
 
 def transported(draws: Iterable[Elements], move: Callable[[Elements], Elements]) -> list[Elements]:
-    """Each of `draws` moved, and what was one draw is one still."""
+    """Apply `move` to each of `draws`. Entries that share a draw still share one afterwards."""
     known: dict[tuple[int, int], Elements] = {}
-    held = list(draws)  # so that no id is used twice
+    held = list(draws)  # keeps the objects alive, so that no id is used twice
     return [known.setdefault((id(e.matrices), id(e.weights)), move(e)) for e in held]
 
 
 def _check_range(images: Tensor) -> None:
-    """Raise ValueError at an infinite pixel or one beyond ±LARGEST; NaN passes, and stays in its image.
+    """Raise ValueError if a pixel is infinite or beyond ±LARGEST. NaN is allowed; it affects only its own image.
 
-    Not where looking would hold up a step on a GPU, or break a graph that is being made.
+    The check is skipped where it would synchronise a training step with the GPU or break a graph during capture.
     """
     if torch.compiler.is_compiling():
         return
@@ -268,17 +268,17 @@ def _check_range(images: Tensor) -> None:
 
 
 def autocasting(tensor: Tensor) -> str:
-    """The device type whose autocast a tensor is under: that of its device; for `meta`, which has none, the CPU's."""
+    """The device type whose autocast applies to the tensor. `meta` has no autocast, so it uses the CPU's."""
     return "cpu" if tensor.is_meta else tensor.device.type
 
 
 def constant(values: Tensor) -> Tensor:
-    """`values` as a layer that is being made holds them: in torch's default dtype, on its default device."""
+    """Convert `values` to torch's default dtype and device, as a new layer stores them."""
     return values.to(torch.get_default_dtype()).to(torch.get_default_device())
 
 
 def check_pointwise(fn: object) -> None:
-    """Raise TypeError where fn is a normalisation of torch."""
+    """Raise TypeError if fn is a normalisation of torch."""
     if isinstance(fn, _NORMS):
         raise InputTypeError(
             f"{type(fn).__name__} in `map` ignores the weights of the elements: call partialsym's BatchNorm or "
@@ -287,7 +287,7 @@ def check_pointwise(fn: object) -> None:
 
 
 def as_signal(f: object, group: Group, channels: int | None = None) -> Signal:
-    """The input of a layer, checked by `check_signal`: where its domain is T(2), plain images become a Signal."""
+    """The input of a layer, checked by `check_signal`. If the layer's domain is T(2), plain images become a Signal."""
     f = Signal.image(f) if isinstance(f, Tensor) and group.name == "T2" else f
     check_signal(f, channels)
     assert isinstance(f, Signal)
@@ -295,17 +295,17 @@ def as_signal(f: object, group: Group, channels: int | None = None) -> Signal:
 
 
 def check_signal(f: object, channels: int | None = None) -> None:
-    """Raise TypeError where f is no Signal, ValueError where it has other channels than a layer takes."""
+    """Raise TypeError if f is not a Signal, and ValueError if its number of channels does not fit the layer."""
     if not isinstance(f, Signal):
         raise InputTypeError(
             f"the input is a {type(f).__name__}: must be a Signal; images become one by `Signal.image`."
         )
     if channels is not None and f.values.shape[1] != channels:
-        raise InputError(f"the input has {f.values.shape[1]} channels, but this layer takes {channels}.")
+        raise InputError(f"the input has {f.values.shape[1]} channels, but this layer expects {channels}.")
 
 
 def check_group(name: str, group: object) -> None:
-    """Raise TypeError where `group` is no Group."""
+    """Raise TypeError if `group` is not a Group."""
     if not isinstance(group, Group):
         raise InputTypeError(f"{name} is {group!r}: must be a Group, such as partialsym.group('SE2').")
 

@@ -29,7 +29,7 @@ from partialsym.runs.schema import read_result, sampled_accuracy
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-BENCHMARKS = ROOT / "benchmarks" / "results.json"
+BENCHMARKS = (ROOT / "benchmarks" / "results.json", ROOT / "benchmarks" / "scaling.json")
 NUMBER = re.compile(r"<!--=(?P<expression>[^>]*?)-->(?P<value>[^<]*)<!--/-->")
 AT_LINE_START = re.compile(r"^[\s>*+-]*<!--=", re.MULTILINE)
 
@@ -187,11 +187,13 @@ def printed_difference(path: str, other: str) -> list[float]:
 
 
 def benchmark(name: str, precision: str = "float32") -> list[float]:
-    """The value of a row of benchmarks/results.json, in its unit: one number."""
-    rows = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
+    """The value of a row of benchmarks/results.json or scaling.json, in its unit: one number."""
+    rows = [row for path in BENCHMARKS for row in json.loads(path.read_text(encoding="utf-8"))]
     found = [row["value"] for row in rows if (row["name"], row["precision"]) == (name, precision)]
     if len(found) != 1:
-        raise ValueError(f"benchmarks/results.json has {len(found)} rows {name!r} in {precision}: must be one.")
+        raise ValueError(f"the benchmarks have {len(found)} rows {name!r} in {precision}: must be one.")
+    if found == [None]:
+        raise ValueError(f"{name!r} was not measured in {precision}.")
     return found
 
 

@@ -1,1 +1,1 @@
-"""What several parts of the package share, and no user calls."""
+"""Internal utilities that several parts of the package share."""

@@ -1,4 +1,4 @@
-"""Writing without losing: aside first, then renamed."""
+"""Atomic writes: write a temporary file, then rename it."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: at any moment `path` is the old or the new file.
+    """Call `write` on a temporary file beside `path`, then rename it. At any moment `path` is the old or the new file.
 
     Raises:
-        OSError: the disk is full, say; `path` is as it was and the temporary file is gone.
+        OSError: for example, the disk is full. `path` is then unchanged, and the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -41,7 +41,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename last through a power failure, where the file system can; a folder opens on POSIX alone."""
+    """Make a rename survive a power failure, if the file system supports it. Only POSIX can open a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Small files read whole, and never more of one than its kind can need."""
+"""Read whole files with a limit on their size."""
 
 import os
 import stat
@@ -11,8 +11,8 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises:
-        ValueError: it is larger, or no regular file.
-        OSError: it cannot be opened.
+        ValueError: the file is larger, or is not a regular file.
+        OSError: the file cannot be opened.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end

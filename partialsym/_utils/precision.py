@@ -1,4 +1,4 @@
-"""Float32 that is float32: without the shorter mantissas that a GPU or oneDNN may take for it."""
+"""Full float32 precision, without the shorter mantissas that a GPU or oneDNN may use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,12 +16,12 @@ OPERATIONS = (*MATMUL, *((backend, op) for backend in ("cuda", "mkldnn") for op 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Convolutions and products of float32 tensors are computed in float32, on every device; then all is set as before.
+    """A context in which convolutions and products of float32 tensors are computed in float32, on every device.
 
-    Otherwise cuDNN convolves them in TF32, with 10 bits of mantissa for 23, unless it is told not to; the products of
-    a GPU, and both in oneDNN, do where `torch.set_float32_matmul_precision` or `fp32_precision` say so. The settings
-    are the process's: other threads see them, too. Within, `torch.backends.cudnn.allow_tf32` may not be read, as after
-    any use of `fp32_precision`; torch.export does.
+    By default cuDNN computes convolutions in TF32, with 10 instead of 23 bits of mantissa. Products on a GPU, and both
+    in oneDNN, have reduced precision if `torch.set_float32_matmul_precision` or `fp32_precision` is set so. The
+    settings are restored afterwards. They belong to the process, so other threads are affected. Within the context,
+    `torch.backends.cudnn.allow_tf32` must not be read, as after any use of `fp32_precision`; torch.export reads it.
     """
     whole = {}
     for key in WHOLE:  # from the outside in: read with nothing to inherit
@@ -46,7 +46,7 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def full_precision(model: nn.Module) -> Iterator[None]:
-    """A model computes in its own dtype, whatever is set round it: `full_float32`, and no autocast where it is."""
+    """A context in which a model computes in its own dtype: `full_float32`, and no autocast on its device."""
     device = next(model.parameters(), torch.empty(0)).device.type
     available = torch.amp.is_autocast_available(device)  # not on `meta`
     with full_float32(), torch.autocast(device, enabled=False) if available else nullcontext():
@@ -54,7 +54,7 @@ def full_precision(model: nn.Module) -> Iterator[None]:
 
 
 def double(tensor: Tensor) -> Tensor:
-    """In float64; on the processor where its device has none."""
+    """Convert a tensor to float64, on the CPU if its device does not support float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 

@@ -14,6 +14,16 @@ def transformed() -> bool:
     return not torch.compiler.is_compiling() and functorch_active()
 
 
+def eager_on_cpu(tensor: Tensor) -> bool:
+    """Whether operators on it run one by one on the processor, and nothing else is asked for than their backward pass.
+
+    There our own functions may stand for torch's: no compiler, tracer, transform or forward mode looks into them.
+    """
+    return tensor.device.type == "cpu" and not (
+        torch.compiler.is_compiling() or torch.jit.is_tracing() or functorch_active() or in_forward_mode()
+    )
+
+
 def unwrapped(tensor: Tensor) -> Tensor:
     """What grad, vmap, or one within the other hold: of `vmap` with the axis that it hides."""
     while (held := unwrap_level(tensor)) is not tensor:

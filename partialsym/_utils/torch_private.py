@@ -51,6 +51,12 @@ def is_batched_level(tensor: Tensor) -> bool:
     return unwrap_level(tensor).dim() > tensor.dim() if batched is None else bool(batched(tensor))
 
 
+def of_many_gradients(grad: Tensor) -> bool:
+    """Whether a gradient is one of many taken at a time, `is_grads_batched`; True where torch does not tell."""
+    batched = _find("torch._C._functorch:is_legacy_batchedtensor")
+    return True if batched is None else bool(batched(grad)) or is_batched_level(grad)
+
+
 def in_forward_mode() -> bool:
     """Whether this runs within `forward_ad.dual_level`, or a jvp of torch.func."""
     level = _find("torch.autograd.forward_ad:_current_level")

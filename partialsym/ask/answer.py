@@ -9,6 +9,7 @@ from pathlib import Path
 
 from partialsym._utils.signals import Stopped
 from partialsym._utils.validation import check, one_of
+from partialsym.ask.look import look, seconds as looking
 from partialsym.ask.methods import METHODS, Shape, methods
 from partialsym.ask.planning import BATCH, ENOUGH, LEAST, WIDTHS, Budget, Plan, Seconds, plan
 from partialsym.ask.question import Question
@@ -37,6 +38,9 @@ def ask(
     workers: int | None = None,
 ) -> tuple[Question, list[Run]]:
     """Train a plain CNN, full G-CNNs and a Partial G-CNN on equal terms, as long as the budget lasts.
+
+    Before that, small networks are trained to tell images from their turned and mirrored copies, see `look`; what they
+    see is kept in OUT/images.json.
 
     Under E2 also full networks of rotations alone and of mirroring alone, so that each gets a verdict of its own.
     Width and steps are chosen, the same for all, such that everything fits into the budget on this machine; the choice
@@ -75,8 +79,10 @@ def ask(
         with pool(workers) as executor:
             if question.plan is None:
                 train, after = question.data.train_images or len(images.train), _evaluated(question.data, images)
-                spend = Budget(deadline - time.time(), seeds, workers, train, len(images.validation), after)
+                left = deadline - time.time() - looking(budget)
+                spend = Budget(left, seeds, workers, train, len(images.validation), after)
                 question = question.planned(_plan(executor, spend, question, shape))
+            look(executor, workers, group, images, question.out, looking(budget))
             experiments = question.experiments(shape, seeds)
             _train(executor, question, experiments, images, deadline)
     except KeyboardInterrupt:

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from partialsym.ask.intervals import Difference, Interval, accuracy, difference
-from partialsym.ask.method_results import NAMES, MethodResults
+from partialsym.ask.method_results import NAMES, Change, MethodResults, with_roles
+from partialsym.ask.recommend import Recommendation, recommend
 from partialsym.ask.text import (
+    AUGMENTATION,
+    BUILT_IN,
     COSTS,
     FIRST,
     HELPS,
-    KEPT,
     MIRRORED,
     NEITHER,
     ONE_GUESSES,
@@ -23,6 +25,7 @@ from partialsym.ask.text import (
     UNKNOWN,
     UNLESS,
     brier,
+    change,
     headline,
     listed,
     needed,
@@ -67,12 +70,14 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was found, the shortest first; `best` says which method generalises best."""
+    """What was found, the shortest first; `best` says which method generalises best, `recommendation` what to do,
+    None where there is one method alone."""
 
     headline: str
     findings: tuple[Finding, ...]
     standings: tuple[Standing, ...]
     best: str
+    recommendation: Recommendation | None
 
 
 def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
@@ -91,8 +96,10 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
     Where behaviours hold Brier scores, the text tells their difference too: a second reading, which decides nothing. It
     counts confidence, and so it also differs where one network is surer than it may be.
 
-    "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way. Several questions
-    are asked of the same runs, each at its own level: nothing is corrected for their number.
+    "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way, and so are
+    "Augmentation" of a plain CNN that turned and mirrored its training images and the plain one, and "Built in, or
+    augmented" of a full G-CNN and the augmented one. Several questions are asked of the same runs, each at its own
+    level: nothing is corrected for their number.
 
     Args:
         arms: methods on equal terms, one at most of each kind and group that a question needs.
@@ -104,11 +111,12 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
         raise InputError("there are no methods to compare.")
     if not 0 < margin < 1:
         raise InputError(f"margin is {margin}: must be in (0, 1).")
+    arms = with_roles(arms)
     _check(arms)
     judge = _Judge(arms, margin)
-    findings = (*judge.symmetries(), *judge.parts())
+    findings = (*judge.symmetries(), *judge.augmentation(), *judge.parts())
     said = headline([(f.question, f.answer) for f in findings])
-    return Verdict(said, findings, tuple(judge.standings), judge.best())
+    return Verdict(said, findings, tuple(judge.standings), judge.best(), judge.recommendation())
 
 
 class _Judge:
@@ -149,6 +157,24 @@ class _Judge:
             said = SYMMETRIES[answer].format(**words), self.confidence(full, plain), self.kept(question, groups)
             yield Finding(question, answer, " ".join(filter(None, said)), d)
 
+    def augmentation(self) -> Iterator[Finding]:
+        """Augmented against plain, and the full network of as large a group against augmented."""
+        plain, augmented = _only(self.arms, "plain", ("T2",)), _only(self.arms, "augmented", ("T2",))
+        if augmented is None:
+            return
+        turns, flips = ("rotate" in augmented.augment), ("flip" in augmented.augment)
+        groups = BOTH if turns and flips else QUESTIONS["Rotation" if turns else "Mirroring"][1]
+        full = _only(self.arms, "full", groups)
+        how = listed([word for word, there in (("turned", turns), ("mirrored", flips)) if there])
+        for question, one, other, sentences in (
+            ("Augmentation", augmented, plain, AUGMENTATION),
+            ("Built in, or augmented", full, augmented, BUILT_IN),
+        ):
+            if one is not None and other is not None:
+                answer, why, d = self.compare(one, other)
+                said = sentences[answer].format(how=how, why=why, name=self.titles[one], **self._numbers(d))
+                yield Finding(question, answer, " ".join(filter(None, (said, self.confidence(one, other)))), d)
+
     def parts(self) -> Iterator[Finding]:
         """Partial against full of the same group and number of elements."""
         for partial in (arm for arm in self.arms if arm.kind == "partial"):
@@ -187,11 +213,39 @@ class _Judge:
         partial = _only(self.arms, "partial", (*groups, *BOTH))
         if partial is None or question not in ("Rotation", "Mirroring"):
             return ""
-        words = {"name": self.titles[partial], "images": partial.turned}
+        name, images = self.titles[partial], partial.turned
         if question == "Mirroring":
-            return MIRRORED.format(share=over(100 * np.array(partial.mirrored), " %"), **words)
-        ranges = np.array(partial.preserved)
-        return "" if np.isnan(ranges).any() else KEPT.format(range=over(ranges, "°"), **words)
+            return MIRRORED.format(share=over(100 * np.array(partial.mirrored), " %"), name=name, images=images)
+        return "" if partial.changed is None else self.turns(partial.changed, name, images)
+
+    def turns(self, changed: Change, name: str, images: int) -> str:
+        """From which turn on, and in which direction, half of the answers change; of two classes, of each."""
+        said = change((changed.counter_clockwise, changed.clockwise), name, f"{images} test images")
+        if len(changed.classes) != 2:
+            return said
+        classes = self.arms[0].classes
+        parts = [change(both, "", f"class {classes[label]}") for label, both in changed.classes.items()]
+        return f"{said} {' '.join(parts)}"
+
+    def recommendation(self) -> Recommendation | None:
+        """What to do, from the accuracies and what each method costs."""
+        if len(self.arms) < 2:
+            return None
+        by_name = {arm.name: arm for arm in self.arms}
+        ranked = [by_name[standing.method] for standing in self.standings]
+
+        def difference(one: MethodResults, other: MethodResults) -> Interval | None:
+            found = self.difference(one, other)
+            return None if found is None or found.seeds < SEEDS else found.interval()
+
+        return recommend(
+            ranked,
+            {arm: alone.accuracy.mean for arm, alone in zip(ranked, self.standings, strict=True)},
+            self.titles,
+            difference,
+            self.margin,
+            guessing=self.guessing == {*self.arms},
+        )
 
     def best(self) -> str:
         """Which method is best, by 95 % intervals of the differences."""

@@ -1,8 +1,10 @@
 """How well a method does on all images of a kind, and how much better than another, with what chance may have added."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +43,14 @@ class Difference:
     their seeds have the same number: what such runs have in common makes the interval wider than it must be. Quantiles
     are those of Student's t at Satterthwaite's (1946) degrees of freedom.
 
+    Where runs answer different images, as folds of them, runs of the same number are paired: they answer the same ones.
+    `runs` is then the variance of their differences over S, and what images alone add to it is not the interaction, but
+    `noise` = (Σ_s V_s − S·images)/(S (S − 1)), where V_s is that of the difference of pair s, as `images` is of their
+    mean. Where all answer all images, that is the interaction.
+
     Attributes:
         mean: the estimate.
-        images, runs, interaction: variances of the estimate, as above.
+        images, runs, interaction, noise: variances of the estimate, as above.
         image_freedom, run_freedom: degrees of freedom of `images` and `runs`; `run_freedom` is 0 for single runs.
         effective: the number of images, or groups, of equal weight that would say as much.
         size: root mean square of what an image, or a group, differs by, among those that differ; 1 where none does.
@@ -55,6 +62,7 @@ class Difference:
     images: float
     runs: float
     interaction: float
+    noise: float
     image_freedom: float
     run_freedom: float
     effective: float
@@ -101,13 +109,13 @@ class Difference:
 
     def _variance(self, images: float, seeds: float) -> tuple[float, float]:
         """Variance, and its degrees of freedom, with so many times as many images and seeds."""
-        rest = self.interaction / (images * seeds)
+        rest, noise = self.interaction / (images * seeds), self.noise / (images * seeds)
         of_images = (self.images - self.interaction) / images + rest
-        of_runs = max(0.0, self.runs - self.interaction) / seeds
+        of_runs = max(0.0, self.runs - self.noise) / seeds
         variance = of_images + of_runs
         if of_runs == 0:
             return variance, self.image_freedom * images
-        spread = of_images**2 / (self.image_freedom * images) + (of_runs + rest) ** 2 / (self.run_freedom * seeds)
+        spread = of_images**2 / (self.image_freedom * images) + (of_runs + noise) ** 2 / (self.run_freedom * seeds)
         return variance, variance**2 / spread
 
     def _half(self, images: float, seeds: float, level: float) -> float:
@@ -118,23 +126,31 @@ class Difference:
 
 
 def difference(
-    first: Right | Floats, second: Right | Floats, labels: Labels, groups: Labels | None = None
+    first: Right | Floats,
+    second: Right | Floats,
+    labels: Labels,
+    groups: Labels | None = None,
+    alike: Sequence[Right | Floats] = (),
 ) -> Difference:
     """The balanced accuracy of `first` less that of `second`.
 
     Args:
         first, second: whether an answer is right, [seeds, images]; or a score, of any real numbers. The numbers of
-            seeds may differ. A single run shows nothing of the spread of runs, which is then missing.
+            seeds may differ. A single run shows nothing of the spread of runs, which is then missing. nan where a run
+            does not answer an image: the runs of both methods must then answer the same ones, row by row.
         labels: of the images, [images].
         groups: which images belong together (of a patient, of a slide), [images]. Groups are drawn at random then,
             not images: what is alike in a group counts once.
+        alike: all methods whose runs are taken to spread alike, these two among them. Of runs that answer different
+            images a few show little of their spread, which is then that of all methods together.
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit; answers to different images.
     """
-    return _estimate([np.asarray(first, dtype=np.float64), -np.asarray(second, dtype=np.float64)], labels, groups)
+    signed = [np.asarray(first, dtype=np.float64), -np.asarray(second, dtype=np.float64)]
+    return _estimate(signed, labels, groups, alike)
 
 
-def accuracy(right: Right, labels: Labels, groups: Labels | None = None, level: float = LEVEL) -> Interval:
+def accuracy(right: Right | Floats, labels: Labels, groups: Labels | None = None, level: float = LEVEL) -> Interval:
     """The balanced accuracy of a method. Its interval lies within [0, 1].
 
     It is Wilson's (1927) for so many images that their binomial variance is the one estimated, with Student's t.
@@ -150,7 +166,9 @@ def accuracy(right: Right, labels: Labels, groups: Labels | None = None, level: 
     return Interval(p, middle - width, middle + width)
 
 
-def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Difference:
+def _estimate(
+    signed: list[Floats], labels: Labels, groups: Labels | None, alike: Sequence[Right | Floats] = ()
+) -> Difference:
     """Of the sum of `signed`."""
     shapes = [values.shape for values in signed]
     expected = labels.shape if groups is None else groups.shape
@@ -158,6 +176,8 @@ def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Di
         raise InputError(f"answers have shapes {shapes}, labels {labels.shape}: must be [seeds, images] and [images].")
     if expected != labels.shape:
         raise InputError(f"groups have shape {expected}, labels {labels.shape}: must be alike.")
+    if any(np.isnan(values).any() for values in signed):
+        return _of_folds(signed, labels, groups, alike)
     sample = _Sample(labels, groups)
     mean = np.sum([values.mean(0) for values in signed], axis=0)
     repeated = [values for values in signed if len(values) > 1]
@@ -165,19 +185,73 @@ def _estimate(signed: list[Floats], labels: Labels, groups: Labels | None) -> Di
     rests = [values - values.mean(0) for values in repeated]
     interaction = sum(float((sample.errors(r) ** 2).sum()) / (len(r) - 1) / len(r) for r in rests)
     parts = sum(run**2 / (len(values) - 1) for run, values in zip(runs, repeated, strict=True))
-    by_group = sample.sums(mean) / sample.shares
-    differ = by_group[abs(by_group) > 1e-9]  # sums of thirds may miss 0
     return Difference(
-        mean=float(mean @ sample.weights),
-        images=max(interaction, float((sample.errors(mean) ** 2).sum())),
+        images=max(interaction, sample.variance(mean)),
         runs=sum(runs),
         interaction=interaction,
-        image_freedom=sample.freedom,
+        noise=interaction,
         run_freedom=sum(runs) ** 2 / parts if parts else 0.0,
-        effective=1 / float((sample.shares**2).sum()),
-        size=math.sqrt(float((differ**2).mean())) if len(differ) else 1.0,
-        count=len(labels),
         seeds=min(map(len, signed)),
+        **sample.about(mean),
+    )
+
+
+class _Folds:
+    """Runs that answer different images: `there` says which, [seeds, images]. Without those that none answers."""
+
+    def __init__(self, there: Right, labels: Labels, groups: Labels | None) -> None:
+        if not there.any(1).all():
+            raise InputError("a run answers no image.")
+        self.asked = there.any(0)
+        self.there, self.labels = there[:, self.asked], labels[self.asked]
+        self.groups = None if groups is None else groups[self.asked]
+        self.sample, self.seeds, self.repeats = _Sample(self.labels, self.groups), len(there), self.there.sum(0)
+        of = self.groups
+        self.alone = [_Sample(self.labels[t], None if of is None else of[t]) for t in self.there]
+
+    def mean(self, values: Floats) -> Floats:
+        """Of each image over the runs that answer it."""
+        return np.nansum(values, axis=0) / self.repeats
+
+    def interaction(self, values: Floats) -> float:
+        """As images show it that several runs answer."""
+        repeats = np.maximum(1, self.repeats * (self.repeats - 1))
+        apart = np.where(self.there, values - self.mean(values), 0.0) / np.sqrt(repeats)
+        return sum(self.sample.variance(row) for row in apart)
+
+    def spread(self, values: Floats) -> tuple[float, float]:
+        """`runs` and `noise` of a `Difference`."""
+        if self.seeds == 1:
+            return 0.0, 0.0
+        alone = [(own, row[there]) for own, row, there in zip(self.alone, values, self.there, strict=True)]
+        means = np.array([float(row @ own.weights) for own, row in alone])
+        within = sum(own.variance(row) for own, row in alone)
+        images = self.seeds * self.sample.variance(self.mean(values))
+        return float(means.var(ddof=1)) / self.seeds, max(0.0, within - images) / (self.seeds * (self.seeds - 1))
+
+
+def _of_folds(
+    signed: list[Floats], labels: Labels, groups: Labels | None, alike: Sequence[Right | Floats] = ()
+) -> Difference:
+    """As `_estimate`, of runs that answer different images: nan where one does not."""
+    there = ~np.isnan(signed[0])
+    if any(values.shape != there.shape or (np.isnan(values) == there).any() for values in [*signed, *alike]):
+        raise InputError("the runs of all methods must answer the same images, row by row.")
+    folds = _Folds(there, labels, groups)
+    values = np.sum(signed, axis=0)[:, folds.asked]
+    images, (runs, noise), freedom = folds.sample.variance(folds.mean(values)), folds.spread(values), folds.seeds - 1.0
+    if len(alike) > 2:
+        pairs = [folds.spread((one - other)[:, folds.asked]) for one, other in combinations(alike, 2)]
+        runs = max(0.0, noise + float(np.mean([run - without for run, without in pairs])))
+        freedom *= len(alike) - 1
+    return Difference(
+        images=images,
+        runs=runs,
+        interaction=min(images, folds.interaction(values)),
+        noise=noise,
+        run_freedom=freedom,
+        seeds=folds.seeds,
+        **folds.sample.about(folds.mean(values)),
     )
 
 
@@ -210,6 +284,22 @@ class _Sample:
         """How many groups have images in each class, or stratum."""
         count = int(self.group.max()) + 1
         return np.bincount(np.unique(of * count + self.group) // count)
+
+    def variance(self, values: Floats) -> float:
+        """Of Σ weight · value, as groups vary."""
+        return float((self.errors(values) ** 2).sum())
+
+    def about(self, mean: Floats) -> dict[str, Any]:
+        """What a `Difference` says of the images, by the mean of each."""
+        by_group = self.sums(mean) / self.shares
+        differ = by_group[abs(by_group) > 1e-9]  # sums of thirds may miss 0
+        return {
+            "mean": float(mean @ self.weights),
+            "image_freedom": self.freedom,
+            "effective": 1 / float((self.shares**2).sum()),
+            "size": math.sqrt(float((differ**2).mean())) if len(differ) else 1.0,
+            "count": len(mean),
+        }
 
     def sums(self, values: Floats) -> Floats:
         """Σ weight · value over each group: [..., images] → [..., groups]."""

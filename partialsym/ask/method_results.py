@@ -1,14 +1,15 @@
 """What the verdict reads of a method: on which terms it was trained, and its answers to the test images."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from partialsym.ask.intervals import Floats, Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.errors import InputError
+from partialsym.measure import half_changed
 from partialsym.runs.run import flatten
 
 FREE = (
@@ -24,6 +25,17 @@ LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # setting
 NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
 
 
+class Change(NamedTuple):
+    """From which turn on, in degrees, half of the answers differ from those upright: None where at no turn they do.
+
+    `classes` holds the same of the images of each class, by its number.
+    """
+
+    counter_clockwise: float | None
+    clockwise: float | None
+    classes: Mapping[int, tuple[float | None, float | None]]
+
+
 @dataclass(frozen=True, eq=False)
 class MethodResults:
     """A method: runs that differ in their seed alone.
@@ -32,7 +44,8 @@ class MethodResults:
         name: as its config has it.
         title: what it is, in a reader's words.
         group: the base group, T2 for a plain network.
-        kind: plain, full, partial or augerino.
+        kind: plain, augmented (see `with_roles`), full, partial or augerino.
+        augment: names of the changes to its training images.
         samples: elements of every layer, None for the network's own choice.
         seeds: numbers of the runs, ascending.
         terms: dotted key → value of the settings that must be the same in all methods which have them.
@@ -41,15 +54,19 @@ class MethodResults:
         right: of each seed and image, [seeds, images].
         brier: Brier score of each seed and image, [seeds, images]; None where it is not known.
         trained: training accuracy of each seed, in its last epoch; nan where it is not known.
-        preserved: median preserved range of each seed, degrees; nan where no turned image was right.
+        changed: from which turn on half of the answers change, see `Change`; None where that is not known.
         mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
         turned: how many images were turned and mirrored.
+        operations: multiply–adds of one image, None where they are unknown.
+        step_seconds: of a training step, the mean over the runs; nan where it is unknown.
+        image_seconds: of an image's answer as it was measured, the mean over the runs; nan where it is unknown.
     """
 
     name: str
     title: str
     group: str
     kind: str
+    augment: tuple[str, ...]
     samples: int | None
     seeds: tuple[int, ...]
     terms: dict[str, Any]
@@ -58,9 +75,12 @@ class MethodResults:
     right: Right
     brier: Floats | None
     trained: tuple[float, ...]
-    preserved: tuple[float, ...]
+    changed: "Change | None"
     mirrored: tuple[float, ...]
     turned: int
+    operations: int | None
+    step_seconds: float
+    image_seconds: float
 
     def rows(self, seeds: Sequence[int]) -> list[int]:
         """Where those seeds are."""
@@ -87,8 +107,9 @@ def method_results(
     kind = _kind(model)
     training = asdict(TrainingConfig()) | config["training"]
     learns = kind in ("partial", "augerino")
+    data = asdict(DataConfig()) | config["data"] | {"root": None}
     terms = {
-        "data": asdict(DataConfig()) | config["data"] | {"root": None},
+        "data": {key: value for key, value in data.items() if key != "augment"},
         "model": {key: value for key, value in model.items() if key not in FREE},
         "training": {key: value for key, value in training.items() if learns or key not in LEARNED},
     }
@@ -97,6 +118,7 @@ def method_results(
         title=_title(kind, model),
         group=model["group"],
         kind=kind,
+        augment=tuple(data["augment"]),
         samples=model["samples"],
         seeds=tuple(result["config"]["seed"] for result, _ in by_seed),
         terms=flatten(terms),
@@ -105,10 +127,36 @@ def method_results(
         right=np.array([one["predictions"] for one in answers]) == labels,
         brier=_brier(answers),
         trained=tuple(_trained(result) for result, _ in by_seed),
-        preserved=tuple(_median(behaved["preserved"]["ranges"]) for _, behaved in by_seed),
+        changed=_change([behaved for _, behaved in by_seed]),
         mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
         turned=by_seed[0][1]["images"]["turned"],
+        operations=by_seed[0][1].get("multiply_adds"),
+        step_seconds=_mean(_of_step(result) for result, _ in by_seed),
+        image_seconds=_mean(behaved.get("image_seconds", float("nan")) for _, behaved in by_seed),
     )
+
+
+def with_roles(arms: Sequence[MethodResults]) -> list[MethodResults]:
+    """The methods, where a plain CNN that turned or mirrored its training images, and the others did not, is one of its
+    own kind, `augmented`.
+
+    Raises:
+        ValueError: other differences of augmentation.
+    """
+    common = next((arm for arm in arms if arm.kind != "plain"), min(arms, key=lambda arm: len(arm.augment)))
+    found = []
+    for arm in arms:
+        more = [name for name in arm.augment if name not in common.augment]
+        if arm.kind == "plain" and more and not {*more} - {"rotate", "flip"} and {*arm.augment} > {*common.augment}:
+            found.append(replace(arm, kind="augmented", title=f"{arm.title} with augmentation"))
+        elif arm.augment != common.augment:
+            raise InputError(
+                f"data.augment is {list(arm.augment)} in {arm.name!r} and {list(common.augment)} in {common.name!r}: "
+                "not on equal terms."
+            )
+        else:
+            found.append(arm)
+    return found
 
 
 def _brier(answers: Sequence[Mapping[str, Any]]) -> Floats | None:
@@ -138,8 +186,29 @@ def _title(kind: str, model: Mapping[str, Any]) -> str:
     }[kind]
 
 
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else float("nan")
+def _change(behaviours: Sequence[Mapping[str, Any]]) -> Change | None:
+    """Of the mean share of unchanged answers over the seeds."""
+    turns = [behaved["unchanged"] for behaved in behaviours]
+    angles = turns[0]["angles"]
+    if any(one["angles"] != angles for one in turns):
+        return None
+    found = half_changed(angles, np.mean([one["share"] for one in turns], 0).tolist())
+    classes: dict[int, tuple[float | None, float | None]] = {}
+    for k, label in enumerate(turns[0].get("classes", [])):
+        if all(one.get("classes") == turns[0]["classes"] for one in turns):
+            classes[label] = half_changed(angles, np.mean([one["by_class"][k] for one in turns], 0).tolist())
+    return Change(*found, classes)
+
+
+def _of_step(result: Mapping[str, Any]) -> float:
+    """Seconds of a training step, what surrounds it included; nan where it is unknown."""
+    history = result.get("history") or []
+    steps = history[-1].get("step", 0) if history else 0
+    return result["seconds"] / steps if steps else float("nan")
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def _trained(result: Mapping[str, Any]) -> float:

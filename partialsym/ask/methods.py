@@ -1,10 +1,12 @@
-"""The networks a question is put to: equal in everything but the group and whether they may keep a part of it."""
+"""The networks a question is put to: equal in everything but the group, whether they may keep a part of it, and whether
+their training images are turned and mirrored instead."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
-from partialsym.config import ModelConfig
+from partialsym.config import DataConfig, ModelConfig
 from partialsym.registry import NETWORKS, takes
 
 KERNEL = 5  # pixels: a third cheaper than the paper's 7, which buys steps
@@ -13,11 +15,19 @@ _PLAIN: dict[str, Any] = {"group": "T2", "partial": False}
 _ROTATED: dict[str, Any] = {"group": "SE2", "partial": False, "samples": ROTATIONS}
 _MIRRORED: dict[str, Any] = {"group": "Mirror", "partial": False}
 _BOTH: dict[str, Any] = {"group": "E2", "partial": False, "samples": 2 * ROTATIONS}
+AUGMENTED = "augmented"  # the plain CNN whose training images are transformed by the group asked about
+AUGMENTATIONS = {"SE2": ("rotate",), "Mirror": ("flip",), "E2": ("rotate", "flip")}
 METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # group asked about → name → settings
-    "SE2": {"plain": _PLAIN, "SE2-full": _ROTATED, "SE2-partial": _ROTATED | {"partial": True}},
-    "Mirror": {"plain": _PLAIN, "Mirror-full": _MIRRORED, "Mirror-partial": _MIRRORED | {"partial": True}},
+    "SE2": {"plain": _PLAIN, AUGMENTED: _PLAIN, "SE2-full": _ROTATED, "SE2-partial": _ROTATED | {"partial": True}},
+    "Mirror": {
+        "plain": _PLAIN,
+        AUGMENTED: _PLAIN,
+        "Mirror-full": _MIRRORED,
+        "Mirror-partial": _MIRRORED | {"partial": True},
+    },
     "E2": {
         "plain": _PLAIN,
+        AUGMENTED: _PLAIN,
         "SE2-full": _ROTATED,
         "Mirror-full": _MIRRORED,
         "E2-full": _BOTH,
@@ -52,3 +62,9 @@ def methods(group: str, shape: Shape, width: int, network: str = "ResNet") -> di
     free = {"width": width, "kernel_size": KERNEL, "pools": tuple(pools)}
     shared: dict[str, Any] = {key: value for key, value in free.items() if takes(network, key)}
     return {name: ModelConfig(network=network, **shared, **settings) for name, settings in METHODS[group].items()}
+
+
+def images_for(name: str, group: str, data: DataConfig) -> DataConfig:
+    """The images that a method trains on: for `augmented` turned and mirrored as well, whatever the group has."""
+    extra = () if name != AUGMENTED else (a for a in AUGMENTATIONS[group] if a not in data.augment)
+    return replace(data, augment=(*data.augment, *extra))

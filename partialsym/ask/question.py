@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
-from partialsym.ask.methods import METHODS, Shape, methods
+from partialsym.ask.methods import METHODS, Shape, images_for, methods
 from partialsym.ask.planning import Plan
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
@@ -87,7 +87,8 @@ class Question(NamedTuple):
         found = methods(self.group, shape, plan.width, self.network)
         data = self.data if plan.images is None else replace(self.data, train_images=plan.images)
         names = sorted(found, key=lambda name: -plan.seconds[name])
-        return [plan.experiment(name, seed, data, found[name]) for seed in range(seeds) for name in names]
+        given = {name: images_for(name, self.group, data) for name in names}
+        return [plan.experiment(name, seed, given[name], found[name]) for seed in range(seeds) for name in names]
 
 
 def _digest(images: Dataset) -> str:

@@ -22,8 +22,21 @@ PARTS = {
     NEITHER: "A network free to keep a part of {group} in each layer differs by {signed} from one that keeps all.",
     UNKNOWN: "{why}",
 }
+AUGMENTATION = {
+    HELPS: "A plain CNN that sees its training images {how} gains {points} over one that sees them as they are.",
+    COSTS: "A plain CNN that sees its training images {how} loses {points} against one that sees them as they are.",
+    NEITHER: "A plain CNN that sees its training images {how} differs by {signed} from one that sees them as they are.",
+    UNKNOWN: "{why}",
+}
+BUILT_IN = {
+    HELPS: "The {name} gains {points} over a plain CNN that sees its training images {how}.",
+    COSTS: "The {name} loses {points} against a plain CNN that sees its training images {how}.",
+    NEITHER: "The {name} differs by {signed} from a plain CNN that sees its training images {how}.",
+    UNKNOWN: "{why}",
+}
 UNLESS = ", unless one lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
-KEPT = "In the median over {images} test images the {name} answers alike up to turns of ±{range}."
+CHANGES = "From {turns} on at least half of the answers{name} are others than upright ({images})."
+STAYS = "At no turn are half of the answers{name} others than upright ({images})."
 MIRRORED = "Of {images} test images the {name} answers {share} alike when they are mirrored."
 SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of their spread."
 ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
@@ -96,6 +109,16 @@ def brier(d: Interval, one: str, other: str) -> str:
     numbers = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f})".replace("-", "−")
     change = "falls" if d.high < 0 else "rises" if d.low > 0 else "changes in no clear direction"
     return BRIER.format(other, one, change, numbers)
+
+
+def change(both: tuple[float | None, float | None], name: str, images: str) -> str:
+    """`From a turn of 45° counter-clockwise, or of 90° clockwise, on half of the answers …`; the nearer one first."""
+    named = zip(both, ("counter-clockwise", "clockwise"), strict=True)
+    found = sorted((degrees, direction) for degrees, direction in named if degrees is not None)
+    words = {"name": f" of the {name}" if name else "", "images": images}
+    if not found:
+        return STAYS.format(**words)
+    return CHANGES.format(turns=f"a turn of {' or '.join(f'{degrees:.0f}° {d}' for degrees, d in found)}", **words)
 
 
 def within(margin: float) -> str:

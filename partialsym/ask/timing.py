@@ -6,7 +6,7 @@ from partialsym.ask.methods import Shape
 from partialsym.ask.planning import BATCH, Seconds
 from partialsym.config import ModelConfig
 from partialsym.inference import evaluating
-from partialsym.profiling import Step, interleaved
+from partialsym.profiling import AUTOCAST, Step, interleaved
 from partialsym.training.fit import build_model
 from partialsym.training.trainer import precision
 
@@ -20,7 +20,7 @@ def measure(model: ModelConfig, shape: Shape, batch: int = BATCH) -> Seconds:
     network.to(device)
     images = torch.rand(batch, shape.channels, *shape.size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
-    step = Step(network.train(), images, labels, bf16=precision("auto") == "bf16-mixed")
+    step = Step(network.train(), images, labels, AUTOCAST[precision("auto")])
     of_step = max(one for (one,) in interleaved(step, pairs=STEPS))
 
     def evaluate() -> None:

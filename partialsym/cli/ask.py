@@ -1,6 +1,6 @@
 """The main question: which symmetries do these images have?"""
 
-import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from jsonargparse import Namespace
 
 from partialsym._utils.validation import check
 from partialsym.ask import Question, ask, caveats
+from partialsym.ask.look import FILE, read, sentences
 from partialsym.ask.methods import Shape
-from partialsym.cli.output import say
+from partialsym.cli.output import parse_time, say
 from partialsym.config import ConfigError
-from partialsym.report import gather, judge, write
+from partialsym.report import gather, judge, write, write_answer
 from partialsym.runs.run import Run
 
 WORDS = {
@@ -19,7 +20,6 @@ WORDS = {
     "Mirror": "mirroring alone",
     "E2": "rotations and mirrorings, E(2), and of each alone",
 }
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def run(options: Namespace) -> None:
@@ -43,16 +43,25 @@ def run(options: Namespace) -> None:
         raise ConfigError(
             f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
         )
-    judged = judge(gather(runs, options.data.root), margin / 100)
-    page = write(judged, Path(options.out) / "report.html", asked(question, runs))
+    out, command = Path(options.out), f"partialsym fit --from {shlex.quote(options.out)}"
+    judged, seen = judge(gather(runs, options.data.root), margin / 100), read(out / FILE)
+    page = write(judged, out / "report.html", asked(question, runs), seen, command)
+    answer = write_answer(out / "answer.json", judged, seen, question, runs, margin / 100, command)
     if judged.verdict is None:
         say(judged.problem)
     else:
         say(judged.verdict.headline)
+        for sentence in sentences(seen):
+            say(f"  The images: {sentence}")
         for finding in judged.verdict.findings:
             say(f"  {finding.question}: {finding.answer}. {finding.text}")
         say(f"  {judged.verdict.best}")
-    say(f"report: {page}")
+        advice = judged.verdict.recommendation
+        if advice:
+            say(" ".join(filter(None, (advice.sentence, advice.reasons, advice.costs))))
+        if advice and advice.method:
+            say(f"to train it longer: {command}")
+    say(f"report: {page}, for scripts: {answer}")
 
 
 def asked(question: Question, runs: Sequence[Run]) -> str:
@@ -74,11 +83,3 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
         f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
         f"accuracies, which chose nothing.{inexact}"
     )
-
-
-def parse_time(text: str) -> float:
-    """`90s`, `10m`, `1.5h` → seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or float(found[1]) == 0:
-        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
-    return float(found[1]) * UNITS[found[2]]

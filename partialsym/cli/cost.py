@@ -9,7 +9,7 @@ from partialsym._utils.precision import full_float32
 from partialsym.cli.output import experiment, say
 from partialsym.config import ConfigError
 from partialsym.data import Preprocessing, trained_on
-from partialsym.profiling import beside, costs
+from partialsym.profiling import AUTOCAST, beside, costs
 from partialsym.training.fit import build_model, check_size, load_data
 from partialsym.training.trainer import precision
 
@@ -23,10 +23,10 @@ def run(options: Namespace) -> None:
     check_size(model, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = Preprocessing(data.mean, data.std)(data.train.images[:size].to(device))
-    used = "32" if precision(config.training.precision) == "32" else "bf16-mixed"  # also for 16-mixed: alike in cost
+    used = precision(config.training.precision)
     labels = data.train.labels[:size].to(device)
     with nullcontext() if config.training.tf32 else full_float32():
-        ours, twin = costs(model.to(device), images, labels, bf16=used == "bf16-mixed", pairs=options.pairs)
+        ours, twin = costs(model.to(device), images, labels, dtype=AUTOCAST[used], pairs=options.pairs)
     for line in beside(ours, twin):
         say(line)
     steps = len(trained_on(data)) // len(images)

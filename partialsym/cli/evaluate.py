@@ -5,11 +5,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym.cli.output import say
+from partialsym.cli.output import say, scores_line
 from partialsym.config import ConfigError
 from partialsym.measure import accuracies_of_draws, accuracy, logits
 from partialsym.runs.run import Run
-from partialsym.training.evaluation import calibration
+from partialsym.training.evaluation import calibration, scores
 from partialsym.training.fit import load_data
 
 
@@ -22,8 +22,10 @@ def run(options: Namespace) -> None:
     config, trained = trained_run.config(), trained_run.model()
     data = load_data(config.data, options.data.root, trained.range)
     split = getattr(data, options.split)
-    deterministic = accuracy(logits(trained.model, split.images, trained.preprocess), split.labels)
+    answers = logits(trained.model, split.images, trained.preprocess)
+    deterministic = accuracy(answers, split.labels)
     say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
+    say(scores_line(scores(answers, split.labels)))
     if options.draws:
         batches = calibration(config, data, trained.preprocess) if options.recalibrate else None
         shares = accuracies_of_draws(

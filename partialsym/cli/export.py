@@ -29,10 +29,12 @@ def run(options: Namespace) -> None:
         classes=trained.classes,
         size=trained.size,
         range=trained.range,
+        fit=trained.fit,
+        softmax=options.softmax,
     )
     for layer, (taken, samples) in kept(trained.model).items():
         say(f"  {layer:<14} {taken} of {samples} elements")
-    say(f"largest difference of a logit from the run's: {difference:.1e}")
+    say(f"largest difference of {'a probability' if options.softmax else 'a logit'} from the run's: {difference:.1e}")
     say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
 
 

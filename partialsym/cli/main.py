@@ -13,6 +13,7 @@ from pathlib import Path
 
 from partialsym import __version__
 from partialsym._utils.signals import STOPPED, Interruption
+from partialsym.cli.from_answer import config_from
 from partialsym.cli.options import COMMANDS, OPTIONS
 from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
 from partialsym.config.migration import migrated
@@ -116,6 +117,22 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
+def _with_answer(args: Sequence[str]) -> list[str]:
+    """`--from FOLDER` as a `--config` before all others, so that these change it."""
+    rest, found = [], list[str]()
+    given = iter(args)
+    for arg in given:
+        option, equals, value = arg.partition("=")
+        if option != "--from":
+            rest.append(arg)
+            continue
+        folder = value if equals else next(given, "")
+        if not folder:
+            raise ConfigError("--from needs the folder of an answer.")
+        found = [f"--config={json.dumps(config_from(Path(folder)))}"]
+    return [*found, *rest]
+
+
 def _checked(args: list[str], options: Sequence[str]) -> list[str]:
     """The arguments, with a config of an earlier format as one of now.
 
@@ -133,7 +150,7 @@ def _checked(args: list[str], options: Sequence[str]) -> list[str]:
             check_keys(Experiment, now)
             if now != tree:
                 checked[i if value else i + 1] = ("--config=" if value else "") + json.dumps(now)
-    return checked
+    return _with_answer(checked) if "from" in options else checked
 
 
 if __name__ == "__main__":

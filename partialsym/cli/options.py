@@ -14,7 +14,7 @@ _KEYS = tuple(keys_of(Experiment))
 _BOTH = (*_KEYS, "config", "help", "print_config", "data", "model", "training", "trainer")
 _DATA = tuple(key for key in _KEYS if key.startswith("data."))
 OPTIONS = {
-    "fit": (*_BOTH, "out", "resume", "progress"),
+    "fit": (*_BOTH, "from", "out", "resume", "budget", "progress"),
     "cost": (*_BOTH, "pairs"),
     "ask": (*_DATA, "help", "data", "group", "network", "budget", "seeds", "workers", "margin", "out"),
 }
@@ -22,9 +22,18 @@ OPTIONS = {
 
 def _fit(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file with any of the keys below")
+    parser.add_argument(
+        "--from",
+        type=str | None,
+        default=None,
+        help="folder of an answer (ask --out): train the network that it recommends, longer; other keys change it",
+    )
     parser.add_class_arguments(Experiment)
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument(
+        "--budget", type=str | None, default=None, help="train as many epochs as fit into this time: 90s, 10m or 2h"
+    )
     _progress(parser)
 
 
@@ -90,15 +99,19 @@ def _report(parser: ArgumentParser) -> None:
 
 def _predict(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
-    parser.add_argument("images", type=str, nargs="+", help="image files")
+    parser.add_argument("images", type=str, nargs="+", help="image files, or folders of them")
     parser.add_argument(
-        "--format", type=Literal["text", "csv", "json"], default="text", help="csv and json print all probabilities"
+        "--format",
+        type=Literal["text", "csv", "json"] | None,
+        default=None,
+        help="csv and json print all probabilities; default text, or csv for folders",
     )
 
 
 def _export(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder, such as runs/NAME/seed0")
     parser.add_argument("--out", type=str, default="model.onnx", help="file to write: .onnx, or .pt2 for torch.export")
+    parser.add_argument("--softmax", action="store_true", help="write a file that returns probabilities, not logits")
     parser.add_argument(
         "--proportional",
         action="store_true",
@@ -134,7 +147,9 @@ def _reproduce(parser: ArgumentParser) -> None:
 
 def _table(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
-    parser.add_argument("--results", type=str, default="results", help="folder of the results")
+    parser.add_argument(
+        "--results", type=str | None, default=None, help="folder of the results; default `results`, else the checkout's"
+    )
     parser.add_argument("--out", type=str | None, default=None, help="folder for table.md and the figures")
 
 

@@ -1,12 +1,15 @@
 """What commands share: a line on standard output, and what all of them read from their options."""
 
+import re
 import sys
 from typing import Any
 
 from jsonargparse import Namespace
 
-from partialsym.config import Experiment, keys_of
+from partialsym.config import ConfigError, Experiment, keys_of
 from partialsym.runs.schema import describe_choice
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def say(text: str) -> None:
@@ -20,6 +23,13 @@ def progress(options: Namespace) -> bool:
 
 def experiment(options: Namespace) -> Experiment:
     return Experiment(**{key: options[key] for key in dict.fromkeys(key.split(".")[0] for key in keys_of(Experiment))})
+
+
+def scores_line(scores: dict[str, float | None]) -> str:
+    """Balanced accuracy and AUROC in a line; AUROC needs an image of every class."""
+    auroc = scores["auroc"]
+    area = "AUROC: some class has no image" if auroc is None else f"AUROC {auroc:.3f}"
+    return f"balanced accuracy {100 * (scores['balanced_accuracy'] or 0):.1f} %, {area}"
 
 
 def say_subsets(result: dict[str, Any]) -> None:
@@ -39,3 +49,11 @@ def describe(subset: dict[str, Any]) -> str:
     parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]
     return ", ".join(parts) or "translations"
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `10m`, `1.5h` → seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ConfigError(f"budget is {text!r}: must be a time such as 90s, 10m or 2h.")
+    return float(found[1]) * UNITS[found[2]]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+import partialsym
 from partialsym._utils.atomic import replace_text
 from partialsym.cli.output import say
 from partialsym.figures import of_table, save
@@ -21,9 +22,12 @@ FIGURES = {
 
 def run(options: Namespace) -> None:
     chosen = load_table(options.table)
-    results = Path(options.results)
+    results = Path(options.results) if options.results else _committed()
     if not results.exists():
-        raise FileNotFoundError(f"{results} does not exist: `reproduce --publish {results}` makes it.")
+        raise FileNotFoundError(
+            f"{results} does not exist: pass --results, the folder `results` of a checkout of partialsym, or make one "
+            f"with `reproduce --publish {results}`."
+        )
     if not results.is_dir():
         raise NotADirectoryError(f"{results} is no folder: give that of all results, such as `results`.")
     folder = results / chosen.name
@@ -34,6 +38,12 @@ def run(options: Namespace) -> None:
     if options.out:
         replace_text(Path(options.out) / "table.md", text + "\n")
         _figures(chosen, folder, Path(options.out))
+
+
+def _committed() -> Path:
+    """`results` here, else beside the package, where that is a checkout."""
+    here, checkout = Path("results"), Path(partialsym.__file__).parents[1] / "results"
+    return checkout if not here.exists() and checkout.is_dir() else here
 
 
 def _figures(table: Table, folder: Path, out: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 from partialsym._utils.validation import check, one_of
 from partialsym.registry import DATASETS
 
-AUGMENTATIONS = ("crop", "flip")
-OWN, HF = ("test", "size", "fit", "channels", "range", "stream", "workers"), ("subset", "image", "label")
+AUGMENTATIONS = ("crop", "flip", "rotate")
+OWN = ("test", "folds", "fold", "split_by", "size", "fit", "channels", "range", "stream", "workers")
+HF = ("subset", "image", "label")
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,16 @@ class DataConfig:
             (rotMNIST and PCam have one).
         test: for own images, the share that forms the test split, in (0, 0.5], if the data have none.
         split_seed: seed of these splits. It is the same for every training seed, so that seeds differ only in training.
+        folds: for own images without a test split, divide them into this number of equal folds, at least 2; the test
+            split is the fold with the number `fold`, not the share `test`.
+        fold: which fold is the test split, counted from 0.
+        split_by: for own images, what belongs together (a patient, a slide, a place) and so is never divided between
+            two splits or folds. For a folder, a regular expression that is searched in the name of each file, such as
+            p[0-9]+; its first group counts, if it has one. For a Hugging Face data set, a column.
         size: for own images, height and width in pixels, or one number for both; default their own size, if all are
             equal.
-        fit: how own images are brought to that size: resize, or crop (scale until the shorter side fits, then cut out
-            the centre).
+        fit: how own images are brought to that size: resize; crop (scale until the shorter side fits, then cut out the
+            centre); or centre (cut out the centre without rescaling).
         channels: for own images, 1 for grey or 3 for RGB; default 1 if all are grey.
         range: for own 16-bit images, the values that become black and white, such as 0 4095; default the smallest and
             the largest value of the training images.
@@ -43,7 +50,7 @@ class DataConfig:
             may use another number.
         train_images: use only this number of training images, selected in a fixed order; default all.
         augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
-            of the images).
+            of the images), rotate (half of the images by any angle, the others by a multiple of 90 degrees).
     """
 
     name: str | None = None
@@ -52,8 +59,11 @@ class DataConfig:
     validation: float = 0.1
     test: float = 0.2
     split_seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    split_by: str | None = None
     size: int | tuple[int, int] | None = None
-    fit: Literal["resize", "crop"] = "resize"
+    fit: Literal["resize", "crop", "centre"] = "resize"
     channels: Literal[1, 3] | None = None
     range: tuple[int, int] | None = None
     subset: str | None = None
@@ -74,6 +84,9 @@ class DataConfig:
                 check(f"data.{key}", value, value == default, f"left out: it is for {others}")
         for key in ("validation", "test"):
             check(f"data.{key}", getattr(self, key), 0 < getattr(self, key) <= 0.5, "in (0, 0.5]")
+        check("data.folds", self.folds, self.folds is None or self.folds >= 2, "at least 2")
+        right = "0 without folds" if self.folds is None else f"in [0, {self.folds}), one of the folds"
+        check("data.fold", self.fold, 0 <= self.fold < (self.folds or 1), right)
         check("data.split_seed", self.split_seed, self.split_seed >= 0, "at least 0")
         sides = self.size if isinstance(self.size, tuple) else (self.size or 1,)
         check("data.size", self.size, all(side >= 1 for side in sides), "at least 1")

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Sequence
 
+GROUPS = "--split-by"
 SOURCES = ("--data=folder", "--data=hf")
 PAIRS = ("--data.range", "--data.size")
 
 
 def in_full(args: Sequence[str]) -> list[str]:
-    """`--data.source folder` for `--data folder`, and `--data.range [0,4095]` for `--data.range 0 4095`."""
+    """`--data.source folder` for `--data folder`, `--data.split_by` for `--split-by`, and `--data.range [0,4095]` for
+    `--data.range 0 4095`."""
+    args = [re.sub(f"^{GROUPS}(?=$|=)", "--data.split_by", arg) for arg in args]
     named = [arg.replace("--data=", "--data.source=") if arg in SOURCES else arg for arg in args]
     follows = [*args[1:], ""]
     pairs = zip(named, follows, strict=True)

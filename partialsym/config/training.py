@@ -35,6 +35,10 @@ class TrainingConfig:
         recalibration_images: number of training images on which BatchNorm statistics are recomputed before each
             validation.
         select: the model that is saved: last, of the last epoch, or best, of the highest validation accuracy.
+        patience: stop when the validation accuracy has not been higher for this number of epochs; default never. Choose
+            select: best with it, which saves the best epoch.
+        class_weights: how much the images of a class weigh in the loss. balanced weighs every class alike, however many
+            images it has; none weighs every image alike.
         diverged: at a step whose loss or gradient is not finite, stop the training or skip the step. An exploding
             kernel always stops the training.
         elements: the elements of each layer in a step are shared by all processes, so that the number of processes
@@ -59,6 +63,8 @@ class TrainingConfig:
     compile: Literal["auto", "always", "never"] = "auto"
     recalibration_images: int = 2000
     select: Literal["last", "best"] = "last"
+    patience: int | None = None
+    class_weights: Literal["none", "balanced"] = "none"
     diverged: Literal["stop", "skip"] = "stop"
     elements: Literal["shared", "independent"] = "shared"
     deterministic: bool = False
@@ -67,6 +73,9 @@ class TrainingConfig:
         for name, least in (("epochs", 1), ("repeats", 1), ("batch_size", 2), ("recalibration_images", 1)):
             value = getattr(self, name)
             check(f"training.{name}", value, value >= least, f"at least {least}")
+        check("training.patience", self.patience, self.patience is None or self.patience >= 1, "at least 1")
+        ends = self.patience is None or self.schedule != "one-cycle"
+        check("training.patience", self.patience, ends, "left out: one-cycle lowers its rates at the last epochs alone")
         for name in ("lr", "density_lr"):
             value = getattr(self, name)
             check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")

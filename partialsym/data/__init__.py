@@ -34,15 +34,20 @@ __all__ = [
 def load(
     name: str, root: str | os.PathLike[str] | None = None, *, validation: float = 0.1, split_seed: int = 0
 ) -> Dataset:
-    """The data set called `name`, its pixels uint8, or float32 in [0, 1] (the digits), not normalised.
+    """Load the data set `name`. Its pixels are uint8, or float32 in [0, 1] (the digits), and not normalised.
 
-    `root`: folder of the files (downloaded there where missing); by default `PARTIALSYM_DATA`, else a cache
-    folder of the user's. `validation`: fraction of the training originals held out, in (0, 0.5].
-    `split_seed`: an int >= 0 that picks which; the test split does not depend on it, and neither does
-    loading touch the global generators. The digits sets come with scikit-learn and ignore `root`.
-
-    Raises ValueError (unknown name, bad fraction or seed, damaged file), FileNotFoundError (`root` is not a
-    folder), OSError (download failed), ImportError (a missing extra).
+    Args:
+        name: a registered name.
+        root: folder of the files. Missing files are downloaded to it. Default `PARTIALSYM_DATA`, else the user's cache
+            folder. The digits sets come with scikit-learn and ignore it.
+        validation: fraction of the training originals that forms the validation split, in (0, 0.5].
+        split_seed: an int >= 0 that selects these originals. The test split does not depend on it. The global
+            generators are not used.
+    Raises:
+        ValueError: the name is unknown, the fraction or the seed is invalid, or a file is damaged.
+        FileNotFoundError: `root` is not a folder.
+        OSError: the download failed.
+        ImportError: an extra is missing.
     """
     if name not in DATASETS:
         nearest = max(DATASETS, key=lambda known: _likeness(known, str(name)))

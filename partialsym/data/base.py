@@ -1,4 +1,4 @@
-"""Split and Dataset: images with their labels, checked when they are made."""
+"""Split and Dataset: images with their labels, checked on construction."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from partialsym.errors import InputError
 
 
 class Images(Protocol):
-    """What tensors of images [N, C, H, W] have in common with images in files, see `LazyImages`."""
+    """The interface that tensors of images [N, C, H, W] share with images in files, see `LazyImages`."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -32,9 +32,9 @@ class Images(Protocol):
 class Split:
     """Labelled images: `images` [N, C, H, W], uint8 or float32 in [0, 1]; `labels`, `originals` int64 [N], >= 0.
 
-    `images` is a tensor, or `LazyImages`, which leaves them in files and reads them in batches.
-    `originals` numbers the source picture of an image, over the whole data set: an image and its
-    transformed copy share it. Raises ValueError on anything else, and on an empty split.
+    `images` is a tensor, or `LazyImages`, which are read from their files in batches. `originals` is the number of the
+    source image within the whole data set: an image and its transformed copy have the same number. Raises ValueError
+    for other types, shapes or values, and for an empty split.
     """
 
     images: Images
@@ -55,7 +55,7 @@ class Split:
                 raise InputError(f"{field} contain {lowest}: they must be >= 0")
         if not isinstance(self.images, Tensor) or self.images.dtype == torch.uint8:
             return
-        low, high = (float(x) for x in torch.aminmax(self.images))  # NaN in, NaN out
+        low, high = (float(x) for x in torch.aminmax(self.images))  # NaN if any pixel is NaN
         if not (math.isfinite(low) and math.isfinite(high)):
             index = int((~self.images.isfinite()).flatten(1).any(1).nonzero()[0])
             raise InputError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
@@ -74,11 +74,11 @@ class Split:
 class Dataset:
     """Three splits of one data set, its class names in label order, and its per-channel mean and std.
 
-    `probe`: test images in a known position, to be turned; None where none is known. `range`: the values of 16-bit grey
-    that are 0 and 1 in the images; None where none has 16 bits, nor was it given.
+    `probe` holds test images in a known orientation, which are rotated for measurements, or None. `range` holds the
+    values of 16-bit grey that become 0 and 1, or None if no image has 16 bits and no range was passed.
 
-    Raises ValueError where the splits differ in channels or size, a label has no class, two splits share an
-    original, or the statistics do not fit the channels.
+    Raises ValueError if the splits differ in channels or size, a label has no class, two splits share an original, or
+    the statistics do not fit the channels.
     """
 
     name: str
@@ -109,9 +109,9 @@ class Dataset:
             side.update(dict.fromkeys(originals, which))
 
     def with_train(self, count: int, seed: int) -> "Dataset":
-        """The same data set with the first `count` training images of a seeded order: fewer are among more.
+        """The same data set with the first `count` training images of a seeded order.
 
-        Raises ValueError where there are not so many.
+        A smaller selection is part of a larger one. Raises ValueError if there are fewer than `count` images.
         """
         if not 1 <= count <= len(self.train):
             raise InputError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
@@ -130,15 +130,15 @@ class Dataset:
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (that of a population) of every channel of images [N, C, H, W], as in [0, 1]."""
-    if images.dtype == torch.uint8:  # counted: no copy of the pixels in double
+    """Mean and population standard deviation of every channel of images [N, C, H, W], with pixels scaled to [0, 1]."""
+    if images.dtype == torch.uint8:  # from a histogram, without a float64 copy of the pixels
         return moments(counted(images))
     std, mean = torch.std_mean(images[:].double(), dim=(0, 2, 3), correction=0)
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise ValueError unless mean and std are as many finite numbers as there are channels, std > 0."""
+    """Raise ValueError unless mean and std have one finite number per channel, with std > 0."""
     if len(mean) != channels or len(std) != channels:
         raise InputError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:

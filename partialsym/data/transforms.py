@@ -1,6 +1,6 @@
 """What happens to images between their pixels and the model: normalisation by channel, and augmentation in training.
 
-Random crops and flips are drawn image by image from torch's global generator.
+Random crops, flips and turns are drawn image by image from torch's global generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,8 @@ from torch.nn.functional import pad
 from partialsym.data.base import check_statistics
 from partialsym.data.reading.levels import as_float
 from partialsym.errors import InputError
+from partialsym.groups.base import rotation
+from partialsym.warp import warp
 
 MARGIN = 4
 
@@ -67,17 +69,35 @@ def flip(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
+def rotate(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
+    """Images [B, C, H, W], each turned about its centre; processes as in `crop`.
+
+    Half of them are turned by an angle uniform on the circle, bilinear, with the image mirrored at its border; the
+    others by a multiple of 90° (of 180° where they are not square), which loses nothing: so the network sees turned
+    images in all orientations, and images as sharp as those that it will be asked about.
+    """
+    count = len(images)
+    turn, kind = torch.rand((2, count * processes), device=images.device)[:, rank::processes]
+    if images.shape[-1] == images.shape[-2]:
+        quarters = torch.stack([images.rot90(k, (-2, -1)) for k in range(4)])
+    else:
+        quarters = torch.stack([images, images.rot90(2, (-2, -1))])
+    exact = quarters[(turn * len(quarters)).long(), torch.arange(count, device=images.device)]
+    smooth = warp(images, rotation(2 * torch.pi * turn.to(images.dtype)), "reflection")
+    return torch.where((kind < 0.5)[:, None, None, None], exact, smooth)
+
+
 class Augmenter(Protocol):
     """Images [B, C, H, W] of process `rank` of `processes`, each with a batch as large → the same, augmented."""
 
     def __call__(self, images: Tensor, rank: int = 0, processes: int = 1) -> Tensor: ...
 
 
-AUGMENTERS: dict[str, Augmenter] = {"crop": crop, "flip": flip}
+AUGMENTERS: dict[str, Augmenter] = {"crop": crop, "flip": flip, "rotate": rotate}
 
 
 def augmentation(names: Sequence[str], rank: int = 0, processes: int = 1) -> Callable[[Tensor], Tensor] | None:
-    """The augmentations of these names ("crop", "flip") in this order, as one function; None for no name.
+    """The augmentations of these names ("crop", "flip", "rotate") in this order, as one function; None for no name.
 
     It takes images [B, C, H, W], float32 in [0, 1], and returns new ones of the same shape, on the same device; of the
     `processes` that train together it is that of number `rank`. Raises ValueError on another name.

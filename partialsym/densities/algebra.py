@@ -15,7 +15,7 @@ SMALLEST_THETA = 1e-3
 
 
 class HaarAlgebra(AlgebraDensity):
-    """Uniform over the whole algebra, θ = 1."""
+    """The uniform density on the whole algebra, θ = 1."""
 
     one: Tensor
 
@@ -28,7 +28,7 @@ class HaarAlgebra(AlgebraDensity):
 
 
 class DiracAlgebra(AlgebraDensity):
-    """All mass at the identity, θ = 0."""
+    """The density with all its mass at the identity, θ = 0."""
 
     zero: Tensor
 
@@ -41,11 +41,12 @@ class DiracAlgebra(AlgebraDensity):
 
 
 class Uniform(AlgebraDensity):
-    """Uniform on [−θπ, θπ] with θ learned by reparametrisation: a = θ·π·u, u ~ U[−1, 1].
+    """The uniform density on [−θπ, θπ]; θ is learned by the reparametrisation a = θ·π·u, u ~ U[−1, 1].
 
-    θ = clamp(raw, 1e-3, 1). At a bound the gradient passes where a descent step leads inside, and is 0 where it
-    leads out, so that θ can leave the bound it started at. That is decided for each use of `theta()` alone; in
-    `one_theta` for the sum of all uses. In training by several processes it is the step of all.
+    θ = clamp(raw, 1e-3, 1). At a bound, the gradient passes if a descent step leads back inside, and is 0 if the step
+    leads outside, so that θ can leave the bound where it started. This is decided separately for each use of `theta()`;
+    within `one_theta` it is decided for the sum of all uses. In distributed training, the sum over all processes
+    decides.
 
     Args:
         theta: starting value in (0, 1].
@@ -53,12 +54,12 @@ class Uniform(AlgebraDensity):
         ValueError: theta outside (0, 1].
     """
 
-    all_reduce: Callable[[Tensor], Tensor] | None = None  # over the processes that train together
+    all_reduce: Callable[[Tensor], Tensor] | None = None  # over the processes of distributed training
 
     def __init__(self, theta: float = 1.0) -> None:
         super().__init__()
         if not 0 < theta <= 1:
-            raise InputError(f"theta is {theta}: must be in (0, 1], the share of the full circle that is kept.")
+            raise InputError(f"theta is {theta}: must be in (0, 1], the fraction of the full circle that is retained.")
         self.raw = nn.Parameter(torch.tensor(float(theta)))
         self.shared: Tensor | None = None  # within `one_theta`
 
@@ -71,8 +72,10 @@ class Uniform(AlgebraDensity):
 
 @contextmanager
 def one_theta(model: nn.Module) -> Iterator[None]:
-    """Within it every learned θ of `model` is one tensor: at its bound, gradients of a loss and of penalties count
-    together, not each alone."""
+    """Within this context, every call of `theta()` returns the same tensor.
+
+    At a bound of θ, the gradients of a loss and of its penalties are then added before their direction is checked.
+    """
     learned = [module for module in model.modules() if isinstance(module, Uniform)]
     for module in learned:
         module.shared = module.theta()
@@ -84,7 +87,7 @@ def one_theta(model: nn.Module) -> Iterator[None]:
 
 
 class _InwardClamp(torch.autograd.Function):
-    """clamp(raw, SMALLEST_THETA, 1) whose gradient at and beyond a bound only ever leads inside."""
+    """clamp(raw, SMALLEST_THETA, 1). At and beyond a bound, only gradients that lead back inside pass."""
 
     generate_vmap_rule = True
 

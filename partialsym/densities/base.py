@@ -1,4 +1,4 @@
-"""A density on a group, on its Lie algebra times on its components: which part of the group a layer keeps."""
+"""The density on a group, which determines the part of the group that a layer retains."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -15,19 +15,19 @@ Sampling = Literal["systematic", "iid"]
 
 
 class AlgebraDensity(nn.Module, ABC):
-    """A uniform density on the interval [(c − θ)π, (c + θ)π] of the Lie algebra; c = 0 where `centre` is not given."""
+    """A uniform density on the interval [(c − θ)π, (c + θ)π] of the Lie algebra, with c = 0 unless `centre` says so."""
 
     @abstractmethod
     def theta(self) -> Tensor:
-        """Half the width of the interval as a share of π, a scalar in [0, 1]."""
+        """θ: half the width of the interval as a fraction of π, a scalar in [0, 1]."""
 
     def centre(self) -> Tensor | None:
-        """Its middle c as a share of π, a scalar. None: 0, the identity."""
+        """c: the midpoint of the interval as a fraction of π, a scalar. None means 0, the identity."""
         return None
 
 
 class ComponentDensity(nn.Module, ABC):
-    """Which components of the group are in; the identity always is."""
+    """A density on the components of a group. The identity always has weight 1."""
 
     def __init__(self, components: int) -> None:
         super().__init__()
@@ -35,31 +35,33 @@ class ComponentDensity(nn.Module, ABC):
 
     @abstractmethod
     def draw(self) -> Tensor | None:
-        """Random weights [kept] in {0, 1}. None: all are in, always."""
+        """Random weights [kept] in {0, 1}. None means that all components always have weight 1."""
 
     @abstractmethod
     def decide(self) -> Tensor | None:
-        """Deterministic weights [kept] in {0, 1}. None: all are in, always."""
+        """Deterministic weights [kept] in {0, 1}. None means that all components always have weight 1."""
 
     @abstractmethod
     def probabilities(self) -> Tensor:
-        """P(component is in), [kept]."""
+        """P(weight = 1) for each component, [kept]."""
 
 
 class Density(nn.Module):
-    """p(h) = p(a)·p(c) for h = exp(a)·c (Romero & Lohit 2022, section 4), with its number of elements.
+    """A density p(h) = p(a)·p(c) for h = exp(a)·c, with the number of elements to sample.
 
-    In train mode `sample` draws; in eval mode it is deterministic.
+    See Romero & Lohit (2022), section 4. In train mode `sample` draws at random; in eval mode it is deterministic.
 
     Args:
         group: the group H.
-        samples: number of elements n; a multiple of the components kept, and equal to them without an algebra.
+        samples: number of elements n. It must be a multiple of the number of components retained; without an algebra,
+            it must equal that number.
         algebra: density on the algebra.
         components: density on the components.
-        sampling: `systematic`, angles cπ + θπ(−1 + 2(i + v)/r) with one v ~ U[0, 1) a draw, or `iid`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        sampling: `systematic` uses the angles cπ + θπ(−1 + 2(i + v)/r) with one v ~ U[0, 1) per draw; `iid` draws every
+            angle independently.
+        proportional: in eval mode, use ⌈rθ⌉ rotations per component instead of r.
     Raises:
-        ValueError: samples or components do not fit the group; unknown sampling.
+        ValueError: samples or components do not fit the group, or sampling is unknown.
     """
 
     components: Tensor
@@ -77,11 +79,9 @@ class Density(nn.Module):
         super().__init__()
         check_group("group", group)
         if components.kept > len(group.components):
-            raise InputError(
-                f"components is over {components.kept} components, but {group} has {len(group.components)}."
-            )
+            raise InputError(f"components has {components.kept} components, but {group} has {len(group.components)}.")
         theta = algebra.theta().detach()
-        wide = theta.is_meta or float(theta) > 0  # there are no numbers on meta
+        wide = theta.is_meta or float(theta) > 0  # meta tensors hold no numbers
         check_samples(group, samples, components.kept, continuous=group.dim > 0 and wide)
         if sampling not in ("systematic", "iid"):
             raise InputError(f"sampling is {sampling!r}: must be 'systematic' or 'iid'.")
@@ -91,7 +91,7 @@ class Density(nn.Module):
 
     @property
     def rotations(self) -> int:
-        """Elements a component, r = samples / components."""
+        """Number of elements per component, r = samples / components."""
         return self.samples // len(self.components)
 
     def sample(self) -> Elements:
@@ -99,24 +99,27 @@ class Density(nn.Module):
         return self.draw() if self.training else self.deterministic()
 
     def draw(self) -> Elements:
-        """n random elements, from torch's global generator."""
+        """Draw n random elements from torch's global generator."""
         return self._elements(self._drawn(), self.component.draw())
 
     def deterministic(self) -> Elements:
-        """The midpoints of equal parts of the interval, for every component, at weight 0 those that eval mode drops."""
+        """For every component, the midpoints of equal parts of the interval.
+
+        Elements of a component that eval mode drops have weight 0.
+        """
         r = self.rotations
-        if self.proportional and self.group.dim and not self.components.is_meta:  # where θ is no number
+        if self.proportional and self.group.dim and not self.components.is_meta:  # θ has no value on meta
             theta = self.algebra.theta()
             if batched(theta):
                 raise UnsupportedError(
-                    "torch.vmap over models: each would take another number ⌈rθ⌉ of elements. Take all of them, "
-                    "partialsym.set_proportional(model, False)."
+                    "torch.vmap over models is not possible with proportional densities, because the number ⌈rθ⌉ of "
+                    "elements differs between the models: call partialsym.set_proportional(model, False)."
                 )
             r = max(1, int(torch.ceil(r * theta - 1e-6)))
         return self._elements(self._midpoints(r), self.component.decide())
 
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
-        """position [components or 1, r] in [−1, 1] and weights [components] → Elements, component after component."""
+        """position [components or 1, r] in [−1, 1] and weights [components] → Elements, ordered by component."""
         with torch.autocast(autocasting(self.components), enabled=False):
             angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
@@ -135,7 +138,7 @@ class Density(nn.Module):
 
     def _drawn(self) -> Tensor:
         c, r = len(self.components), self.rotations
-        if self.group.dim == 0:  # nothing to draw: leave the generator alone
+        if self.group.dim == 0:  # nothing to draw, so the generator must not advance
             return self._midpoints(r)
         device, dtype = self.components.device, self.components.dtype
         if self.sampling == "iid":
@@ -144,10 +147,10 @@ class Density(nn.Module):
         return (torch.arange(r, device=device, dtype=dtype) + u) * (2 / r) - 1
 
     def support(self) -> dict[str, float]:
-        """What a person reads: `theta_deg` (the interval is ± that) and `P(c)` for each component other than e.
+        """The support in readable numbers: `theta_deg` and, for each component c other than e, `P(c)`.
 
-        An algebra with a `centre` adds `centre_deg`, which the interval is about: not taken modulo 360, so that it
-        moves without jumps.
+        The interval is [−theta_deg, theta_deg] in degrees. An algebra with a `centre` adds `centre_deg`, the
+        midpoint of the interval. It is not reduced modulo 360, so that it changes without jumps.
         """
         read, centre = {}, self.algebra.centre()
         if self.group.dim:
@@ -162,7 +165,7 @@ class Density(nn.Module):
 
 
 def check_samples(group: Group, samples: int, components: int, continuous: bool) -> None:
-    """Raise ValueError where `samples` elements cannot be spread over the components kept of the group."""
+    """Raise ValueError unless `samples` elements can be divided equally between the components retained."""
     if continuous and (samples < components or samples % components):
         raise InputError(
             f"{group} has {components} component{'s' * (components > 1)}: the number of elements must be a positive "
@@ -170,6 +173,6 @@ def check_samples(group: Group, samples: int, components: int, continuous: bool)
         )
     if not continuous and samples != components:
         raise InputError(
-            f"This density keeps {components} discrete elements of {group}: "
+            f"This density retains {components} discrete elements of {group}: "
             f"samples must be {components}, got {samples}."
         )

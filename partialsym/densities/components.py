@@ -1,4 +1,4 @@
-"""Densities on the components of a group: all, the identity alone, and the learned Bernoulli."""
+"""Densities on the components of a group: all components, only the identity, and the learned Bernoulli."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from partialsym.errors import InputError
 
 
 class AllComponents(ComponentDensity):
-    """Every component is in."""
+    """Every component has weight 1."""
 
     ones: Tensor
 
@@ -30,34 +30,35 @@ class AllComponents(ComponentDensity):
 
 
 class DiracComponents(AllComponents):
-    """The identity component alone."""
+    """Only the identity component is retained."""
 
     def __init__(self) -> None:
         super().__init__(1)
 
 
 class Bernoulli(ComponentDensity):
-    """Each component but e is in with a learned probability σ(logit), by straight-through Gumbel-softmax.
+    """Each component other than e is retained with a learned probability P = σ(logit).
 
-    A draw is w = 1[logit + ε > 0] with ε ~ Logistic; its gradient is that of the relaxed y = σ((logit + ε)/τ), so
-    ∂w/∂logit = y(1 − y)/τ (Maddison et al. 2017; Jang et al. 2017), for elements that were not drawn as well. In eval
-    mode a component is in where P > ½, or as `choose` says.
+    The straight-through Gumbel-softmax estimator draws the weight w = 1[logit + ε > 0] with ε ~ Logistic. Its gradient
+    is that of the relaxed y = σ((logit + ε)/τ), so ∂w/∂logit = y(1 − y)/τ (Maddison et al. 2017; Jang et al. 2017).
+    Elements that were not drawn receive this gradient too. In eval mode a component is retained if P > ½, unless
+    `choose` has overridden that.
 
     Args:
-        components: number of components of the group, e included; at least 2.
+        components: number of components of the group, including e; at least 2.
         probability: starting probability, in (0, 1).
-        temperature: τ > 0 of the relaxation; set by the training's schedule, kept in the state dict.
+        temperature: τ > 0 of the relaxation. The training schedule sets it, and the state dict stores it.
     Raises:
         ValueError: an argument out of range.
     """
 
     temperature: Tensor
-    chosen: Tensor  # [components − 1]: 1 in and −1 out in eval mode, whatever P is; 0 by P > ½
+    chosen: Tensor  # [components − 1], for eval mode: 1 retained, −1 dropped, 0 decided by P > ½
 
     def __init__(self, components: int, probability: float = 0.88, temperature: float = 0.5) -> None:
         super().__init__(components)
         if components < 2:
-            raise InputError(f"components is {components}: there must be one other than the identity to learn about.")
+            raise InputError(f"components is {components}: must be at least 2, the identity and one to learn.")
         if not 0 < probability < 1:
             raise InputError(f"probability is {probability}: must be in (0, 1).")
         self.logits = nn.Parameter(torch.full((components - 1,), math.log(probability / (1 - probability))))
@@ -66,18 +67,18 @@ class Bernoulli(ComponentDensity):
         self.set_temperature(temperature)
 
     def set_temperature(self, temperature: float) -> None:
-        """Set τ; raises ValueError unless it is positive."""
+        """Set τ. Raise ValueError unless it is positive and finite."""
         if not 0 < temperature < math.inf:
             raise InputError(f"temperature is {temperature}: must be positive and finite.")
         self.temperature.fill_(temperature)
 
     def choose(self, component: int, kept: bool | None) -> None:
-        """Let eval mode keep a component other than e (1, 2, …) or drop it, whatever its P is; None: by P > ½.
+        """Set whether eval mode retains a component other than e (1, 2, …), whatever its P is. None: decide by P > ½.
 
-        `partialsym.choose_components` does so by validation images. Training goes on as it was.
+        `partialsym.choose_components` calls this with what it finds on validation images. Training is not affected.
         """
         if not 1 <= component < self.kept:
-            raise InputError(f"component is {component}: must be one other than e, 1 to {self.kept - 1}.")
+            raise InputError(f"component is {component}: must be from 1 to {self.kept - 1}, a component other than e.")
         self.chosen[component - 1] = 0 if kept is None else 1 if kept else -1
 
     def decide(self) -> Tensor:
@@ -95,7 +96,7 @@ class Bernoulli(ComponentDensity):
         return self._with_identity(self.logits.sigmoid()).detach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        if f"{prefix}logits" in state_dict:  # of files from before there was a choice
+        if f"{prefix}logits" in state_dict:  # earlier files have no such buffer
             state_dict.setdefault(f"{prefix}chosen", torch.zeros_like(self.chosen))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -1,1 +1,1 @@
-"""A network without its group: as plain convolutions in torch, and as a file."""
+"""Convert a network to ordinary convolutions, and export it to a file."""

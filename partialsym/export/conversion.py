@@ -1,4 +1,4 @@
-"""Freezing: a trained model as plain convolutions, its kernels evaluated once on the deterministic elements."""
+"""Convert a trained model to ordinary convolutions. Kernels are evaluated once, on the deterministic elements."""
 
 import copy
 from dataclasses import replace
@@ -20,25 +20,25 @@ from partialsym.signal import Signal
 
 __all__ = ["FrozenConv", "kept", "to_conv2d"]
 
-SIZES = (32, 64, 128, 256)  # of the example image, where none is given
+SIZES = (32, 64, 128, 256)  # of the example image, if none was passed
 
 
 @torch.no_grad()
 def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
-    """A copy of `model` in eval mode that gives the same, every GroupConv in it a plain convolution.
+    """Return a copy of `model` in eval mode with the same output, in which every GroupConv is an ordinary convolution.
 
-    Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are gone. A BatchNorm
-    that alone reads what a convolution gives is folded into it. An Augerino goes on transforming its images, by
-    constant elements. The model's own `forward` is kept, so that this holds
-    for any model of our layers. The copy is for evaluation: none of its parameters asks for a gradient.
+    Kernels are evaluated once, in float64, on the deterministic elements. Elements of weight 0 are removed. If a
+    BatchNorm is the only layer that reads the output of a convolution, it is folded into the convolution. An Augerino
+    still transforms its images, by constant elements. The model's own `forward` is used, so that this works for any
+    model built from the layers of this package. The copy is for evaluation: its parameters do not require gradients.
 
     Args:
-        model: how many elements a layer takes is a property of its density: see `set_proportional`.
-        example: any input of the model, not blank; our own networks do without.
+        model: the model. The number of elements of a layer is a property of its density: see `set_proportional`.
+        example: any input of the model that is not blank. The networks of this package do not need it.
     Raises:
-        ValueError: the model is on `meta`; there is no GroupConv; one is never called, or takes or gives other elements
-            from call to call; a layer between them reads more than values and elements, so that the copy would not give
-            the same.
+        ValueError: the model is on `meta`; it has no GroupConv; a GroupConv is never called, or its elements change
+            between calls; a layer between them depends on more than values and elements, so that the output of the copy
+            would differ.
 
     >>> from partialsym import GResNet, to_conv2d
     >>> to_conv2d(GResNet("E2", width=4, kernel_size=3)).lifting
@@ -60,23 +60,23 @@ def to_conv2d(model: nn.Module, example: Input | None = None) -> nn.Module:
 
 
 def _elements(model: nn.Module, example: Input) -> Taken:
-    """Of every GroupConv what it takes and gives, which must not change."""
+    """The input and output elements of every GroupConv, after checking that they do not change between passes."""
     (_, calls), (_, again) = record(model, example), record(model, _blank(example))
     for name in (name for name, module in model.named_modules() if isinstance(module, GroupConv)):
         if name not in calls.elements or name not in again.elements:
-            raise InputError(f"{shown(name)} is not called in every pass: take it out of the model before converting.")
+            raise InputError(f"{shown(name)} is not called in every pass: remove it from the model before converting.")
         if not all(map(same, calls.elements[name], again.elements[name])):
             raise InputError(
-                f"the elements of {shown(name)} differ from pass to pass in eval mode: it cannot be frozen."
+                f"the elements of {shown(name)} differ between passes in eval mode: it cannot be converted."
             )
     return calls.elements
 
 
 def _checked_pairs(model: nn.Module, example: Input) -> Pairs:
-    """Which BatchNorms fold into which layers; raises ValueError where the model frozen does not give the same.
+    """The BatchNorms to fold and their layers. Raise ValueError if the output of the converted model differs.
 
-    In float64, where a difference is no rounding, of the weights or of convolutions in fewer bits than float32. A model
-    that does not run in float64, for a constant of its own in float32 say, is compared in its own dtype.
+    The comparison is in float64, where a difference cannot be rounding. A model that does not run in float64, for
+    example because it contains a float32 constant, is compared in its own dtype.
     """
     try:
         exact, given = in_float64(model, example)
@@ -92,11 +92,11 @@ def _checked_pairs(model: nn.Module, example: Input) -> Pairs:
 
 
 def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
-    """`model` itself, with every GroupConv replaced."""
+    """Replace every GroupConv of `model`, in place."""
     layers: dict[str, Any] = dict(model.named_modules())
     norms = {conv: layers[norm] for conv, norm in pairs.items()}
     new: dict[nn.Module, nn.Module] = {norm: nn.Identity() for norm in norms.values()}
-    draws: dict[tuple[int, int], FrozenElements] = {}  # what layers share stays one
+    draws: dict[tuple[int, int], FrozenElements] = {}  # layers that share a draw still share it
     for name, (into, out) in elements.items():
         held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
         kind = FrozenLocalConv if isinstance(layers[name], LocalConv) else FrozenConv
@@ -112,7 +112,7 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
 
 
 def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Of every layer with a density: the elements it takes in eval mode, and the n it was made with."""
+    """For every layer with a density: its number of elements in eval mode, and its `samples`."""
     counts = {}
     for name, density in named_densities(model):
         elements = density.deterministic()
@@ -122,7 +122,7 @@ def kept(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy, also where a weight_norm or pruning has left a computed weight behind, which torch does not copy."""
+    """A deep copy. It supports the computed weights of weight_norm and pruning, which torch does not copy."""
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in left if not value.is_leaf})
 
@@ -152,7 +152,7 @@ def _example(model: nn.Module) -> Tensor:
             reason = str(error)
         else:
             return noise.to(like)
-    raise InputError(f"no example image was found, give one: to_conv2d(model, images). The last was refused: {reason}")
+    raise InputError(f"no example image was found, pass one: to_conv2d(model, images). The last one failed: {reason}")
 
 
 def _blank(example: Input) -> Input:
@@ -162,14 +162,16 @@ def _blank(example: Input) -> Input:
 
 
 def _check_same(expected: object, found: object) -> None:
-    """Raise ValueError where the outputs differ by far more than rounding; in float64 by that of a module that computes
-    in float32."""
+    """Raise ValueError if the outputs differ by much more than rounding.
+
+    In float64 the tolerance is that of a module that computes in float32.
+    """
     for a, b in zip(tensors(expected), tensors(found), strict=True):
         difference = float((double(a) - double(b)).abs().max()) if a.shape == b.shape else float("inf")
         size = max(float(a.abs().max()), 1e-2)
         rounding = size * (1e-6 if a.dtype == torch.float64 else torch.finfo(a.dtype).eps ** 0.5)
         if not difference <= rounding:
             raise InputError(
-                f"frozen, the model's output differs by {difference:.2g} on the example: one of its layers reads more "
-                "than the values and the elements of a Signal."
+                f"the output of the converted model differs by {difference:.2g} on the example: one of the layers "
+                "depends on more than the values and the elements of a Signal."
             )

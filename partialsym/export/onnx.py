@@ -1,4 +1,4 @@
-"""A frozen model as one file that runs without this package: ONNX, or a program of torch.export."""
+"""Export a model to a file that runs without this package: ONNX, or a program of torch.export."""
 
 import copy
 import io
@@ -19,29 +19,32 @@ from partialsym._utils.atomic import replace_file
 from partialsym._utils.precision import full_float32
 from partialsym.data import normalise
 from partialsym.data.reading.levels import NARROW, WIDE, Range
+from partialsym.data.reading.sizing import Fit, check_fit
 from partialsym.errors import InputError, MissingExtraError
 from partialsym.export.conversion import to_conv2d
 from partialsym.inference import evaluating
 from partialsym.nn.conv import GroupConv
 
 TOLERANCE = 1e-4  # of the logits in a file, relative to the largest of them where that is above 1
+RESAMPLING = "bilinear, antialiased, of 8-bit or 16-bit pixels: PIL.Image.resize(size, BILINEAR)"
 ABOUT = "partialsym.json"  # in a .pt2; in ONNX its entries are the model's metadata
 
 
 class Classifier(nn.Module):
-    """Images in [0, 1], normalised, then the model: outside of it a zero-padded border would not be 0."""
+    """The model with normalisation of its input, images in [0, 1]."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], softmax: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.softmax = model, softmax
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model((images - self.mean) / self.std)
+        logits = self.model((images - self.mean) / self.std)
+        return logits.softmax(1) if self.softmax else logits
 
 
 def export(
@@ -53,24 +56,29 @@ def export(
     classes: Sequence[str],
     size: tuple[int, int],
     range: Range = WIDE,
+    fit: Fit = "resize",
+    softmax: bool = False,
 ) -> float:
-    """Freeze `model` and write it: float32 images [batch, channels, height, width] in [0, 1] → logits [batch, classes].
+    """Export `model` as ordinary convolutions: float32 images [batch, channels, height, width] in [0, 1] → [batch, C].
 
-    The batch is dynamic. Class names, mean, std, size, ranges and our version are in the file's metadata. What is
-    written has been run, on noise, beside the model in eval mode.
+    The output is logits, or probabilities with `softmax`. The batch is dynamic. The metadata contain the C classes,
+    mean and std (which the file applies itself), the size, how images are brought to that size, ranges, and the
+    version. Before the file is written, its output on noise is compared with that of the model in eval mode.
 
     Args:
-        model: any that `to_conv2d` takes, or a frozen one; how many elements it keeps is up to its densities.
-        path: ends in `.onnx`, for onnxruntime say, or in `.pt2`, for `torch.export.load`.
-        mean, std: of the normalisation, one number a channel.
+        model: a model that `to_conv2d` accepts, or one that it returned. Its densities determine the elements.
+        path: a name that ends in `.onnx`, for example for onnxruntime, or in `.pt2`, for `torch.export.load`.
+        mean, std: of the normalisation, one number per channel.
         classes: their names, in the order of the logits.
         size: height and width of the images.
-        range: values of 16-bit grey that are to be 0 and 1 in what the file is given; what is beyond is clipped.
+        range: values of 16-bit grey that become 0 and 1 in the input; values beyond are clipped.
+        fit: how images of another size get this one, for the metadata: "resize", "crop" or "centre".
+        softmax: whether the file ends in a softmax, and returns probabilities.
     Returns:
-        The largest difference between a logit of the file and that of the model.
+        The largest difference between a logit (a probability) of the file and that of the model.
     Raises:
-        ValueError: another suffix; arguments that do not fit the model; the file gives other answers.
-        ImportError: `.onnx` without the extra `export`.
+        ValueError: the suffix is unknown, arguments do not fit the model, or the outputs differ.
+        ImportError: `.onnx` needs the extra `export`.
     """
     path = Path(path)
     pack, load = FORMATS[check_target(path)]
@@ -79,8 +87,12 @@ def export(
     with evaluating(model), torch.no_grad():
         example = normalise(images, mean, std).to(like)
         expected = model(example)
+        expected = expected.softmax(1) if softmax else expected
+    check_fit(size, fit)
     if expected.shape != (4, len(classes)):
-        raise InputError(f"the model gives {list(expected.shape[1:])} numbers an image: classes names {len(classes)}.")
+        raise InputError(
+            f"the model returns {list(expected.shape[1:])} numbers per image, but classes has {len(classes)} names."
+        )
     holds_kernels = any(isinstance(module, GroupConv) for module in model.modules())
     frozen = to_conv2d(model, example) if holds_kernels else copy.deepcopy(model)
     about = {
@@ -89,11 +101,14 @@ def export(
         "classes": list(classes),
         "mean": list(mean),
         "std": list(std),
+        "output": "probabilities [batch, classes]" if softmax else "logits [batch, classes]",
         "size": list(size),
+        "fit": fit,
+        "resampling": "none" if fit == "centre" else RESAMPLING,
         "range": {"uint8": list(NARROW), "uint16": list(range)},  # what is 0 and 1 of such pixels
     }
     with _quietly(), torch.autocast("cpu", enabled=False):
-        data = pack(_program(Classifier(frozen.cpu().float(), mean, std).eval(), images[:2]), about)
+        data = pack(_program(Classifier(frozen.cpu().float(), mean, std, softmax).eval(), images[:2]), about)
         run = load(data)
         with full_float32():  # not round torch.export, which reads cuDNN's earlier flag
             found = torch.cat([run(batch) for batch in images.split([1, 3])])
@@ -106,7 +121,7 @@ def export(
 
 
 def check_target(path: Path) -> str:
-    """The suffix of a file that can be written; raises ValueError or ImportError where it cannot."""
+    """The suffix of the path. Raise ValueError or ImportError if such a file cannot be written."""
     if path.suffix not in FORMATS:
         raise InputError(f"{path} has no format: its name must end in {' or '.join(FORMATS)}.")
     if path.suffix == ".onnx":
@@ -126,7 +141,7 @@ def _program(classifier: Classifier, images: Tensor) -> torch.export.ExportedPro
     program.graph.eliminate_dead_code()  # matrices of elements, which no convolution reads any more
     program.graph_module.recompile()
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names files of this machine
+        node.meta.pop("stack_trace", None)  # it contains paths of this machine
     program.example_inputs = None
     return program
 
@@ -134,7 +149,8 @@ def _program(classifier: Classifier, images: Tensor) -> torch.export.ExportedPro
 def _pack_onnx(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
     import onnx
 
-    exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=["logits"])
+    outputs = [about["output"].split()[0]]
+    exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=outputs)
     assert exported is not None
     model = exported.model_proto
     graph = model.graph
@@ -155,7 +171,7 @@ def _load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
 def _pack_pt2(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
@@ -170,7 +186,7 @@ def _load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' notes on what they skip and on one another's deprecations."""
+    """Suppress the exporters' warnings about skipped operators and deprecations."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""What a pass of a model shows of its layers: which elements they see, and who reads what they give."""
+"""Record a pass of a model: the elements of each layer, and the layers that read its output."""
 
 import copy
 from collections.abc import Iterator
@@ -18,29 +18,34 @@ from partialsym.nn.separable import SpatialConv
 from partialsym.signal import Elements, Signal, as_signal
 
 Input = Tensor | Signal
-Taken = dict[str, tuple[Elements, Elements]]  # of a GroupConv, by name: the elements it takes and gives
+Taken = dict[str, tuple[Elements, Elements]]  # by name of a GroupConv: its input and output elements
 Pairs = dict[str, str]  # a GroupConv and the BatchNorm to fold into it, by name
 
 
 @dataclass
 class Calls:
-    """The elements each GroupConv took and gave, the outputs of those and of SpatialConvs, and the inputs of each
-    BatchNorm; layers by name."""
+    """Recorded calls, by name of the layer.
+
+    These are the input and output elements of each GroupConv, the outputs of GroupConvs and SpatialConvs, and the
+    inputs of each BatchNorm.
+    """
 
     elements: Taken = field(default_factory=dict)
     outputs: dict[str, list[Signal]] = field(default_factory=dict)
     inputs: dict[str, list[Any]] = field(default_factory=dict)
 
     def pairs(self) -> Pairs:
-        """Convolutions called once, with a BatchNorm that is called once, on their output."""
+        """Convolutions that are called once, each with the BatchNorm that is called once, on its output."""
         source = {id(given[0]): conv for conv, given in self.outputs.items() if len(given) == 1}
         once = [(norm, id(taken[0])) for norm, taken in self.inputs.items() if len(taken) == 1]
         return {source[key]: norm for norm, key in once if key in source}
 
 
 def in_float64(model: nn.Module, example: Input) -> tuple[nn.Module, Input]:
-    """A copy of both in float64, on the model's own elements: its densities' are not computed anew, as ⌈rθ⌉ may round
-    otherwise. On the processor where the device has no float64."""
+    """A copy of both in float64, on the CPU if the device has no float64.
+
+    The elements are those of the original dtype, because ⌈rθ⌉ may be rounded differently in float64.
+    """
     exact = copy.deepcopy(model)
     exact = (exact.cpu() if next(model.parameters()).device.type == "mps" else exact).double()
     for own, other in zip(model.modules(), exact.modules(), strict=True):
@@ -58,7 +63,7 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
     """One pass: the model's output, and the calls in it.
 
     Raises:
-        ValueError: a GroupConv is called twice, on different elements.
+        ValueError: a GroupConv is called twice on different elements.
     """
     calls, names = Calls(), {module: name for name, module in model.named_modules()}
 
@@ -66,7 +71,7 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
         taken = as_signal(args[0] if args else kwargs["f"], conv.domain)
         seen, name = (taken.elements, out.elements), names[conv]
         if not all(map(same, calls.elements.setdefault(name, seen), seen)):
-            raise InputError(f"{shown(name)} is called twice, on different elements: it cannot be frozen.")
+            raise InputError(f"{shown(name)} is called twice on different elements: it cannot be converted.")
         calls.outputs.setdefault(name, []).append(out)
 
     def after_spatial(conv: Any, _: object, out: Signal) -> None:
@@ -83,9 +88,9 @@ def record(model: nn.Module, example: Input) -> tuple[Any, Calls]:
 
 
 def alone(model: nn.Module, pairs: Pairs, example: Input, expected: object) -> bool:
-    """Whether each norm is the only one to read what its convolution gives.
+    """Whether each norm is the only layer that reads the output of its convolution.
 
-    All others get NaN in its place, and the output must not show it.
+    All other readers receive NaN instead. The output must not change.
     """
     norms = {model.get_submodule(conv): model.get_submodule(norm) for conv, norm in pairs.items()}
     given: dict[nn.Module, tuple[Signal, Signal]] = {}
@@ -125,7 +130,7 @@ def same(a: Elements, b: Elements) -> bool:
 
 
 def tensors(output: object) -> Iterator[Tensor]:
-    """The tensors in an output; of a Signal the values on the elements that count."""
+    """The tensors in an output. For a Signal, these are the values on the elements with weight 1."""
     for leaf in tree_leaves(output, is_leaf=lambda node: isinstance(node, Signal)):
         if isinstance(leaf, Signal):
             weights = leaf.elements.weights

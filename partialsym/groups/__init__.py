@@ -1,4 +1,4 @@
-"""The symmetries: T(2), Mirror, SE(2), E(2), C_n and D_n."""
+"""The symmetry groups: T(2), Mirror, SE(2), E(2), C_n and D_n."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +17,12 @@ FAMILIES: dict[str, Callable[[int], Group]] = {"C": Cyclic, "D": Dihedral}
 
 
 def group(name: str) -> Group:
-    """The group of that name.
+    """Return the group with this name.
 
     Args:
-        name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>`, `D<n>`, or one that was registered.
+        name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>`, `D<n>`, or the name of a registered group.
     Raises:
-        ValueError: there is no group of that name.
+        ValueError: no group has this name.
 
     >>> group("C4").components.shape
     torch.Size([4, 2, 2])
@@ -31,7 +31,7 @@ def group(name: str) -> Group:
         return FAMILIES[match[1]](int(match[2]))
     if name in GROUPS:
         return GROUPS[name]()
-    raise InputError(f"Unknown group {name!r}: one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
+    raise InputError(f"Unknown group {name!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
 
 
 __all__ = ["E2", "FAMILIES", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]

@@ -1,7 +1,7 @@
-"""Groups of linear maps of the plane: an element *is* its 2×2 matrix.
+"""Groups of linear maps of the plane. An element is represented by its 2×2 matrix.
 
-Every group here is H in R² ⋊ H: a Lie-algebra part (dimension 0 or 1) times finitely many components,
-h = exp(a) @ components[i]. The plane has x to the right and y up, so exp(a) turns counter-clockwise.
+Every group in this package is the H of R² ⋊ H. It has a Lie algebra of dimension 0 or 1 and finitely many components:
+h = exp(a) @ components[i]. The x axis points right and the y axis up, so exp(a) rotates counter-clockwise.
 """
 
 import math
@@ -26,7 +26,7 @@ def rotations(n: int) -> Tensor:
 
 
 def mirrored(matrices: Tensor) -> Tensor:
-    """`matrices` [n, 2, 2], then each of them after a left-right mirroring: [2n, 2, 2]."""
+    """Return `matrices` [n, 2, 2], followed by each of them composed with a left-right reflection: [2n, 2, 2]."""
     mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=matrices.dtype, device=matrices.device)
     return torch.cat([matrices, matrices @ mirror])
 
@@ -35,10 +35,10 @@ class Group(ABC):
     """A group H of linear maps of the plane, with elements h = exp(a) @ components[i].
 
     Attributes:
-        name: the name used everywhere, on the command line too.
+        name: the group's name in Python and on the command line.
         dim: dimension of the Lie algebra, 0 or 1.
-        components: [c, 2, 2] float64, the identity first; on the processor, whatever the default device.
-        embed_dim: number e of smooth coordinates a kernel sees of a relative element.
+        components: [c, 2, 2] float64, the identity first. They are on the CPU, whatever the default device is.
+        embed_dim: number e of smooth coordinates by which a kernel receives a relative element.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Group(ABC):
 
     @abstractmethod
     def embed(self, h: Tensor) -> Tensor:
-        """Smooth coordinates [*n, e] of elements [*n, 2, 2]: what a kernel sees of h⁻¹h̃."""
+        """Smooth coordinates [*n, e] of elements [*n, 2, 2]. A kernel receives those of h⁻¹h̃."""
 
     def coordinates(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Inverse of (a, i) ↦ exp(a) @ components[i].
@@ -62,10 +62,10 @@ class Group(ABC):
         Returns:
             a [*n, dim] in (−π, π], continuous at the identity, and i [*n].
         Raises:
-            ValueError: some h is not in the group.
+            ValueError: an element of h is not in the group.
         """
         a, i, distance = self._nearest(h)
-        if not (distance <= 1e-4).all():  # nan is no element either
+        if not (distance <= 1e-4).all():  # this form rejects NaN too
             worst = h.reshape(-1, 2, 2)[int(distance.reshape(-1).argmax())].tolist()
             raise InputError(f"{worst} is not an element of {self.name}.")
         return a, i
@@ -79,9 +79,10 @@ class Group(ABC):
         return other.dim <= self.dim and bool(self.contains(other.components).all())
 
     def grid(self, rotations: int) -> Tensor:
-        """A Haar quadrature: for every component the midpoints of `rotations` equal parts of the algebra.
+        """A Haar quadrature: for every component, the midpoints of `rotations` equal parts of the algebra.
 
-        [n, 2, 2] float64; without an algebra it is the components, whatever `rotations` is.
+        Returns:
+            [n, 2, 2] float64. A group without an algebra returns its components and ignores `rotations`.
         """
         r = rotations if self.dim else 1
         a = math.pi * (torch.arange(r, dtype=torch.float64, device=self.components.device) * 2 + (1 - r)) / r
@@ -89,7 +90,7 @@ class Group(ABC):
 
     @property
     def component_names(self) -> list[str]:
-        """What a person calls the components: `e`, `m`, `90°`, `90°·m` (mirror left-right, then turn by 90°)."""
+        """Readable names of the components: `e`, `m`, `90°`, `90°·m` (reflect left-right, then rotate by 90°)."""
         turns = torch.atan2(-self.components[:, 0, 1], self.components[:, 1, 1]) * (180 / math.pi) % 360
         names = []
         for turn, h in zip(turns.tolist(), self.components, strict=True):
@@ -98,8 +99,8 @@ class Group(ABC):
         return names
 
     def _nearest(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(a, i, distance): the element nearest to each h and how far it is (largest entry)."""
-        rest = h.unsqueeze(-3) @ self.inverse(self.components.to(h))  # [*n, c, 2, 2]: exp(a) if i is right
+        """(a, i, distance): the group element nearest to each h, and its distance (the largest entry)."""
+        rest = h.unsqueeze(-3) @ self.inverse(self.components.to(h))  # [*n, c, 2, 2]: exp(a) for the right i
         a = self._log(rest)
         distance = (self.exp(a) - rest).abs().amax((-2, -1))
         nearest, i = distance.min(-1)
@@ -118,14 +119,14 @@ class Group(ABC):
 
     @staticmethod
     def inverse(h: Tensor) -> Tensor:
-        """h⁻¹ of [*n, 2, 2], by the adjugate: exact where the entries are."""
+        """h⁻¹ for h [*n, 2, 2], by the adjugate: exact if the entries of h are exact."""
         a, b, c, d = h[..., 0, 0], h[..., 0, 1], h[..., 1, 0], h[..., 1, 1]
         adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
         return adjugate / (a * d - b * c)[..., None, None]
 
     @staticmethod
     def act(h: Tensor, x: Tensor) -> Tensor:
-        """h·x: matrices [*n, 2, 2] on points [*n, 2] (x right, y up), broadcast over leading axes."""
+        """h·x: apply matrices [*n, 2, 2] to points [*n, 2] (x right, y up), broadcast over leading axes."""
         return (h @ x[..., None]).squeeze(-1)
 
     def __repr__(self) -> str:
@@ -139,7 +140,7 @@ class Group(ABC):
 
 
 class FiniteGroup(Group):
-    """A group without an algebra: its components are all there is of it."""
+    """A group without a Lie algebra. Its components are its elements."""
 
     dim = 0
 
@@ -148,11 +149,14 @@ class FiniteGroup(Group):
 
 
 def embed_rotation(h: Tensor) -> Tensor:
-    """(cos δ, sin δ) [*n, 2] of the rotation in h = R(δ) or h = R(δ)·mirror: its second column is (−sin δ, cos δ)."""
+    """(cos δ, sin δ) [*n, 2] for h = R(δ) or h = R(δ)·m, where m is the reflection.
+
+    The second column of h is (−sin δ, cos δ) in both cases.
+    """
     return torch.stack([h[..., 1, 1], -h[..., 0, 1]], -1)
 
 
 def embed_mirror(h: Tensor) -> Tensor:
-    """+1 for rotations and −1 for mirrorings, [*n, 1]: the determinant, locally constant and so without gradient."""
+    """The determinant, [*n, 1]: +1 for rotations and −1 for reflections. It is locally constant, so it is detached."""
     h = h.detach()
     return (h[..., 0, 0] * h[..., 1, 1] - h[..., 0, 1] * h[..., 1, 0])[..., None]

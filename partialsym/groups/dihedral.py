@@ -1,4 +1,4 @@
-"""D_n: translations, n rotations and n mirrorings."""
+"""D_n: translations, n rotations and n reflections."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from partialsym.groups.base import FiniteGroup, embed_mirror, embed_rotation, mi
 
 
 class Dihedral(FiniteGroup):
-    """H = D_n, the 2n symmetries of the regular n-gon, n ≥ 1: the rotations of C_n, then each of them mirrored."""
+    """H = D_n, the 2n symmetries of the regular n-gon, n ≥ 1: the rotations of C_n, then the n reflections."""
 
     embed_dim = 3
 

@@ -1,4 +1,4 @@
-"""E(2): translations, rotations and mirrorings."""
+"""E(2): translations, rotations and reflections."""
 
 import torch
 from torch import Tensor

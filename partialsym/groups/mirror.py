@@ -1,4 +1,4 @@
-"""Mirror: left-right mirroring."""
+"""Mirror: the left-right reflection."""
 
 import torch
 from torch import Tensor

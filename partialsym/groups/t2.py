@@ -1,4 +1,4 @@
-"""T(2): translations alone."""
+"""T(2): translations only."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from partialsym.groups.base import FiniteGroup
 
 
 class T2(FiniteGroup):
-    """H = {e}. A network on it is a plain convolutional network."""
+    """H = {e}. A network on this group is an ordinary convolutional network."""
 
     name = "T2"
     embed_dim = 0

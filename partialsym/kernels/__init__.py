@@ -1,4 +1,4 @@
-"""Continuous kernels: SIREN, MLP, Fourier, Gabor, MAGNet, Grid."""
+"""Continuous convolution kernels: SIREN, MLP, Fourier, Gabor, MAGNet, Grid."""
 
 from partialsym.kernels.base import Kernel
 from partialsym.kernels.grid import Grid

@@ -1,4 +1,4 @@
-"""Continuous convolution kernels: small networks from coordinates to channel-mixing matrices."""
+"""The base class of continuous kernels, small networks that map coordinates to channel-mixing matrices."""
 
 from abc import ABC, abstractmethod
 
@@ -12,16 +12,16 @@ from partialsym.errors import InputError, InputTypeError
 
 
 class Kernel(nn.Module, ABC):
-    """k(z) = Σ_h W_h·φ_h(z) + b: coordinates z → matrix [out, in], the last layer linear.
+    """k(z) = Σ_h W_h·φ_h(z) + b: coordinates z → matrix [out, in]. The last layer is linear.
 
     Args:
         dim: number d of coordinates: the position (x, y) in the unit disc, then the embedded relative element.
         out_channels, in_channels: size of the matrix.
         hidden: number of features φ.
-        layers: linear layers in all, the last one included; at least 2.
+        layers: total number of linear layers, including the last one; at least 2.
         bias: whether there is a b.
     Raises:
-        ValueError: an argument below its least value.
+        ValueError: an argument is below its smallest allowed value.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Kernel(nn.Module, ABC):
         return self.linear(self.features(z)).unflatten(-1, (self.out_channels, self.in_channels))
 
     def squared_norm(self, z: Tensor) -> Tensor:
-        """Σ over all points and matrix entries of k(z)², by the Gram matrix of the features: tr W G Wᵀ.
+        """Σ over all points and matrix entries of k(z)², a scalar.
 
-        No [*n, out, in] is ever formed. A scalar.
+        It is computed from the Gram matrix G of the features as tr W G Wᵀ, without a tensor of size [*n, out, in].
         """
         phi = self.features(z).flatten(0, -2)
         weight, bias = self.last(phi)
@@ -67,12 +67,13 @@ class Kernel(nn.Module, ABC):
         return ((w.T @ w) * (phi.T @ phi)).sum()
 
     def last(self, phi: Tensor) -> tuple[Tensor, Tensor]:
-        """W [out·in, hidden] and b [out·in] of the last layer, as calling it on features phi [*n, hidden] has them.
+        """The effective W [out·in, hidden] and b [out·in] of the last layer when it is called on phi [*n, hidden].
 
-        What hangs on its call – weight_norm, spectral_norm, pruning, a LoRA – has its effect, as on the hidden layers.
+        Hooks and parametrisations of the layer (weight_norm, spectral_norm, pruning, LoRA) take effect, as they do on
+        the hidden layers.
 
         Raises:
-            TypeError: a call is something else than W·φ + b, or the layer is quantised.
+            TypeError: the layer does not compute W·φ + b, or it is quantised.
         """
         if _is_plain(self.linear):
             weight, bias = self.linear.weight, self.linear.bias
@@ -81,15 +82,15 @@ class Kernel(nn.Module, ABC):
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
-        """Multiply the kernel by a constant, once and for good.
+        """Multiply the kernel permanently by a constant.
 
         Raises:
-            TypeError: the weight is no parameter, but computed by something that hangs on the last layer.
+            TypeError: the weight is not a parameter, but computed by a hook or parametrisation of the last layer.
         """
         if not _is_plain(self.linear) or parametrize.is_parametrized(self.linear):
             raise InputTypeError(
-                "the kernel's last layer has a weight_norm, pruning or the like already: a GroupConv scales its kernel "
-                "when it is made. Hang it on kernel.linear afterwards."
+                "the kernel's last layer already has a hook or parametrisation, such as weight_norm or pruning, but a "
+                "GroupConv scales its kernel in its constructor: add it to kernel.linear afterwards."
             )
         self.linear.weight.mul_(factor)
         if self.linear.bias is not None:
@@ -97,20 +98,22 @@ class Kernel(nn.Module, ABC):
 
 
 def _is_plain(linear: nn.Module) -> bool:
-    """Whether calling a layer is weight and bias, and nothing else."""
+    """Whether calling the layer applies its weight and bias and nothing else."""
     return type(linear).forward is nn.Linear.forward and "forward" not in linear.__dict__ and not has_hooks(linear)
 
 
 def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer from its answers to the unit vectors and to 0; one more question shows if it is that.
+    """Weight and bias of a layer, computed from its outputs for the unit vectors and for 0.
+
+    One more input tests whether the layer is affine.
 
     Raises:
-        TypeError: it is not, or has no weight to be read.
+        TypeError: the layer is not affine, or its weight cannot be read.
     """
     if not isinstance(getattr(linear, "weight", None), Tensor):
         raise InputTypeError(
             f"the kernel's last layer is a {type(linear).__module__}.{type(linear).__name__}, whose weight cannot be "
-            "read: convert the model before it is quantised, partialsym.to_conv2d."
+            "read: convert the model with partialsym.to_conv2d before quantising it."
         )
     hidden = phi.shape[-1]
     questions = phi.new_zeros(hidden + 2, hidden)
@@ -118,20 +121,20 @@ def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor
     questions[-1] = torch.linspace(-1.5, 1, hidden)
     answers = linear(questions)
     if not isinstance(answers, Tensor) or answers.shape != (hidden + 2, outputs):
-        raise InputTypeError(f"the kernel's last layer gives no tensor of {outputs} values a row: what hangs on it?")
+        raise InputTypeError(f"the kernel's last layer returned no tensor [n, {outputs}]: check its hooks.")
     bias = answers[hidden]
     weight = (answers[:hidden] - bias).T
     if not (torch.compiler.is_compiling() or answers.is_meta or batched(answers)):
         off = (answers[-1] - (weight @ questions[-1] + bias)).abs().max()
         if not off <= torch.finfo(answers.dtype).eps ** 0.5 * answers.abs().max() * hidden:
             raise InputTypeError(
-                "what hangs on the kernel's last layer makes its call something else than weight·φ + bias, which a "
-                "GroupConv needs: remove that hook, or hang it on the GroupConv."
+                "a hook of the kernel's last layer makes it compute something other than weight·φ + bias, which a "
+                "GroupConv needs: remove that hook, or add it to the GroupConv."
             )
     return weight, bias
 
 
 def uniform_(linear: nn.Linear, bound: float) -> nn.Linear:
-    """Weights ~ U[−bound, bound]; the bias keeps torch's initialisation."""
+    """Draw the weights from U[−bound, bound]. The bias retains torch's initialisation."""
     nn.init.uniform_(linear.weight, -bound, bound)
     return linear

@@ -54,8 +54,8 @@ class Grid(Kernel):
         taps = torch.arange(self.kernel_size, dtype=z.dtype, device=z.device) - (self.kernel_size - 1) / 2
         across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
         grid = (down[..., :, None] * across[..., None, :]).flatten(-2)
-        on_group = [z[..., power].prod(-1, keepdim=True) for power in map(list, self._powers)]
-        return torch.cat([grid if not power else grid * b for power, b in zip(self._powers, on_group, strict=True)], -1)
+        # a list as an index would be copied to the device each time
+        return torch.cat([math.prod((z[..., i : i + 1] for i in power), start=grid) for power in self._powers], -1)
 
     @torch.no_grad()
     def set_filter(self, weight: Tensor) -> None:

@@ -24,14 +24,14 @@ class SineFilter(nn.Module):
 
 
 class GaborFilter(SineFilter):
-    """exp(−½ Σ_d (γ_d(z_d − μ_d))²)·sin(Ωz + φ): one γ a feature, or one a feature and coordinate (anisotropic).
+    """exp(−½ Σ_d (γ_d(z_d − μ_d))²)·sin(Ωz + φ), one γ per feature, or per feature and coordinate (anisotropic).
 
-    γ² ~ Gamma(α, 1), μ ~ U[−1, 1], and the rows of Ω are scaled by the mean of their γ.
+    γ² ~ Gamma(α, 1), μ ~ U[−1, 1]. Each row of Ω is scaled by the mean of its γ.
     """
 
     def __init__(self, dim: int, hidden: int, scale: float, alpha: float, anisotropic: bool) -> None:
         super().__init__(dim, hidden, scale)
-        law = torch.distributions.Gamma(torch.tensor(alpha), 1.0, validate_args=False)  # meta holds nothing to validate
+        law = torch.distributions.Gamma(torch.tensor(alpha), 1.0, validate_args=False)  # meta tensors have no values
         gamma = law.sample((hidden, dim if anisotropic else 1))
         self.gamma = nn.Parameter(gamma.sqrt())
         self.mu = nn.Parameter(torch.rand(hidden, dim) * 2 - 1)
@@ -44,11 +44,11 @@ class GaborFilter(SineFilter):
 
 
 class MultiplicativeFilterNetwork(Kernel):
-    """φ_1 = g_1(z), φ_{l+1} = (W_l φ_l + b_l) ∘ g_{l+1}(z) (Fathony et al. 2021), g by subclass.
+    """φ_1 = g_1(z), φ_{l+1} = (W_l φ_l + b_l) ∘ g_{l+1}(z) (Fathony et al. 2021). Subclasses define the filters g.
 
     Args:
-        scale: standard deviation of the filters' frequencies, in radians over half the kernel; positive.
-        others: as for `Kernel`; `layers` − 1 filters.
+        scale: standard deviation of the filters' frequencies, in radians per half kernel; positive.
+        others: as for `Kernel`. There are `layers` − 1 filters.
     """
 
     def __init__(
@@ -73,17 +73,18 @@ class MultiplicativeFilterNetwork(Kernel):
 
 
 class Fourier(MultiplicativeFilterNetwork):
-    """Multiplicative filter network of sines: g(z) = sin(Ωz + φ)."""
+    """Multiplicative filter network with sine filters g(z) = sin(Ωz + φ)."""
 
     def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
         return SineFilter(dim, hidden, scale)
 
 
 class Gabor(MultiplicativeFilterNetwork):
-    """Multiplicative filter network of isotropic Gabor filters.
+    """Multiplicative filter network with isotropic Gabor filters.
 
-    At the default scale its spectrum reaches beyond what 3 to 7 taps across sample, so that a layer changes under turns
-    off the quarter turns at any size of the images: `scale` 1.0 starts within it. See docs/diagnosis.md.
+    At the default scale, its spectrum exceeds what a kernel of 3 to 7 taps can sample. The layer is then not
+    equivariant to rotations other than multiples of 90°, at any image size. `scale` 1.0 starts within that band: see
+    docs/diagnosis.md.
     """
 
     def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:
@@ -91,9 +92,9 @@ class Gabor(MultiplicativeFilterNetwork):
 
 
 class MAGNet(MultiplicativeFilterNetwork):
-    """Multiplicative anisotropic Gabor network (Romero et al. 2022, FlexConv): a width for every coordinate.
+    """Multiplicative anisotropic Gabor network (Romero et al. 2022, FlexConv), with one width per coordinate.
 
-    Few taps do not sample it at the default scale: see `Gabor`.
+    At the default scale, a kernel of few taps undersamples it: see `Gabor`.
     """
 
     def _filter(self, dim: int, hidden: int, scale: float, depth: int) -> nn.Module:

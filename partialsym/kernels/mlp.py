@@ -1,4 +1,4 @@
-"""MLP: a network with any activation."""
+"""MLP: a multi-layer perceptron with a chosen activation."""
 
 from collections.abc import Callable
 
@@ -22,8 +22,8 @@ class MLP(Kernel):
     """φ_{l+1} = act(W_l φ_l + b_l).
 
     Args:
-        activation: a pointwise function of tensors, or the name of one of `ACTIVATIONS` (a model that is to be saved
-            needs the name).
+        activation: a pointwise function of tensors, or a name in `ACTIVATIONS`. A model that you want to save needs the
+            name.
         others: as for `Kernel`.
     """
 

@@ -1,4 +1,4 @@
-"""What a model has learned and how it behaves: numbers, no pictures. Evaluation is in float32, in eval mode."""
+"""Measurements of what a model has learned and how it behaves. Evaluation is in float32, in eval mode."""
 
 from partialsym.measure.equivariance_error import TURNS, equivariance_errors
 from partialsym.measure.lie_derivative import lie_derivative
@@ -10,7 +10,7 @@ from partialsym.measure.predictions import (
     logits,
     sampled_accuracies,
 )
-from partialsym.measure.ranges import measured_range, preserved_ranges, range_of
+from partialsym.measure.ranges import half_changed, measured_range, preserved_ranges, range_of
 from partialsym.measure.responses import ANGLES, class_responses, predictions_unchanged, response, turned_logits
 from partialsym.measure.subsets import learned_subsets, subset_spread
 from partialsym.measure.transforms import control_error, control_image, rotate
@@ -26,6 +26,7 @@ __all__ = [
     "control_image",
     "copy_gap",
     "equivariance_errors",
+    "half_changed",
     "learned_subsets",
     "lie_derivative",
     "logits",

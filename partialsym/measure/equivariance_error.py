@@ -1,4 +1,4 @@
-"""How far a model and each of its layers are from equivariance, and what it is due to."""
+"""The equivariance error of a model and each of its layers, split by cause."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,56 +24,56 @@ def equivariance_errors(
     mirrored: bool = False,
     refine: int = 1,
 ) -> list[dict[str, Any]]:
-    """Relative L2 error between f(g·x) and g·f(x), of every GroupConv's output and of the model's, with its causes.
+    """Relative L2 error between f(g·x) and g·f(x), for the output of every GroupConv and of the model, by cause.
 
-    f̄(x; E) is a layer's output, in a network whose layers have their deterministic elements E = {h_i}, as a function
-    on the plane: its weighted mean over E. With transported elements gE = {g·h_i} in every layer
-    f̄(g·x; gE) = g·f̄(x; E) but for the pixel grid, for every g in O(2), in the layer's group or not: the kernel sees
-    h⁻¹(y − x) and h⁻¹h̃ alone. So the difference is a sum of two functions, each given by its norm:
+    Let every layer use its deterministic elements E = {h_i}, and let f̄(x; E) be the weighted mean over E of a layer's
+    output, a function on the plane. With transported elements gE = {g·h_i} in every layer, f̄(g·x; gE) = g·f̄(x; E)
+    except for effects of the pixel grid. This holds for every g in O(2), in the layer's group or not, because the
+    kernel depends only on h⁻¹(y − x) and h⁻¹h̃. The error is therefore a sum of two functions, whose norms are returned:
 
         g⁻¹f̄(g·x; E) − f̄(x; E)  =  [g⁻¹f̄(g·x; gE) − f̄(x; E)]  +  g⁻¹[f̄(g·x; E) − f̄(g·x; gE)]
                  total           =         interpolation         +           elements
 
-    `interpolation` is bilinear turning, the square frame, and kernels read at turned taps; on multiples of 90° of
-    square images it is 0. Elsewhere both parts can be larger than `total` and cancel, where kernels vary from tap to
-    tap: gE reads them where the network never did. `elements` is what it matters that a layer has E and not gE: because
-    g moves elements out of what the layer keeps (partiality, what it has learned; a plain network keeps e alone), and
-    because E is finite (Monte Carlo). With `refine` = k > 1 it is split further: E′ has k times as many rotations in
-    every layer, `partiality` is the norm of g⁻¹[f̄(g·x; E′) − f̄(g·x; gE′)] and `monte_carlo` that of the difference to
-    it. In a finite group E′ = E, and all is partiality. In a network that keeps its whole group there is no partiality,
-    and the larger k is, the less is taken for it.
+    `interpolation` is caused by bilinear rotation, the square frame, and kernels evaluated at rotated taps. For square
+    images and multiples of 90° it is 0. For other angles, both parts can be larger than `total` and cancel each other
+    if kernels vary much from tap to tap, because gE evaluates them at points that the network never uses. `elements` is
+    the effect of using E instead of gE. It has two causes: g moves elements out of the subset that the layer retains
+    (partiality: what the layer has learned; an ordinary network retains only e), and E is finite (Monte Carlo). With
+    `refine` = k > 1 these are separated: E′ has k times as many rotations in every layer, `partiality` is the norm of
+    g⁻¹[f̄(g·x; E′) − f̄(g·x; gE′)], and `monte_carlo` is the norm of the rest of `elements`. For a finite group E′ = E,
+    and everything is partiality. A network that retains its whole group has no partiality; the larger k is, the smaller
+    is the Monte-Carlo error that is reported as partiality.
 
-    The norms of parts do not add up. Their shares do, ⟨part, total⟩ / ‖total‖²: `interpolation_share` +
-    `elements_share` = 1, and `partiality_share` + `monte_carlo_share` = `elements_share`. A share is negative where its
-    part points against the total. Where `total` is only rounding the shares mean nothing.
+    The norms of the parts do not add up to `total`. Their shares ⟨part, total⟩ / ‖total‖² do: `interpolation_share` +
+    `elements_share` = 1, and `partiality_share` + `monte_carlo_share` = `elements_share`. A share is negative if its
+    part points against the total. If `total` is only rounding, the shares are meaningless.
 
-    Norms are over the images, channels and pixels in the inscribed disc, divided by ‖f̄(x; E)‖; by the triangle
-    inequality `total` is between |interpolation − elements| and their sum. Images are moved by `rotate`, on black
-    outside the disc; feature maps are moved back bilinearly.
+    Norms are taken over the images, the channels and the pixels in the inscribed disc, and divided by ‖f̄(x; E)‖. By the
+    triangle inequality, `total` is between |interpolation − elements| and their sum. Images are transformed by `rotate`
+    and are black outside the disc; feature maps are transformed back bilinearly.
 
     Args:
-        model: images [N, C, H, W] → logits [N, classes], which must not change at all; or maps or a Signal, which
-            are turned back as those of layers are.
+        model: images [N, C, H, W] → logits [N, classes], which should be invariant, or maps or a Signal, which are
+            transformed back in the same way as those of layers.
         images: [N, C, H, W], uint8 or in [0, 1].
         angles: φ in degrees, counter-clockwise.
-        mirrored: measure g = R(φ)·m, mirrored left-right and then turned, too.
-        refine: k ≥ 1. The cost is 2 passes an angle for k = 1, and 2·(1 + k²) above.
+        mirrored: also measure g = R(φ)·m, a left-right reflection followed by a rotation.
+        refine: k ≥ 1. The cost is 2 passes per angle for k = 1, and 2·(1 + k²) for larger k.
     Returns:
         For every g, for every layer in the order of the calls and then for "output", a row {"layer", "angle",
         "mirrored", "total", "interpolation", "elements", "partiality", "monte_carlo", the four shares and "control"}.
-        `control` is what
-        turning a band-limited image there and back loses at the layer's size (at the images', where there are no
-        maps). None where it is unknown: the causes in a model without GroupConv or with convolutions of torch, and
-        those of an Augerino's output (its layers are those of the network inside, on the images as they come);
-        partiality and monte_carlo at k = 1.
+        `control` is the relative error of rotating a band-limited image by g and back, at the size of the layer's maps,
+        or of the images if there are no maps. Unknown values are None: the causes in a model without GroupConv or with
+        convolutions of torch; those of the output of an Augerino (its layers are those of the wrapped network, on
+        untransformed images); partiality and monte_carlo for k = 1.
     Raises:
-        ValueError: no images or angles, refine below 1; with refine > 1 a model with linear pooling, whose number of
-            elements is fixed.
+        ValueError: there are no images or angles; refine is below 1; refine > 1 for a model with linear pooling, whose
+            number of elements is fixed.
     """
     if not len(images) or not len(angles):
         raise InputError(f"{len(images)} images and {len(angles)} angles: must be at least one of each.")
     if refine < 1:
-        raise InputError(f"refine is {refine}: must be at least 1, which refines nothing.")
+        raise InputError(f"refine is {refine}: must be at least 1 (no refinement).")
     motions = dict.fromkeys(Motion(float(a), flip) for flip in (False, True)[: 1 + mirrored] for a in angles)
     probe, norms = Probe(model), Norms()
     sizes: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""The local equivariance error: what an infinitesimal turn does."""
+"""The local equivariance error: the derivative with respect to an infinitesimal rotation."""
 
 import math
 from typing import Any
@@ -20,27 +20,27 @@ def lie_derivative(
 
         (L f)(x) = d/dt|₀ g_t⁻¹·f(g_t·x)  ≈  [g_t⁻¹·f(g_t·x) − g_t·f(g_t⁻¹·x)] / 2t,    g_t = R(t),
 
-    0 where f is equivariant to small turns. By central differences, in which the blur of bilinear turning, even in t,
-    cancels: on the pixels the derivative is that of x's central differences. Functions on the plane, disc and
-    normalisation are those of `equivariance_errors`: `total` is ‖L f̄‖ / ‖f̄‖ per radian. `interpolation` is that with
-    transported elements, by the pixel grid alone, and `elements` the rest, what the layers keep of the group.
-    `mean_square` is the paper's local equivariance error, E‖L f‖² / dim: the mean over images, channels and pixels
-    of the disc, not divided by f.
+    which is 0 if f is equivariant to small rotations. It is computed by central differences, in which the blur of
+    bilinear rotation cancels, because it is even in t. Functions on the plane, disc and normalisation are those of
+    `equivariance_errors`: `total` is ‖L f̄‖ / ‖f̄‖ per radian. `interpolation` is the same quantity with transported
+    elements, caused by the pixel grid alone. `elements` is the rest, caused by the elements that the layers use.
+    `mean_square` is the paper's local equivariance error E‖L f‖² / dim, the mean over images, channels and pixels of
+    the disc; it is not divided by the norm of f.
 
-    A layer's number is that of the network from the images to that layer. The paper's split by the chain rule, into
-    what each layer adds to the output's, is another one and is not taken here.
+    The value of a layer is that of the network from the images to that layer. The paper's decomposition by the chain
+    rule, into the contribution of each layer to the output, is not computed.
 
     Args:
         model: as for `equivariance_errors`.
         images: [N, C, H, W], uint8 or in [0, 1].
-        step: t in degrees, in (0, 5]. It should move no pixel by more than one, 57°/(size/2); below 0.01° rounding
-            shows in float32.
+        step: t in degrees, in (0, 5]. It should move no pixel by more than one pixel, 57°/(size/2). Below 0.01° the
+            rounding of float32 becomes visible.
     Returns:
-        For every layer in the order of the calls and then for "output" {"layer", "total", "interpolation",
-        "elements", "interpolation_share", "elements_share", "mean_square"}; None where a cause is unknown. The shares,
-        in the direction of the whole, add up to 1; the parts themselves can be larger than the total and cancel.
+        For every layer in the order of the calls and then for "output", {"layer", "total", "interpolation",
+        "elements", "interpolation_share", "elements_share", "mean_square"}. Unknown causes are None. The shares, in the
+        direction of the total, add up to 1. The parts themselves can be larger than the total and cancel each other.
     Raises:
-        ValueError: no images, or step out of range.
+        ValueError: there are no images, or step is out of range.
     """
     if not len(images):
         raise InputError("images is empty: must be at least one.")

@@ -1,4 +1,4 @@
-"""What a model answers: deterministic and sampled logits, accuracies, the gap between copies."""
+"""Predictions of a model: deterministic and sampled logits, accuracies, and the gap between copies."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ BATCH = 256
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a model computes and in what: those of its first parameter; without one the CPU and torch's default."""
+    """The device and dtype of a model's first parameter; without parameters, the CPU and torch's default dtype."""
     first = next(model.parameters(), torch.empty(0))
     return first.device, first.dtype
 
@@ -30,7 +30,7 @@ def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tenso
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
-    """Share of rows of scores [N, classes] whose largest is at the label [N]."""
+    """Fraction of rows of scores [N, classes] whose largest entry is at the label [N]."""
     return float(double(scores.argmax(1) == labels).mean())
 
 
@@ -43,7 +43,10 @@ def brier(scores: Tensor, labels: Tensor) -> Tensor:
 def sampled_accuracies(
     model: nn.Module, split: Split, preprocess: Preprocessing, draws: int, seed: int = 0
 ) -> list[float]:
-    """Accuracy of each of `draws` passes under drawn elements, new ones every batch: their mean varies little."""
+    """Accuracy of each of `draws` passes on drawn elements.
+
+    Every batch has its own draw, so that the mean has a small variance.
+    """
     hits = torch.zeros(draws, dtype=torch.float64)
     for i, (x, labels) in enumerate(_pieces(model, split, preprocess)):
         for k, scores in enumerate(sampled(model, x, draws, seed + BATCH * i)):
@@ -60,8 +63,10 @@ def accuracies_of_draws(
     *,
     batches: Sequence[Tensor] | None = None,
 ) -> list[float]:
-    """Accuracy of each of `draws` draws of the elements, one for all images; with BatchNorm statistics of its own
-    where there are `batches` to recompute them on."""
+    """Accuracy of each of `draws` draws of the elements, each used for all images.
+
+    With `batches`, BatchNorm is recalibrated on them for each draw.
+    """
     found = []
     for one in seeds(seed, draws):
         with nullcontext() if batches is None else recalibrated(model, batches, seed=one):
@@ -71,7 +76,7 @@ def accuracies_of_draws(
 
 
 def _pieces(model: nn.Module, split: Split, preprocess: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the model is given, BATCH images at a time on its device, and their labels."""
+    """The model's inputs, BATCH images at a time on its device, and their labels."""
     device, _ = place(model)
     for images, labels in zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True):
         yield preprocess(images.to(device)), labels

@@ -1,4 +1,4 @@
-"""The layers of a model seen as functions on the plane, on their own elements or on given ones."""
+"""Record the outputs of a model's layers as functions on the plane, on their own elements or on given ones."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +23,13 @@ from partialsym.signal import Elements, Signal, transported
 
 OUTPUT = "output"
 CONVOLUTIONS = conv_bases()
-BATCH = 64  # of images: the maps of all layers are held
+BATCH = 64  # number of images; the maps of all layers are in memory
 Maps = dict[str, Tensor]
 Given = Callable[[GroupConv, bool], Elements | None]
 
 
 def plane(out: Tensor | Signal) -> Tensor:
-    """A signal's weighted mean over H, [batch, channels, height, width]; a tensor as it is."""
+    """The weighted mean of a signal over H, [batch, channels, height, width]. A tensor is returned unchanged."""
     if not isinstance(out, Signal):
         return out
     mean = out.elements.mean_weights()
@@ -37,9 +37,9 @@ def plane(out: Tensor | Signal) -> Tensor:
 
 
 class Probe:
-    """A model whose passes show the output of every GroupConv, and the model's own, as functions on the plane.
+    """Record the output of every GroupConv, and of the model, as functions on the plane.
 
-    Of an Augerino the layers are those of the network inside, on the images as they come.
+    For an Augerino, the layers are those of the wrapped network, on untransformed images.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -49,7 +49,7 @@ class Probe:
         self.movable = bool(self.names) and not any(isinstance(m, CONVOLUTIONS) for m in self.inside.modules())
 
     def own(self, x: Tensor, factor: int = 1) -> tuple[Maps, list[Elements]]:
-        """A pass on the layers' own elements, or on `factor` times as many rotations: maps, elements a call."""
+        """A pass on the layers' own elements, or `factor` times as many rotations: maps, and elements of each call."""
 
         def given(conv: GroupConv, told: bool) -> Elements | None:
             density = conv.codomain
@@ -63,13 +63,13 @@ class Probe:
         return maps, elements
 
     def on(self, x: Tensor, elements: Sequence[Elements]) -> Maps:
-        """A pass on given elements, one set a call; no maps where a model's equivariance does not rest on elements."""
+        """A pass on given elements, one set per call. There are no maps if equivariance does not depend on elements."""
         if not self.movable:
             return {}
         rest = iter(elements)
         maps, _ = self._pass(x, lambda _conv, _told: next(rest))
         if self.inside is not self.model:
-            del maps[OUTPUT]  # an Augerino's copies are no layer's elements
+            del maps[OUTPUT]  # the elements do not include an Augerino's copies
         return maps
 
     def returned(
@@ -100,21 +100,21 @@ class Probe:
 
 
 def prepared(x: Tensor, motion: Motion, preprocess: Preprocessing) -> Tensor:
-    """What the model takes: g·x on black outside the inscribed disc, normalised."""
-    # The disc comes last: every moved image then has the same edge, and no corner comes in or is lost.
+    """The model's input: g·x, black outside the inscribed disc, normalised."""
+    # The disc is applied last, so that all transformed images have the same edge and no corner appears or disappears.
     return preprocess(motion(x, "border") * inscribed(x))
 
 
 @contextmanager
 def batches(model: nn.Module, images: Images) -> Iterator[Iterator[Tensor]]:
-    """Images in [0, 1] in batches, where the model is and in its precision; it is in eval mode meanwhile."""
+    """Batches of images in [0, 1], on the model's device and in its dtype. Within this context it is in eval mode."""
     device, dtype = place(model)
     with torch.no_grad(), evaluating(model):
         yield (as_float(batch).to(device, dtype) for batch in images.split(BATCH))
 
 
 class Norms:
-    """Sums of squares, on the inscribed disc of maps, of everything added under a key."""
+    """Sums of squares, per key, of everything that was added. Only the inscribed disc of maps counts."""
 
     def __init__(self) -> None:
         self.squares: dict[Any, float] = defaultdict(float)
@@ -122,19 +122,19 @@ class Norms:
         self.products: dict[Any, float] = defaultdict(float)
 
     def add(self, key: Any, values: Tensor) -> None:
-        """Add values [batch, channels, height, width], or of any other shape, of which all count."""
+        """Add maps [batch, channels, height, width], or values of any other shape, which all count."""
         inside = inscribed(values) if values.ndim == 4 else values.new_ones(())
         self.squares[key] += float(double(values * inside).square().sum())
         self.counts[key] += values.numel() * float(inside.mean())
 
     def add_part(self, key: Any, part: Tensor, total: Tensor) -> None:
-        """Add one of the terms of a sum, and how far it goes in the direction of the sum."""
+        """Add one term of a sum, and its inner product with the sum."""
         self.add(key, part)
         inside = inscribed(part) if part.ndim == 4 else part.new_ones(())
         self.products[key] += float((double(part * inside) * double(total)).sum())
 
     def share(self, key: Any, total: Any) -> float | None:
-        """Σ ⟨part, total⟩ / Σ total²; None where nothing was added, or the total is 0."""
+        """Σ ⟨part, total⟩ / Σ total²; None if nothing was added or the total is 0."""
         if key not in self.products or not self.squares[total]:
             return None
         return self.products[key] / self.squares[total]
@@ -144,7 +144,7 @@ class Norms:
         return self.squares[key] / self.counts[key]
 
     def ratio(self, key: Any, reference: Any) -> float | None:
-        """√(Σ key² / Σ reference²); 0 where both are 0, and None where nothing was added."""
+        """√(Σ key² / Σ reference²); 0 if both are 0, and None if nothing was added."""
         if key not in self.squares:
             return None
         above, below = self.squares[key], self.squares[reference]
@@ -156,8 +156,8 @@ def _undone(maps: Maps, motion: Motion) -> Maps:
 
 
 def _denser(density: Density, factor: int) -> Elements:
-    """Its deterministic elements, with `factor` times as many rotations a component."""
-    denser = copy(density)  # its parameters are shared, its number of elements is not
+    """The deterministic elements with `factor` times as many rotations per component."""
+    denser = copy(density)  # a shallow copy shares the parameters
     denser.samples = density.samples * factor
     return denser.deterministic()
 

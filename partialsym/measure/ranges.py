@@ -1,7 +1,8 @@
-"""How far images can be turned before a model's accuracy changes."""
+"""The range of rotations within which a model's accuracy or predictions do not change."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +16,15 @@ from partialsym.measure.responses import turned_logits
 def range_of(angles: Sequence[float], accuracies: Sequence[float], tolerance: float = 0.01) -> float:
     """The largest a such that |acc(φ) − acc(0°)| ≤ tolerance at every given φ with |φ| ≤ a, in degrees.
 
-    The first violation ends it, on either side: what a curve does farther out does not count.
+    The first violation on either side ends the range. Accuracies at larger angles do not count.
 
     Args:
-        angles: φ in degrees, in any order, all alike modulo 360° (345 is −15); 0 must be among them.
-        accuracies: in [0, 1], one an angle.
-        tolerance: 0.01 is one point; a step in the accuracy of just that much is within it.
+        angles: φ in degrees, in any order, modulo 360° (345 means −15); 0 must be among them.
+        accuracies: in [0, 1], one per angle.
+        tolerance: 0.01 is one percentage point. A change of exactly the tolerance is allowed.
     Returns:
-        One of the |φ| given, so that its resolution is theirs: 0 where the next angle violates it, the largest,
-        180 on a whole circle, where none does.
+        One of the given |φ|. It is 0 if the next angle violates the tolerance, and the largest |φ| (180 for a whole
+        circle) if none does.
     Raises:
         ValueError: the lengths differ, 0° is missing, or an argument is out of range.
 
@@ -52,17 +53,17 @@ def range_of(angles: Sequence[float], accuracies: Sequence[float], tolerance: fl
 def measured_range(
     model: nn.Module, split: Split, preprocess: Preprocessing, step: float = 5, tolerance: float = 0.01
 ) -> float:
-    """The measured range: the largest a on a grid of `step` degrees such that the accuracy at every |φ| ≤ a is within
-    `tolerance` of that at 0°. See `range_of`.
+    """The measured range: the largest multiple a of `step` such that the accuracy at every |φ| ≤ a is within tolerance.
 
-    Images are turned on black, in both directions, outwards until the first violation: what lies beyond costs nothing.
+    See `range_of`. Images are rotated on black, in both directions, by increasing angles. The measurement stops at the
+    first violation.
 
     Args:
         split: labelled images.
         step: degrees; a divisor of 180.
-        tolerance: 0.01 is one point.
+        tolerance: 0.01 is one percentage point.
     Returns:
-        Degrees in [0, 180]: 0 where the first step violates it, 180 where none does.
+        Degrees in [0, 180]: 0 if the first step violates the tolerance, 180 if none does.
     Raises:
         ValueError: step does not divide 180, or tolerance is negative.
     """
@@ -82,22 +83,63 @@ def measured_range(
     return 180.0
 
 
+def half_changed(
+    angles: Sequence[float], unchanged: Sequence[float], share: float = 0.5
+) -> tuple[float | None, float | None]:
+    """From which turn on, counter-clockwise and clockwise, at most `share` of the answers are as they were upright.
+
+    The smallest turn in each direction at which the share that is unchanged comes down to `share`, linear between the
+    angles. At larger turns it may rise again, as where an image looks alike after half a turn.
+
+    Args:
+        angles: degrees, counter-clockwise, any from 0 on; 0 must be among them, and 360° − a is a turn by a clockwise.
+        unchanged: at each angle the share of images whose answer is the one upright: see `predictions_unchanged`.
+        share: in [0, 1).
+    Returns:
+        Degrees in (0, 180] in both directions; None where the share stays above `share` up to half a turn.
+    Raises:
+        ValueError: angles and shares do not pair up, or angle 0 is missing.
+
+    >>> half_changed([0, 90, 180, 270], [1.0, 0.6, 0.4, 0.0])
+    (135.0, 45.0)
+    >>> half_changed([0, 90, 180, 270], [1.0, 0.9, 0.8, 0.9])
+    (None, None)
+    """
+    if len(angles) != len(unchanged):
+        raise InputError(f"{len(angles)} angles and {len(unchanged)} shares: must be as many.")
+    by = {angle % 360: value for angle, value in zip(angles, unchanged, strict=True)}
+    if 0 not in by:
+        raise InputError(f"angles are {list(angles)}: 0 must be among them.")
+    left, right = ({(sign * angle) % 360: value for angle, value in by.items()} for sign in (1, -1))
+    return _crossing(left, share), _crossing(right, share)
+
+
+def _crossing(by: Mapping[float, float], share: float) -> float | None:
+    """The least angle up to 180° at which the linear interpolation is at `share` or below."""
+    order = sorted(angle for angle in by if angle <= 180)
+    for before, after in pairwise(order):
+        if by[after] <= share:
+            above = by[before] - share
+            return before + (after - before) * above / (by[before] - by[after]) if above > 0 else float(before)
+    return None
+
+
 def preserved_ranges(predictions: Tensor, angles: Sequence[float]) -> Tensor:
-    """The preserved range of every image: half the arc of turns around upright through which its prediction stays.
+    """The preserved range of every image: half the arc of rotations around 0° in which its prediction is constant.
 
         a(x) = ½·|{φ : argmax f(R(ψ)·x) = argmax f(x) for every ψ from 0 to φ}|,    in [0, 180] degrees
 
-    Where classes are sectors of orientation the arc of an image is its sector, wherever in it the image lies, so that
-    a(x) is half the sector's width: of an accurate f it reads what the labels allow. Where no label forbids a turn, it
-    says how far f goes on alike, no more.
+    If the classes are sectors of orientation, the arc of an image is its sector, wherever in the sector the image lies.
+    For an accurate f, a(x) is then half the width of the sector, the range that the labels allow. If the labels do not
+    depend on the orientation, a(x) only describes f.
 
     Args:
         predictions: [angles, N], the predicted class at every angle.
-        angles: degrees, a whole circle in equal steps from 0, ascending. A change counts halfway between two of them.
+        angles: degrees, a full circle in equal steps from 0, ascending. A change counts halfway between two angles.
     Returns:
-        [N] float64, degrees. Errors of the grid are below one step.
+        [N] float64, degrees. The discretisation error is less than one step.
     Raises:
-        ValueError: angles are no such circle, or not one a row.
+        ValueError: angles are not such a circle, or their number differs from the number of rows.
 
     >>> preserved_ranges(torch.tensor([[7], [7], [1], [7]]), [0, 90, 180, 270])
     tensor([135.], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a model answers to images that are turned and mirrored."""
+"""The predictions of a model for rotated and reflected images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +22,14 @@ def turned_logits(
     angles: Sequence[float] = ANGLES,
     mirrored: bool = False,
 ) -> Tensor:
-    """Logits of images turned by each angle (on black; exact on quarter turns of squares): [angles, N, classes].
+    """Logits of images rotated by each angle, [angles, N, classes].
+
+    The background is black. Rotations of square images by multiples of 90° are exact.
 
     Args:
         images: [N, C, H, W], uint8 or in [0, 1].
         angles: degrees, counter-clockwise.
-        mirrored: the images are mirrored left-right before they are turned.
+        mirrored: whether the images are reflected left-right before they are rotated.
     Raises:
         ValueError: no angle is given.
     """
@@ -41,10 +43,10 @@ def turned_logits(
 def response(
     model: nn.Module, images: Images, preprocess: Preprocessing, angles: Sequence[float] = ANGLES, label: int = 0
 ) -> dict[str, list[float]]:
-    """The answer to images, uint8 or in [0, 1], turned through a circle (Romero & Lohit 2022, figure 4).
+    """The response to images, uint8 or in [0, 1], rotated through a full circle (Romero & Lohit 2022, figure 4).
 
     Returns:
-        "angles" in degrees; "share", that of images with P(label) > ½; "mean" of P(label).
+        "angles" in degrees; "share", the fraction of images with P(label) > ½; "mean", the mean of P(label).
     """
     p = turned_logits(model, images, preprocess, angles).softmax(2)[:, :, label].double()
     share = (p > 0.5).double().mean(1)
@@ -58,16 +60,17 @@ def predictions_unchanged(
     angles: Sequence[float] = ANGLES,
     mirrored: bool = False,
 ) -> dict[str, list[float]]:
-    """Share of images whose prediction stays what it is upright: mean over x of [argmax f(g·x) = argmax f(x)].
+    """Fraction of images whose prediction does not change: mean over x of [argmax f(g·x) = argmax f(x)].
 
-    Right or wrong does not matter: no labels are asked for.
+    No labels are needed, because it does not matter whether the predictions are right.
 
     Args:
         images: [N, C, H, W], uint8 or in [0, 1].
         angles: degrees, counter-clockwise.
-        mirrored: measure images mirrored left-right, then turned, too.
+        mirrored: also measure images that are reflected left-right and then rotated.
     Returns:
-        "angles"; "share" at each, in [0, 1]; and "mirrored", that of mirrored images, where asked for.
+        "angles"; "share", the fraction at each angle, in [0, 1]; with `mirrored` also "mirrored", that of reflected
+        images.
     Raises:
         ValueError: no angle is given.
     """
@@ -80,7 +83,7 @@ def predictions_unchanged(
 
 
 def unchanged(turned: Tensor, upright: Tensor) -> list[float]:
-    """By angle the share of images whose logits [angles, N, classes] name the class of those upright [N, classes]."""
+    """Fraction, per angle, of images whose logits [angles, N, classes] predict the class of upright [N, classes]."""
     return (turned.argmax(2) == upright.argmax(1)).double().mean(1).tolist()
 
 
@@ -98,10 +101,10 @@ def class_responses(
     Args:
         split: labelled images.
         angles: degrees, counter-clockwise.
-        mirrored: measure images mirrored left-right, then turned, too.
+        mirrored: also measure images that are reflected left-right and then rotated.
     Returns:
-        "angles"; "classes", the labels that occur, ascending; "images", how many have each; "mean", lists
-        [true class][class][angle]; and "mirrored", the same of mirrored images, where asked for.
+        "angles"; "classes", the labels that occur, ascending; "images", the number of images of each; "mean", lists
+        [true class][class][angle]; with `mirrored` also "mirrored", the same for reflected images.
     Raises:
         ValueError: no angle is given.
     """

@@ -1,4 +1,4 @@
-"""Which part of the group each layer keeps, in one model and over seeds."""
+"""The learned subset of each layer, for one model and over seeds."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from partialsym.models import named_densities
 
 
 def learned_subsets(model: nn.Module) -> list[dict[str, Any]]:
-    """What every layer with a density keeps, in the order of the modules, an Augerino's `input` first.
+    """The learned subset of every layer with a density, in the order of the modules. An Augerino's `input` is first.
 
-    Each is {"layer": name, "group": name, "theta_deg": …, "P(c)": …}, with "centre_deg" where the interval is off the
-    identity: see `Density.support`.
+    Each entry is {"layer": name, "group": name, "theta_deg": …, "P(c)": …}, with "centre_deg" if the density has a
+    centre: see `Density.support`.
     """
     return [
         {"layer": name, "group": density.group.name, **density.support()} for name, density in named_densities(model)
@@ -25,7 +25,7 @@ def subset_spread(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The learned subset of every layer, with its spread over seeds.
 
     Args:
-        results: of runs that differ in the seed alone; each has under "subsets" what `learned_subsets` gives.
+        results: results of runs that differ only in the seed; "subsets" of each holds the output of `learned_subsets`.
     Returns:
         For every layer {"layer", "group"} and, for `theta_deg` (degrees) and each `P(c)`, {"values": one a result,
         "mean", "std"}: the sample's standard deviation (n − 1), None for a single result.
@@ -37,7 +37,7 @@ def subset_spread(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     {'values': [80.0, 100.0], 'mean': 90.0, 'std': 14.142135623730951}
     """
     if not results:
-        raise InputError("results is empty: a spread needs at least one result.")
+        raise InputError("results is empty: must hold at least one result.")
     subsets = [result["subsets"] for result in results]
     first, *others = [[(s["layer"], s["group"], *_quantities(s)) for s in one] for one in subsets]
     for i, other in enumerate(others, 1):

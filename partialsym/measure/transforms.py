@@ -1,4 +1,4 @@
-"""Images turned and mirrored on the pixel grid, and the disc that a turn leaves inside."""
+"""Rotations and reflections of images, and the inscribed disc that every rotation preserves."""
 
 import math
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ HIGHEST = 1 / 8  # cycles a pixel in the control image, a quarter of what the gr
 
 @dataclass(frozen=True)
 class Motion:
-    """g = R(φ), or R(φ)·m: mirrored left-right, then turned by φ.
+    """g = R(φ), or g = R(φ)·m: a left-right reflection followed by a rotation by φ.
 
     Attributes:
         degrees: φ, counter-clockwise.
-        mirrored: whether m comes first.
+        mirrored: whether g includes the reflection m.
     """
 
     degrees: float
@@ -44,9 +44,9 @@ class Motion:
 
 
 def rotate(images: Tensor, degrees: float, padding: Padding = "zeros") -> Tensor:
-    """Float images [N, C, H, W] turned counter-clockwise: exact on quarter turns of squares, else bilinear.
+    """Rotate float images [N, C, H, W] counter-clockwise: exactly by multiples of 90° of squares, else bilinearly.
 
-    What lies outside the image is black, or with `border` what its nearest border pixel has.
+    The area outside the image is black, or with `border` has the value of the nearest border pixel.
     """
     if degrees % 90 == 0 and (images.shape[-1] == images.shape[-2] or degrees % 180 == 0):
         return images.rot90(int(degrees // 90), (-2, -1))
@@ -55,8 +55,10 @@ def rotate(images: Tensor, degrees: float, padding: Padding = "zeros") -> Tensor
 
 
 def _centres(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """x (to the right) and y (up) of the pixels' centres, from the image's, [height, width] each: in half pixels, which
-    are whole numbers and need no float64."""
+    """Coordinates x (right) and y (up) of the pixels' centres relative to the image's centre, [height, width] each.
+
+    The unit is half a pixel, so that they are integers and need no float64.
+    """
     x = 2 * torch.arange(width, device=device) - (width - 1)
     y = (height - 1) - 2 * torch.arange(height, device=device)
     grid = torch.meshgrid(x, y, indexing="xy")
@@ -82,7 +84,7 @@ def control_image(height: int, width: int) -> Tensor:
 
 @cache
 def control_error(height: int, width: int, motion: Motion) -> float:
-    """What the warp itself loses: ‖g⁻¹(g·c) − c‖ / ‖c‖ for the control image c, on the inscribed disc."""
+    """The relative error of the warp itself: ‖g⁻¹(g·c) − c‖ / ‖c‖ for the control image c, on the inscribed disc."""
     c = control_image(height, width)
     disc = inscribed(c)
     lost = (motion.undo(motion(c, "border"), "border") - c) * disc

@@ -10,7 +10,7 @@ from partialsym.errors import InputError, InputTypeError
 from partialsym.models.augerino import Augerino
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
-from partialsym.nn.pool import pool2d
+from partialsym.nn.pool import torchs_pool2d
 
 
 def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
@@ -68,7 +68,7 @@ class TwinResNet(nn.Module):
         return self.classifier(x.unflatten(1, (-1, self.n)).amax((2, 3, 4)))
 
     def _pool(self, place: str, x: Tensor) -> Tensor:
-        return pool2d(x, 2) if place in self.pools else x
+        return torchs_pool2d(x, 2) if place in self.pools else x
 
 
 class TwinBlock(nn.Module):
@@ -101,6 +101,6 @@ class TwinCNN13(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):  # 0 is the lifting layer
             x = F.relu(norm(conv(x)))
-            x = pool2d(x, 2) if i in POOLED else x
+            x = torchs_pool2d(x, 2) if i in POOLED else x
             x = self.dropout(x) if i in DROPPED else x
         return self.classifier(x.unflatten(1, (-1, self.n)).mean((2, 3, 4)))

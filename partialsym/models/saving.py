@@ -101,13 +101,17 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
 def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a folder, in eval mode, and its record.
 
+    Args:
+        folder: what `save_model` has written, or the folder of a run, which contains it as `model`.
     Raises:
         FileNotFoundError: there is no model in the folder.
         StoreError: another format version, damaged or foreign files.
     """
     path = Path(folder) / "model.json"
+    if not path.is_file() and (of_run := path.parent / "model" / path.name).is_file():
+        path = of_run
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no model: there is no model.json in it.")
+        raise FileNotFoundError(f"{folder} contains no model: there is no model.json in it, nor in a folder model.")
     record = _record(path)
     with _refused(path, record["model"]):
         weights = _weights(path, record)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.torch_func import batched
-from partialsym._utils.torch_private import BatchNormBase
+from partialsym._utils.torch_func import batched, eager_on_cpu
+from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
+from partialsym.ops.orders import CHUNK_BYTES, chunks
 from partialsym.signal import Signal, check_signal
 
 
@@ -103,17 +104,24 @@ class BatchNorm(BatchNormBase):
         tracked = known and of_batch and self.track_running_stats
         if tracked:
             self._check_tracked(values)
+        if of_batch and self.all_reduce is None and _is_quick(values):
+            out, mean, var = _normalised(values, weights, True, self.eps, self.weight, self.bias)
+            if tracked:
+                self._track(mean.flatten(), var.flatten(), _count(values, weights))
+            return f.map(lambda _: out)
         if not of_batch or (weights is None and self.all_reduce is None):
             factor = self._factor() if tracked else 0.0
-            mean, var = (None, None) if of_batch and not tracked else (self.running_mean, self.running_var)
-            return f.map(lambda v: F.batch_norm(v, mean, var, self.weight, self.bias, of_batch, factor, self.eps))
+            old_mean, old_var = (None, None) if of_batch and not tracked else (self.running_mean, self.running_var)
+            return f.map(
+                lambda v: F.batch_norm(v, old_mean, old_var, self.weight, self.bias, of_batch, factor, self.eps)
+            )
         if weights is None:
             weights = values.new_ones(len(f.elements), dtype=torch.promote_types(values.dtype, torch.float32))
         if values.numel():
             mean, var = _moments(values, weights, (0, 3, 4))
         else:  # zeros: the gradients of the other processes pass here, too
             mean = var = values.sum((0, 2, 3, 4), keepdim=True)
-        count = values[:, 0, 0].numel() * weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))
+        count = _count(values, weights)
         if self.all_reduce is not None:
             mean, var, count = _pooled(mean, var, count, self.all_reduce)
         if tracked:
@@ -171,6 +179,9 @@ class InstanceNorm(nn.Module):
         check_signal(f, self.channels)
         if f.elements.weights is None or not f.values.numel():
             return f.map(self._unweighted)
+        if _is_quick(f.values):
+            out, *_ = _normalised(f.values, f.elements.weights, False, self.eps)
+            return f.map(lambda _: out)
         mean, var = _moments(f.values, f.elements.weights, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
 
@@ -199,3 +210,133 @@ def _normalise(
     if bias is not None:
         shift = shift + bias[:, None, None, None]
     return torch.addcmul(shift, v, scale).to(v.dtype)  # rounded once: in half precision f·scale − mean·scale cancels
+
+
+def _count(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Values a channel, those of an element as often as its weight says."""
+    each = values[:, 0, 0].numel()
+    if weights is None:
+        return torch.tensor(float(each * values.shape[2]))
+    return each * weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))
+
+
+def _is_quick(values: Tensor) -> bool:
+    """Whether `_normalised` can be taken."""
+    return values.dtype in (torch.float32, torch.float64) and values.numel() > 0 and eager_on_cpu(values)
+
+
+def _normalised(
+    values: Tensor,
+    weights: Tensor | None,
+    over_batch: bool,
+    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_normalise` makes of `_moments`, over the batch or image by image, and these moments, without gradients."""
+    share = values.new_full((values.shape[2],), 1 / values.shape[2]) if weights is None else weights / weights.sum()
+    out, mean, var = _Normalised.apply(values, share.to(values.dtype), weight, bias, over_batch, eps)
+    return out, mean, var
+
+
+class _Normalised(torch.autograd.Function):
+    """(v − E[v])·s·γ + β with s = (Var[v] + ε)^−½, from values v [b, c, n, h, w] and shares p [n] that sum to 1.
+
+    A row is an image, channel and element, q its share of the statistics, m and u the mean and variance within it:
+    E = Σ q·m, Var = Σ q·(u + (m − E)²). torch's group norm standardises rows in one pass over memory; then each is
+    scaled and shifted. Of the gradient g only sums by row meet the statistics, A = Σ g and B = Σ g·(v − E):
+
+        ∂v = s·γ·g − q/(h·w)·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        share: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        over_batch: bool,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        values = values.contiguous()
+        rows, pixels = values[..., 0, 0].numel(), values[0, 0, 0].numel()
+        flat = values.view(1, rows, *values.shape[3:])
+        out, means, scales = torch.native_group_norm(flat, None, None, 1, rows, pixels, rows, eps)
+        row = (*values.shape[:3], 1, 1)
+        means, scales = means.view(row), scales.view(row)
+        within = (scales.square().reciprocal() - eps).clamp(min=0)
+        mean, var = _combined(means, within, share, over_batch)
+        scale = _scale(var, eps, weight)
+        shift = (means - mean) * scale
+        if bias is not None:
+            shift = shift + bias[:, None, None, None]
+        out = out.view(values.shape).mul_(scale / scales).add_(shift)
+        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var)
+        ctx.over_batch, ctx.eps = over_batch, eps
+        ctx.mark_non_differentiable(mean, var)
+        return out, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
+        dims, images = ((0, 2), len(values)) if ctx.over_batch else ((2,), 1)
+        again = torch.is_grad_enabled() or of_many_gradients(grad)  # what torch's kernels are not asked for
+        if again:
+            within, means = torch.var_mean(values, (3, 4), correction=0, keepdim=True)
+            mean, var = _combined(means, within, share, ctx.over_batch)
+        sums, products = _row_sums(grad, values, means, again)
+        products = products + (means - mean) * sums
+        s = (var + ctx.eps).rsqrt()
+        total, product = sums.sum(dims, keepdim=True), products.sum(dims, keepdim=True)
+        d_weight = None if weight is None else (s * product).sum((0, 2, 3, 4))
+        d_bias = None if bias is None else sums.sum((0, 2, 3, 4))
+        scale = _scale(var, ctx.eps, weight)
+        d_mean, d_var = -scale * total, -0.5 * s.square() * scale * product
+        q = share[:, None, None] / images
+        d_share = None
+        if ctx.needs_input_grad[1]:
+            d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
+        slope = 2 * q * d_var / values[0, 0, 0].numel()
+        level = q * d_mean / values[0, 0, 0].numel() - slope * mean
+        d_values = None
+        if ctx.needs_input_grad[0]:
+            d_values = grad * scale + (values * slope + level) if again else _line(grad, scale, values, slope, level)
+        return d_values, d_share, d_weight, d_bias, None, None
+
+
+def _combined(means: Tensor, within: Tensor, share: Tensor, over_batch: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance of rows [b, c, n, 1, 1] together, by their shares [n]."""
+    share, dims = (share / len(means), (0, 2)) if over_batch else (share, (2,))
+    q = share[:, None, None]
+    mean = (q * means).sum(dims, keepdim=True)
+    return mean, (q * (within + (means - mean).square())).sum(dims, keepdim=True)
+
+
+def _scale(var: Tensor, eps: float, weight: Tensor | None) -> Tensor:
+    scale = (var + eps).rsqrt()
+    return scale if weight is None else scale * weight[:, None, None, None]
+
+
+def _row_sums(grad: Tensor, values: Tensor, means: Tensor, again: bool) -> tuple[Tensor, Tensor]:
+    """Σ g and Σ g·(v − m) over the pixels of each row, [b, c, n, 1, 1]."""
+    if again:
+        return tuple(part.sum((3, 4), keepdim=True) for part in (grad, grad * (values - means)))  # type: ignore
+    rows, pixels = means.numel(), values[0, 0, 0].numel()
+    flat, ones = (1, rows, *values.shape[3:]), means.new_ones(rows)
+    _, products, sums = torch.ops.aten.native_group_norm_backward(
+        grad.contiguous().view(flat), values.view(flat), means.view(1, rows), ones.view(1, rows), ones,
+        1, rows, pixels, rows, [False, True, True],
+    )  # fmt: skip
+    return sums.view_as(means), products.view_as(means)
+
+
+def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
+    """grad·scale + values·slope + level, some images at a time."""
+    out = torch.empty_like(values)
+    wide, of_all = len(scale) > 1, len(slope) == 1
+    for images in chunks(len(values), values[0].nbytes, CHUNK_BYTES["cpu"] // 4):
+        torch.mul(grad[images], scale[images] if wide else scale, out=out[images])
+        part = values[images] * (slope if of_all else slope[images])
+        out[images].add_(part.add_(level if of_all else level[images]))
+    return out

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym._utils.torch_func import first_only, refuse_forward
+from partialsym._utils.torch_func import eager_on_cpu, first_only, refuse_forward
 from partialsym.errors import InputError
 from partialsym.groups import T2
 from partialsym.signal import Elements, Signal, check_signal
@@ -49,11 +49,48 @@ class SpatialPool(nn.Module):
 
 def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
     """A plain image batch [batch, channels, h, w] pooled as `SpatialPool` does: [batch, channels, ⌈h / size⌉, …]."""
+    if mode == "max" and size == 2 and eager_on_cpu(x) and not (x.shape[-2] % 2 or x.shape[-1] % 2):
+        return _MaxOfPairs.apply(x) if torch.is_grad_enabled() and x.requires_grad else _of_pairs(x)[2]
+    return torchs_pool2d(x, size, mode)
+
+
+def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
+    """The same by torch's own pools, on any device and in any graph."""
     sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
     windows, margins = zip(*(symmetric_windows(side, size) for side in sides), strict=True)
     if mode == "max":
         return F.max_pool2d(x, windows, size, margins)
     return F.avg_pool2d(x, windows, size, margins, count_include_pad=False)
+
+
+def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The maxima of pairs in each row, of pairs of these, and so of windows of 2×2."""
+    rows = torch.maximum(x[..., ::2], x[..., 1::2])
+    return rows[..., ::2, :], rows[..., 1::2, :], torch.maximum(rows[..., ::2, :], rows[..., 1::2, :])
+
+
+class _MaxOfPairs(torch.autograd.Function):
+    """`max_pool2d` in windows of 2×2, in less than half of the time.
+
+    The first of equal pixels gets the gradient, as there. It retains two bits of a window, not the maps and an index.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        upper, lower, out = _of_pairs(x)
+        ctx.save_for_backward(x[..., ::2] >= x[..., 1::2], upper >= lower)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        left, above = ctx.saved_tensors
+        up, down = left[..., ::2, :], left[..., 1::2, :]
+        right = ~((above & up) | (~above & down))  # faster than a choice
+        height, width = left.shape[-2], 2 * left.shape[-1]
+        first = torch.arange(0, height * width, 2 * width)[:, None] + torch.arange(0, width, 2)  # of each window
+        index = (~above).view(torch.uint8).long().mul_(width).add_(right.view(torch.uint8)).add_(first)
+        like = grad.new_empty(()).expand(*left.shape[:-1], width)  # of it torch reads the shape alone
+        return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, [2, 2], [2, 2], [0, 0], [1, 1], False, index)
 
 
 def symmetric_windows(side: int, size: int) -> tuple[int, int]:

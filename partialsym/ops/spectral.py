@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym.errors import InputError
 from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, waves, window
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, chunks
 from partialsym.ops.taps import Taps
@@ -81,7 +80,7 @@ class _Plan(NamedTuple):
 
 def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
     if options[1:] != (1, 1, 1):
-        raise InputError(f"the spectral order has no stride, dilation and groups: {options}.")
+        raise ValueError(f"the spectral order has no stride, dilation and groups: {options}.")
     padding = options.padding
     like = k.weight.dtype, f.device
     size, channels = len(k.disc), f.shape[1] * f.shape[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from partialsym._utils.atomic import replace_text
+from partialsym.ask.two_sample import Visibility
 from partialsym.figures import responses, save, subsets, training
 from partialsym.report.collect import Method, gather
 from partialsym.report.page import page
@@ -32,12 +33,14 @@ def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked
     return write(judge(gather(runs, root)), out, asked)
 
 
-def write(judged: Judged, out: Path, asked: str | None = None) -> Path:
-    """The page of methods that have been judged: see `report`."""
+def write(
+    judged: Judged, out: Path, asked: str | None = None, seen: Sequence[Visibility] = (), command: str = ""
+) -> Path:
+    """The page of methods that have been judged: see `report`, and `page` for what was seen of the images."""
     out = Path(out)
     files = tables(judged)
     single = out.suffix.lower() == ".html"
-    html = page(judged, files, asked=asked, single=single)
+    html = page(judged, files, asked=asked, seen=seen, command=command, single=single)
     if single:
         _write(out, html)
         return out

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from partialsym.ask.two_sample import Visibility
+from partialsym.report.answers import answers
 from partialsym.report.collect import Method
 from partialsym.report.payload import payload
 from partialsym.report.provenance import costs, provenance
 from partialsym.report.responses import old_responses, responses
 from partialsym.report.subsets import subsets, training
-from partialsym.report.summary import accuracies, findings
+from partialsym.report.summary import accuracies, allowed, findings, images
 from partialsym.report.text import count
 from partialsym.report.verdicts import Judged
 
@@ -27,13 +29,23 @@ TEMPLATES = Environment(
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # keys stay in their order
 
 
-def page(judged: Judged, files: Mapping[str, str], *, asked: str | None = None, single: bool = True) -> str:
+def page(
+    judged: Judged,
+    files: Mapping[str, str],
+    *,
+    asked: str | None = None,
+    seen: Sequence[Visibility] = (),
+    command: str = "",
+    single: bool = True,
+) -> str:
     """The HTML of a report.
 
     Args:
         judged: methods and the verdict on them.
         files: name → content of the CSV files; a `single` page holds them, another links to them.
         asked: what was asked, in a reader's words, and after a blank line on which terms, below the verdict.
+        seen: what networks saw of the images alone.
+        command: what carries out the recommendation.
     """
     methods = judged.methods
     style, script = _static("page.css"), "\n".join(map(_static, SCRIPTS))
@@ -44,7 +56,11 @@ def page(judged: Judged, files: Mapping[str, str], *, asked: str | None = None, 
         terms=terms,
         judged=judged,
         findings=findings(judged),
+        allowed=allowed(judged, seen),
+        command=command,
+        images=images(seen),
         accuracies=accuracies(judged),
+        answers=answers(judged.shown),
         responses=responses(methods),
         old_responses=old_responses(methods),
         subsets=subsets(judged),

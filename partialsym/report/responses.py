@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from partialsym.figures import responses as drawn_responses
+from partialsym.measure import half_changed
+from partialsym.report.answers import MOST_CLASSES
 from partialsym.report.collect import Method
 from partialsym.report.curves import circle, layers
 from partialsym.report.inline_images import Image, image
-from partialsym.report.text import Table, spread
+from partialsym.report.text import Table
 
 EVERY = 3  # of the measured angles, in tables: 45°
+DIRECTIONS = ("counter-clockwise", "clockwise")
 KINDS = {False: "as they are", True: "mirrored"}  # images
 
 
@@ -20,14 +23,19 @@ class Responses(NamedTuple):
 
     classes: Table  # probability of each true class, by turn
     unchanged: Table  # predictions that stay, in per cent, by turn
-    ranges: Table  # median preserved range of each method
+    changes: Table  # from which turn on half of the answers change, of each method
+    class_changes: Table  # the same of each class, where there are few
     errors: Table  # equivariance error of each layer, by turn
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
     """None where no behaviour is known."""
     known = [method for method in methods if method.measured]
-    return Responses(_classes(known), _unchanged(known), _ranges(known), _errors(known)) if known else None
+    return (
+        Responses(_classes(known), _unchanged(known), _changes(known), _class_changes(known), _errors(known))
+        if known
+        else None
+    )
 
 
 def old_responses(methods: Sequence[Method]) -> Image | None:
@@ -66,14 +74,33 @@ def _unchanged(methods: Sequence[Method]) -> Table:
     return Table(["method", "images", *head], rows)
 
 
-def _ranges(methods: Sequence[Method]) -> Table:
+def _changes(methods: Sequence[Method]) -> Table:
+    """Of the mean over the seeds."""
     rows: list[list[str]] = []
     for method in methods:
-        found = [behaviour["preserved"]["ranges"] for _, behaviour in method.measured]
-        medians = [statistics.median(ranges) for ranges in found if ranges]
-        text = spread(medians, 0).replace(" ±", "° ±") + "°" if medians else "–"
-        rows.append([method.title, text, str(len(medians))])
-    return Table(["method", "stays up to a turn of", "seeds"], rows)
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        rows.append([method.title, *_half_changed(seeds[0]["angles"], [seed["share"] for seed in seeds])])
+    return Table(["method", *DIRECTIONS], rows)
+
+
+def _class_changes(methods: Sequence[Method]) -> Table:
+    """Without the methods that have more than MOST_CLASSES, or that an earlier version measured."""
+    rows: list[list[str]] = []
+    for method in methods:
+        seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
+        names = method.measured[0][1]["classes"]
+        if any("by_class" not in seed for seed in seeds) or len(seeds[0]["classes"]) > MOST_CLASSES:
+            continue
+        for k, label in enumerate(seeds[0]["classes"]):
+            turns = _half_changed(seeds[0]["angles"], [seed["by_class"][k] for seed in seeds])
+            rows.append([method.title, str(names[label]), *turns])
+    return Table(["method", "true class", *DIRECTIONS], rows)
+
+
+def _half_changed(angles: Sequence[float], shares: Sequence[Sequence[float]]) -> list[str]:
+    """Of the mean share over seeds, in both directions."""
+    mean = [statistics.mean(values) for values in zip(*shares, strict=True)]
+    return ["never" if turn is None else f"{turn:.0f}°" for turn in half_changed(angles, mean)]
 
 
 def _errors(methods: Sequence[Method]) -> Table:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from partialsym.ask import Finding, Interval
+from partialsym.ask.look import sentences
 from partialsym.ask.text import signed
+from partialsym.ask.two_sample import Visibility
 from partialsym.report.text import count, shared, spread
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
@@ -42,6 +44,55 @@ class Accuracies(NamedTuple):
     rows: list[Accuracy]
     ranked: bool
     images: str
+
+
+class Seen(NamedTuple):
+    """What a network saw of one transformation of the images."""
+
+    name: str
+    answer: str
+    share: str
+    drawing: Drawing
+    pairs: str
+
+
+class Images(NamedTuple):
+    """What networks saw of the images: in words, and a row a transformation."""
+
+    sentences: list[str]
+    rows: list[Seen]
+
+
+def images(seen: Sequence[Visibility]) -> Images | None:
+    """None where nothing was tried."""
+    if not seen:
+        return None
+    axis, rows = (0.25, 1.05), []
+    for one in seen:
+        mean, low, high = (f"{100 * value:.1f}" for value in one.share)
+        shifted, around = Interval(*(value - 0.5 for value in one.share)), (axis[0] - 0.5, axis[1] - 0.5)
+        drawing = _draw(shifted, around, f"{mean} %, from {low} to {high}")
+        rows.append(Seen(one.name, one.answer, f"{mean} ({low} to {high})", drawing, f"{one.pairs:,}"))
+    return Images(sentences(seen), rows)
+
+
+def allowed(judged: Judged, seen: Sequence[Visibility]) -> str:
+    """What the number of images allows to say."""
+    found = [f.difference for f in judged.verdict.findings if f.difference] if judged.verdict else []
+    said = []
+    if found and judged.verdict:
+        half = sorted(100 * (d.high - d.low) / 2 for d in found)
+        images_, seeds = judged.verdict.standings[0].images, max(s.seeds for s in judged.verdict.standings)
+        to = "" if f"{half[0]:.1f}" == f"{half[-1]:.1f}" else f" to ±{half[-1]:.1f}"
+        said.append(
+            f"What {images_:,} test images and {count(seeds, 'seed')} allow: a difference between two methods is known "
+            f"to ±{half[0]:.1f}{to} points, and smaller ones are not seen."
+        )
+    if seen:
+        pairs = min(one.pairs for one in seen)
+        width = max((one.share.high - one.share.low) / 2 for one in seen)
+        said.append(f"What is visible of a turn is known to ±{100 * width:.0f} % of {pairs:,} pairs.")
+    return " ".join(said)
 
 
 def findings(judged: Judged) -> list[tuple[Finding, Drawing | None]]:

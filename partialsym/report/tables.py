@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from partialsym.measure import half_changed
 from partialsym.report.curves import curves, layers, named, strongest, together
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
@@ -89,18 +90,23 @@ def _responses(judged: Judged) -> Rows:
 
 
 def _unchanged(judged: Judged) -> Rows:
-    """The share of predictions unchanged by angle, and the median preserved range in degrees."""
+    """The share of predictions unchanged by angle, the median preserved range in degrees, and from which turn on half
+    of the predictions change, empty where at none."""
     angles: list[float] = []
     for method in judged.methods:
         for seed, behaviour in method.measured:
             found = behaviour["unchanged"]
             if not angles:
                 angles = found["angles"]
-                yield ["method", "seed", "median_preserved_range", "mirrored", *map(_number, angles)]
+                yield [
+                    *("method", "seed", "median_preserved_range", "half_changed_counter_clockwise"),
+                    *("half_changed_clockwise", "mirrored", *map(_number, angles)),
+                ]
             ranges = behaviour["preserved"]["ranges"]
             median = statistics.median(ranges) if ranges else None
+            turns = half_changed(found["angles"], found["share"])
             for mirrored, key in enumerate(("share", "mirrored")):
-                yield [method.title, seed.number, median, mirrored, *found[key]]
+                yield [method.title, seed.number, median, *turns, mirrored, *found[key]]
 
 
 def _errors(judged: Judged) -> Rows:

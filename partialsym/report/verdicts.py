@@ -21,6 +21,15 @@ class Judged:
     standings: dict[str, Standing]
     problem: str = ""
 
+    @property
+    def shown(self) -> Method | None:
+        """The method whose answers are shown: the one recommended, else the best; None without a verdict."""
+        if self.verdict is None:
+            return None
+        advice = self.verdict.recommendation
+        name = (advice.method if advice else None) or self.verdict.standings[0].method
+        return next(method for method in self.methods if method.name == name)
+
 
 def judge(methods: Sequence[Method], margin: float = MARGIN) -> Judged:
     """The verdict of all methods whose behaviour is known; `margin` as in `partialsym.ask.verdict`."""

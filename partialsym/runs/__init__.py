@@ -1,1 +1,1 @@
-"""A run on disk: its folder, what its result holds, who has written it."""
+"""A run on disk: its folder, the schema of its result, and its provenance."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, read with a check of their format."""
+"""Read the checkpoints of a run and check their format."""
 
 import io
 from pathlib import Path
@@ -9,14 +9,14 @@ import torch
 
 from partialsym.errors import InputError
 
-FORMAT = 1  # of what a checkpoint holds under `partialsym`
+FORMAT = 1  # of the entry `partialsym` in a checkpoint
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, on the processor.
+    """Read a checkpoint to the CPU.
 
     Raises:
-        ValueError: it is damaged, or of another format version.
+        ValueError: the file is damaged, or has another format version.
     """
     data = io.BytesIO(path.read_bytes())
     try:

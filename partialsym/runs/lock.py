@@ -1,4 +1,4 @@
-"""One process to a folder."""
+"""A lock that allows only one process at a time to use a folder."""
 
 import logging
 import os
@@ -13,18 +13,18 @@ from partialsym.errors import ConfigError
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
-NAME = 1  # where the holder's name begins: on Windows nobody else can read byte 0, which is what is locked there
+NAME = 1  # offset of the holder's name: on Windows the lock covers byte 0, which nobody else can read
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made where it does not exist. The system releases it when the process dies.
+    """Lock the folder, and create it if it does not exist. The system releases the lock when the process ends.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "ab+", buffering=0) as file:  # it stays: removing it would let two in
+    with open(folder / LOCK, "ab+", buffering=0) as file:  # never removed: two processes could then hold a lock
         if not _lock(file.fileno()):
             file.seek(NAME)
             holder = file.read().decode("utf-8", "replace").strip() or "another process"
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether some process holds the folder."""
+    """Whether a process has locked the folder."""
     try:
         with open(folder / LOCK, "rb") as file:
             return not _lock(file.fileno())
@@ -44,9 +44,9 @@ def in_use(folder: Path) -> bool:
 
 
 def _lock(handle: int) -> bool:
-    """Whether nobody else has it."""
+    """Try to lock the file. Return whether that succeeded."""
     try:
         return lock_descriptor(handle, blocking=False)
     except OSError as error:
-        log.warning("files cannot be locked here (%s): see that no other process trains the same run", error)
+        log.warning("files cannot be locked here (%s): make sure that no other process trains the same run", error)
         return True

@@ -1,4 +1,4 @@
-"""Where a number came from: versions, machine, commit."""
+"""The provenance of a result: versions, machine and commit."""
 
 import importlib.metadata
 import os

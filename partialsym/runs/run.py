@@ -1,4 +1,4 @@
-"""A run on disk: one folder that holds config, metrics, result, model and checkpoints, and what they hash to."""
+"""A run on disk: one folder with its config, metrics, result, model, checkpoints and their hashes."""
 
 import csv
 import hashlib
@@ -22,9 +22,7 @@ from partialsym.errors import InputError
 from partialsym.models.saving import StoreError, load_model
 from partialsym.runs.schema import read_json, read_result
 
-FORMAT = (
-    2  # of config.yaml, in a comment, so that it is a file for `--config` too; in format 1 settings had other names
-)
+FORMAT = 2  # of config.yaml, stored in a comment so that `--config` can read the file; format 1 had other setting names
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
 FREE = ("data.root", "data.workers", "training.diverged")
@@ -32,8 +30,16 @@ FREE = ("data.root", "data.workers", "training.diverged")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in eval mode with what surrounds it: preprocessing, class names, height and width of the images, how they
-    got that size, and which values of 16 bits are 0 and 1 in them."""
+    """A model in eval mode, with what is needed to use it.
+
+    Attributes:
+        model: the model.
+        preprocess: its normalisation.
+        classes: names of the classes.
+        size: height and width of the images.
+        fit: how images are brought to that size.
+        range: values of 16-bit grey that become 0 and 1.
+    """
 
     model: nn.Module
     preprocess: Preprocessing
@@ -58,21 +64,21 @@ class Run:
         return (self.folder / "result.json").is_file()
 
     def config(self) -> Experiment:
-        """Raises FileNotFoundError where the folder is no run, ConfigError where its config does not hold."""
+        """Read the config. Raise FileNotFoundError if this is no run folder, ConfigError if the config is invalid."""
         path = self._settings()
         with open(path, "rb") as file:
             found = re.match(rb"# format (\d+)\n", file.read(64))
-        version = int(found[1]) if found else 1  # the first ones say nothing
+        version = int(found[1]) if found else 1  # files of format 1 have no such comment
         if version not in (1, FORMAT):
             raise ConfigError(f"{path} has format version {version}: this version reads 1 and {FORMAT}.")
         tree = read_yaml(path)
         return Experiment.from_dict(migrated(tree) if version == 1 and isinstance(tree, dict) else tree)
 
     def result(self) -> dict[str, Any]:
-        """Raises FileNotFoundError where there is no finished run, ValueError where its result is damaged."""
+        """Read the result. Raise FileNotFoundError if the run has not finished, ValueError if the file is damaged."""
         if not self.finished:
             self._settings()
-            raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` goes on.")
+            raise FileNotFoundError(f"{self.folder} has no result.json: it has not finished; `--resume` continues it.")
         return read_result(self.folder / "result.json")
 
     def _settings(self) -> Path:
@@ -82,7 +88,7 @@ class Run:
         return path
 
     def history(self) -> list[dict[str, float]]:
-        """One row an epoch, from metrics.csv; raises ValueError where it is damaged."""
+        """One row per epoch, from metrics.csv. Raise ValueError if the file is damaged."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
@@ -93,7 +99,7 @@ class Run:
             raise InputError(f"{path} is damaged ({error}).") from None
 
     def model(self) -> LoadedModel:
-        """The trained model; raises FileNotFoundError or StoreError where there is none to be read."""
+        """Load the trained model. Raise FileNotFoundError if it is missing, StoreError if it cannot be read."""
         model, about = load_model(self.folder / "model")
         if "altered" in about:
             raise StoreError(f"{self.folder} is of a network altered by {about['altered']!r}: it cannot be rebuilt.")
@@ -102,20 +108,20 @@ class Run:
             height, width = about["size"]
             fit = about.get("fit", "resize")
             if fit not in get_args(Fit):
-                raise InputError(f"fit is {fit!r}")
-            check_range(range := tuple(about.get("range") or WIDE))  # earlier ones have none
+                raise ValueError(f"fit is {fit!r}")
+            check_range(range := tuple(about.get("range") or WIDE))  # earlier versions did not store it
             check_statistics(len(preprocess.mean), preprocess.mean, preprocess.std)
             if not all(isinstance(name, str) for name in about["classes"]) or not 0 < height * width < 2**32:
-                raise InputError(f"classes are {about['classes']!r}, size {about['size']!r}")
+                raise ValueError(f"classes are {about['classes']!r}, size {about['size']!r}")
             return LoadedModel(model, preprocess, tuple(about["classes"]), (height, width), fit, range)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.folder / 'model' / 'model.json'} is incomplete ({error}).") from None
 
     def check(self, config: Experiment, resume: bool) -> None:
-        """Raise ConfigError where the folder exists and is not to be resumed, or holds another config."""
+        """Raise ConfigError if the folder exists and `resume` is False, or if its config differs."""
         path = self.folder / "config.yaml"
         if not path.exists():
-            # a lock and leftovers, which are hidden, are all there is of a run that died before its first file
+            # a run that died before its first file leaves only hidden files: a lock and temporary files
             if self.folder.is_dir() and any(not file.name.startswith(".") for file in self.folder.iterdir()):
                 raise ConfigError(f"{self.folder} exists and is not a run folder: choose another name or --out.")
             return
@@ -128,7 +134,7 @@ class Run:
                 raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
 
     def begin(self, config: Experiment) -> None:
-        """Write config.yaml where there is none yet, and clear away what a killed process left half written."""
+        """Write config.yaml if it does not exist, and remove files that a killed process left half written."""
         path = self.folder / "config.yaml"
         for file in leftovers(self.folder):
             file.unlink()
@@ -146,14 +152,14 @@ class Run:
         replace_text(self.folder / "metrics.csv", text.getvalue())
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json, which makes the run a finished one; before it manifest.json, the sha256 of every file."""
+        """Write manifest.json, the sha256 of every file, and then result.json, which marks the run as finished."""
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         hashes = self.hashes() | {"result.json": hashlib.sha256(text.encode()).hexdigest()}
         replace_text(self.folder / MANIFEST, json.dumps({"format": MANIFEST_FORMAT, "sha256": hashes}, indent=1) + "\n")
         replace_text(self.folder / "result.json", text)
 
     def hashes(self) -> dict[str, str]:
-        """The sha256 of every file of the run but the manifest and hidden ones, by its path inside the folder."""
+        """The sha256 of every file of the run, except the manifest and hidden files, by path relative to the folder."""
         found = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
@@ -163,10 +169,10 @@ class Run:
         return found
 
     def manifest(self) -> dict[str, str] | None:
-        """What `hashes` gave when the run finished; None where it was written by a version that kept no manifest.
+        """The hashes recorded when the run finished, or None for a run of an earlier version, which had no manifest.
 
         Raises:
-            ValueError: the manifest is damaged, or of another format version.
+            ValueError: the manifest is damaged, or has another format version.
         """
         path = self.folder / MANIFEST
         if not path.is_file():
@@ -176,23 +182,26 @@ class Run:
         if version != MANIFEST_FORMAT:
             raise InputError(f"{path} has format version {version!r}: this version reads {MANIFEST_FORMAT}.")
         if not isinstance(content.get("sha256"), dict):
-            raise InputError(f"{path} is damaged: it lists no sha256.")
+            raise InputError(f"{path} is damaged: it contains no sha256 hashes.")
         return content["sha256"]
 
     def publish(self, target: Path) -> None:
-        """Copy the result to a file of its own."""
+        """Copy the result to `target`."""
         replace_text(target, (self.folder / "result.json").read_text(encoding="utf-8"))
 
 
 def identity(config: Experiment) -> dict[str, Any]:
-    """The settings that make a run what it is, by dotted key; the others may change when it is resumed: where the
-    images are and who reads them, what happens to a step that is not finite, and where it is trained."""
+    """The settings that define a run, by dotted key.
+
+    A resumed run may change the others: the location of the images, the number of workers, the reaction to a step that
+    is not finite, and the trainer's settings.
+    """
     settings = flatten(config.to_dict())
     return {key: value for key, value in settings.items() if key not in FREE and not key.startswith("trainer.")}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones; `kernel_options` stays whole."""
+    """Convert nested keys to dotted keys. `kernel_options` remains a dict."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and key != "kernel_options":

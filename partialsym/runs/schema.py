@@ -1,4 +1,4 @@
-"""What result.json holds, checked when it is read: nobody stumbles over a damaged one later."""
+"""The schema of result.json, which is checked whenever the file is read."""
 
 import json
 import statistics
@@ -11,12 +11,12 @@ from partialsym._utils.limited_read import read_bytes
 from partialsym.config.migration import migrated
 from partialsym.errors import InputError
 
-FORMAT = 2  # in format 1 settings had other names
+FORMAT = 2  # format 1 had other setting names
 MOST_BYTES = 2**24
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; raises ValueError naming it where it is damaged."""
+    """The content of a JSON file. Raise ValueError with its name if it is damaged."""
     try:
         return json.loads(read_bytes(path, MOST_BYTES))
     except (ValueError, RecursionError) as error:
@@ -24,10 +24,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The result of a run.
+    """Read the result of a run.
 
     Raises:
-        ValueError: the file is damaged, of another format version, or lacks what every result has.
+        ValueError: the file is damaged, has another format version, or lacks a required entry.
     """
     result = read_json(path)
     version = result.get("format") if isinstance(result, Mapping) else None
@@ -72,19 +72,23 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
-    """Accuracy under drawn elements, the mean over the draws."""
+    """Accuracy on drawn elements, the mean over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
 
 
 def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
-    """Components, such as `last P(m)`, that eval mode keeps or drops by validation and not by P > ½; {} in older
-    results."""
+    """Components, such as `last P(m)`, for which validation images overrode P > ½: whether eval mode retains them.
+
+    It is {} for older results.
+    """
     return dict((result.get("components") or {}).get("changed", {}))
 
 
 def describe_choice(result: Mapping[str, Any]) -> str:
-    """`drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`; empty
-    where validation chose nothing."""
+    """A sentence about the choice of components, empty if validation images changed nothing.
+
+    Such as `drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`
+    """
     changed, found = chosen_components(result), result.get("components")
     if not changed or found is None:
         return ""

@@ -1,4 +1,4 @@
-"""Whether a run folder holds what it should: every file as it was written, and all of them about one run."""
+"""Verify a run folder: every file is unchanged, and all files belong to the same run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from partialsym.runs.run import MANIFEST, Run, identity
 
 @dataclass
 class VerificationReport:
-    """What there is to say of a run folder, and what is wrong with it; a line each."""
+    """Notes about a run folder and faults found in it, one line each."""
 
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def read(self, reader: Callable[[], Any]) -> Any:
-        """What `reader` returns; None and a fault where the file is missing or damaged."""
+        """Return the value of `reader`. If the file is missing or damaged, return None and record a fault."""
         try:
             return reader()
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -35,7 +35,7 @@ def examine(run: Run) -> VerificationReport:
     """Read every file of a run, finished or not, and compare them with the manifest and with each other.
 
     Raises:
-        FileNotFoundError, ConfigError: the folder is no run, or its config does not hold.
+        FileNotFoundError, ConfigError: the folder is not a run folder, or its config is invalid.
     """
     config, found = run.config(), VerificationReport()
     if f"seed{config.seed}" != run.folder.resolve().name:
@@ -82,7 +82,8 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
     for key, value in identity(config).items():
         if there and there[key] != value:
             found.faults.append(f"config.yaml has {key} = {value!r}, and result.json {there[key]!r}")
-    if result["epochs"] != config.training.epochs:
+    early = config.training.patience is not None and result["epochs"] < config.training.epochs
+    if result["epochs"] != config.training.epochs and not early:
         found.faults.append(f"result.json is of {result['epochs']} epochs, and config.yaml of {config.training.epochs}")
     if history is not None and history != result.get("history"):
         found.faults.append("metrics.csv and the history in result.json differ")
@@ -97,7 +98,7 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
 
 def _unfinished(run: Run, config: Experiment, history: Any, last: Any, found: VerificationReport) -> None:
     done = last["partialsym"]["history"] if last else []
-    if history is not None and history[: len(done)] != done:  # it may be ahead, by what was written after it
+    if history is not None and history[: len(done)] != done:  # it may have rows written after the checkpoint
         found.faults.append("metrics.csv and the history in checkpoints/last.ckpt differ")
     state = "in training" if in_use(run.folder) else "not finished, --resume goes on"
     found.notes.append(f"{state}: {len(done)} of {config.training.epochs} epochs are saved")

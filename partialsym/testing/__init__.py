@@ -1,4 +1,4 @@
-"""Public checkers, for groups, densities and layers of one's own."""
+"""Public checkers for your own groups, densities and layers."""
 
 from partialsym.testing.densities import assert_density
 from partialsym.testing.equivariance import assert_equivariant, equivariance_error, grid_symmetries, transform

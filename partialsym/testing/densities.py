@@ -1,4 +1,4 @@
-"""Checker of densities: raises an AssertionError that says which law does not hold, and where."""
+"""A checker for densities. It raises an AssertionError that names the law that does not hold."""
 
 import math
 
@@ -13,17 +13,17 @@ from partialsym.testing.laws import generator_of, member_coordinates, require, s
 
 
 def assert_density(density: Density, *, draws: int = 2000, seed: int = 0) -> None:
-    """Check that a `Density` draws what it says it does, and is deterministic where it should be.
+    """Check that a `Density` draws from its stated distribution, and that it is deterministic in eval mode.
 
-    Of every component, one element of each independent draw against its law (Kolmogorov–Smirnov, level 1e-6);
-    spacing or independence within a draw; the gradient of θ and of the centre on every element; frequencies of the
-    components against their probabilities (5 standard errors); gradients of the weights; the deterministic elements;
-    what `support` reads.
+    It checks: the distribution of one element per component and draw (Kolmogorov–Smirnov test, level 1e-6); the spacing
+    or independence within a draw; the gradients of every element with respect to θ and the centre; the frequencies of
+    the components (within 5 standard errors of their probabilities); the gradients of the weights; the deterministic
+    elements; and the numbers that `support` returns.
 
     Args:
-        density: the density; its mode and torch's global generator are left as they were.
+        density: the density. Its mode and torch's global generator are restored.
         draws: number of independent draws.
-        seed: of the draws.
+        seed: seed of the draws.
     Raises:
         AssertionError: a law does not hold.
     """
@@ -46,7 +46,7 @@ def _tolerance(density: Density) -> float:
 
 
 def _angles(density: Density, elements: Elements) -> Tensor:
-    """From the centre on: [components, elements a component] in float64, for a group with an algebra."""
+    """Angles relative to the centre, [components, elements per component] float64, for a group with an algebra."""
     a = density.group.coordinates(double(elements.matrices.detach()))[0].reshape(len(density.components), -1)
     centre = density.algebra.centre()
     return a if centre is None else (a - centre.detach() * math.pi + math.pi).remainder(2 * math.pi) - math.pi
@@ -85,7 +85,7 @@ def _check_deterministic(density: Density) -> None:
 
 
 def _check_support(density: Density) -> None:
-    """What is read is what the parts say; a centre is named where there is one."""
+    """`support` returns the numbers of the algebra and the components, and the centre if there is one."""
     algebra, names = density.algebra, density.group.component_names
     expected = {f"P({name})": 0.0 for name in names[1:]}
     expected |= {f"P({c})": float(p) for c, p in list(zip(names, density.component.probabilities(), strict=False))[1:]}
@@ -98,11 +98,11 @@ def _check_support(density: Density) -> None:
 
 
 def _check_interval_gradient(density: Density) -> None:
-    """Along the group, element i moves at a_i/θ when θ does, each with its own sign, and all at π with the centre."""
+    """Element i moves along the group with derivative a_i/θ with respect to θ, and π with respect to the centre."""
     theta, centre = density.algebra.theta(), density.algebra.centre()
     elements = density.draw()
     matrices, a = elements.matrices, _angles(density, elements).flatten()
-    side = torch.where(a < 0, -1.0, 1.0)  # outwards: at its bounds θ feels no gradient but that
+    side = torch.where(a < 0, -1.0, 1.0)  # outwards: at its bounds θ receives no other gradient
     tangent = generator_of(density.group).to(matrices) @ matrices.detach()
     along = side * (tangent * matrices).sum((-2, -1)) / tangent.square().sum((-2, -1))
     for parameter in (p for p in density.algebra.parameters() if p.requires_grad):
@@ -118,7 +118,7 @@ def _check_interval_gradient(density: Density) -> None:
 
 
 def _slope(value: Tensor | None, parameter: Tensor) -> float | None:
-    """The derivative of a scalar, or None where no gradient passes."""
+    """The derivative of a scalar, or None if no gradient passes."""
     if value is None or not value.requires_grad:
         return None
     (slope,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
@@ -126,7 +126,7 @@ def _slope(value: Tensor | None, parameter: Tensor) -> float | None:
 
 
 def _check_weight_gradient(density: Density) -> None:
-    """Drawn or not, a component other than e feels a gradient (in one of 100 draws at least)."""
+    """Every component other than e receives a gradient, drawn or not, in at least one of 100 draws."""
     felt: dict[tuple[int, float], float] = {}
     parameters = [p for p in density.component.parameters() if p.requires_grad]
     for weights in (density.draw().weights for _ in range(100 if parameters else 0)):
@@ -139,7 +139,7 @@ def _check_weight_gradient(density: Density) -> None:
 
 
 def _check_angles(density: Density, angles: Tensor) -> None:
-    """angles [draws, components, r] against U[−θπ, θπ], one of each draw, and against each other."""
+    """Test angles [draws, components, r] against U[−θπ, θπ], with one per draw, and their joint distribution."""
     draws, _, r = angles.shape
     width = float(density.algebra.theta().detach()) * math.pi
     one = angles.gather(2, torch.randint(r, (draws, 1, 1)).expand(-1, angles.shape[1], 1)).squeeze(2)

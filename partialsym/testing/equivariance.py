@@ -1,4 +1,4 @@
-"""A public checker of exact equivariance: the input is transformed, and the sampled elements go along with it."""
+"""A public checker of exact equivariance. It transforms the input and the sampled elements together."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Field = TypeVar("Field", Tensor, Signal)
 def grid_symmetries(group: Group | None = None) -> Tensor:
     """The symmetries of the pixel grid that are in `group`: [k, 2, 2] float64, e first.
 
-    Without a group all 8: the 4 rotations, then each of them after a left-right mirroring.
+    Without a group it returns all 8: the 4 rotations, then each of them composed with a left-right reflection.
 
     >>> from partialsym import SE2
     >>> len(grid_symmetries()), len(grid_symmetries(SE2()))
@@ -35,7 +35,7 @@ def transform(f: Field, g: Tensor) -> Field:
     """L_g f with (L_g f)(x, h) = f(g⁻¹x, g⁻¹h): the values move on the pixel grid, the elements become g·h_i.
 
     Args:
-        f: images [..., height, width], or a Signal; the element of a signal on T(2) stays e.
+        f: images [..., height, width], or a Signal. The element of a signal on T(2) remains e.
         g: [2, 2], one of `grid_symmetries()` (x right, y up).
     Raises:
         ValueError: g is not a symmetry of the grid, or not in the signal's group.
@@ -65,7 +65,7 @@ def equivariance_error(module: nn.Module, x: Field, g: Tensor, *, transport: boo
         with _recorded(module) as drawn:
             before = module(x)
         given: list[Elements] = []
-        if transport:  # what is one draw, that of x included, stays one
+        if transport:  # elements of the same draw, including those of x, must still share one draw
             given = [x.elements, *drawn] if isinstance(x, Signal) else drawn
             given = transported(given, lambda elements: _transport(elements, g))
             if isinstance(moved, Signal):
@@ -88,25 +88,35 @@ def assert_equivariant(
 ) -> None:
     """Assert that `module(L_g x)` is `L_g module(x)` for symmetries g of the pixel grid.
 
-    Every GroupConv in the module draws once, on x; for L_g x it is given those elements times g. What remains is no
-    Monte-Carlo error: it is 0 in exact arithmetic for any elements. So run it in float64.
+    Every GroupConv in the module draws once, on x. For L_g x it uses those elements multiplied by g. There is then no
+    Monte-Carlo error: the difference is 0 in exact arithmetic for any elements. Therefore run it in float64.
 
     Args:
-        module: takes what x is, and gives a Signal, images [batch, channels, height, width], or values
-            [batch, channels] that must not change at all.
-        x: images or a Signal, without symmetry of their own (random values).
+        module: maps x to a Signal, to images [batch, channels, height, width], or to values [batch, channels], which
+            must be invariant.
+        x: images or a Signal that have no symmetry themselves, such as random values.
         under: a group, for all its grid symmetries, or matrices [2, 2] or [k, 2, 2].
-        atol: bound on the largest difference, as a share of the largest output.
-        transport: False leaves the elements to the layers: the network itself, in eval mode, is then what is checked.
+        atol: largest allowed difference, relative to the largest output.
+        transport: with False, the layers choose their own elements. In eval mode, this checks the network itself.
     Raises:
-        AssertionError: the difference is larger, or the elements do not go over into each other.
-        ValueError: x has the symmetry itself; g is not one of the grid.
+        AssertionError: the difference is larger, or g does not map the elements to each other.
+        ValueError: x is itself invariant to g, or g is not a symmetry of the grid.
     """
     matrices = grid_symmetries(under) if isinstance(under, Group) else under.reshape(-1, 2, 2)
     for g in matrices:
         error = equivariance_error(module, x, g, transport=transport)
         if not error <= atol:
-            raise AssertionError(f"not equivariant under {g.tolist()}: relative error {error:.3g} > {atol:.3g}.")
+            raise AssertionError(
+                f"not equivariant under {g.tolist()}: relative error {error:.3g} > {atol:.3g}.{_rounding(x)}"
+            )
+
+
+def _rounding(x: Field) -> str:
+    dtype = x.values.dtype if isinstance(x, Signal) else x.dtype
+    if dtype == torch.float64:
+        return ""
+    name = str(dtype).removeprefix("torch.")
+    return f" It contains the rounding of {name}: check in float64, with module.double() and x.double()."
 
 
 def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
@@ -118,7 +128,7 @@ def _check_not_vacuous(x: Field, moved: Field, g: Tensor) -> None:
 
 
 def _transport(elements: Elements, g: Tensor) -> Elements:
-    """{g·h_i}; on T(2), which g acts on through positions alone, e."""
+    """{g·h_i}. On T(2) it is e, because g acts only on the positions there."""
     if elements.group.name == "T2":
         return elements
     if not elements.group.contains(g.cpu().double()):
@@ -127,7 +137,7 @@ def _transport(elements: Elements, g: Tensor) -> Elements:
 
 
 def _order(wanted: Elements, got: Elements) -> Tensor:
-    """Where each wanted element is among those got."""
+    """For each element of `wanted`, its index in `got`."""
     if len(wanted) != len(got):
         raise AssertionError(f"{len(wanted)} elements became {len(got)}.")
     distance = (wanted.matrices[:, None] - got.matrices).abs().amax((2, 3))
@@ -155,7 +165,7 @@ def _recorded(module: nn.Module) -> Iterator[list[Elements]]:
 
 @contextmanager
 def _replayed(module: nn.Module, elements: list[Elements]) -> Iterator[None]:
-    """The GroupConvs are given these output elements, in the order of the calls; none: they draw their own."""
+    """Pass these output elements to the GroupConvs, in the order of the calls. If empty, the layers draw their own."""
     rest = iter(elements)
 
     def give(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Checker of groups: raises an AssertionError that says which law does not hold, and where."""
+"""A checker for groups. It raises an AssertionError that names the law that does not hold."""
 
 import math
 
@@ -12,22 +12,23 @@ ORDERS = {"C": (1, 3, 4, 6, 8), "D": (1, 4, 6)}
 
 
 def every_group() -> list[Group]:
-    """The groups the laws are tested on: all in `GROUPS`, and of every family in `FAMILIES` a few."""
+    """The groups on which the laws are tested: all in `GROUPS`, and a few of every family in `FAMILIES`."""
     families = [make(n) for letter, make in FAMILIES.items() for n in ORDERS.get(letter, (1, 2, 3, 4))]
     return [make() for make in GROUPS.values()] + families
 
 
 def assert_group_laws(group: Group, *, tolerance: float = 1e-10, seed: int = 0) -> None:
-    """Check everything that a `Group` promises, in float64 on random elements of every component.
+    """Check every property that a `Group` must have, in float64 on random elements of every component.
 
-    Closure, inverse, associativity, the identity first, exp(a) @ components[i] == h with a in (−π, π], exp against
-    the matrix exponential of its generator, coordinates and embedding smooth at e, the embedding injective, the
-    grid a Haar quadrature, and no method writing to its input.
+    It checks: closure, inverses and associativity; that the identity is the first component; that
+    exp(a) @ components[i] == h with a in (−π, π]; that exp is the matrix exponential of its generator; that coordinates
+    and embedding are smooth at e; that the embedding is injective; that the grid is a Haar quadrature; and that no
+    method modifies its input.
 
     Args:
         group: the group.
-        tolerance: largest difference between the entries of matrices that are to be equal.
-        seed: of the random elements; torch's global generator is left alone.
+        tolerance: largest allowed difference between the entries of matrices that must be equal.
+        seed: seed of the random elements. torch's global generator is not used.
     Raises:
         AssertionError: a law does not hold.
     """
@@ -51,12 +52,12 @@ def require(holds: Tensor | bool, message: str) -> None:
 
 
 def same(x: Tensor, y: Tensor | float, tolerance: float) -> Tensor:
-    """|x − y| ≤ tolerance, entry by entry; False where anything is nan."""
+    """|x − y| ≤ tolerance, elementwise; False where a value is NaN."""
     return (x - y).abs() <= tolerance
 
 
 def member_coordinates(group: Group, h: Tensor, what: str, tolerance: float) -> tuple[Tensor, Tensor]:
-    """coordinates(h), required to exist, to be in range and to give h back."""
+    """coordinates(h), after checking that they exist, are in range and reproduce h."""
     try:
         a, i = group.coordinates(h)
     except ValueError as error:
@@ -124,7 +125,7 @@ def generator_of(group: Group) -> Tensor:
 
 
 def _check_embedding(group: Group) -> None:
-    """Distances of embeddings are between a tenth of and ten times those of matrices, and the slope at e is one."""
+    """Distances of embeddings are between 1/10 and 10 times those of matrices, and there is no kink at e."""
     grid = group.grid(256)
     z = group.embed(grid)
     require(z.shape == (len(grid), group.embed_dim), f"{group}.embed gives {tuple(z.shape)}: not [n, embed_dim].")
@@ -139,7 +140,7 @@ def _check_embedding(group: Group) -> None:
 
 
 def _check_grid(group: Group, g: Tensor, tolerance: float) -> None:
-    """The means of polynomials up to degree 2 do not change under g, nor the grid under its own symmetries."""
+    """Means of polynomials up to degree 2 are invariant to g, and the grid is invariant to its own symmetries."""
     grid = group.grid(8)
     _, i = member_coordinates(group, grid, "an element of the grid", tolerance)
     require(i.bincount(minlength=len(group.components)) == len(grid) // len(group.components), f"{group}: uneven grid.")

@@ -1,7 +1,8 @@
-"""How a trained network behaves as its test images turn: measured once, kept beside the run."""
+"""How a trained network responds to rotated test images. It is measured once and stored in the run folder."""
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,32 @@ from partialsym.runs.schema import read_json
 from partialsym.training.fit import load_data
 
 FORMAT = 1
-ANSWERED, TURNED, COMPARED = 5000, 40, 16  # images at most: answered, turned through a circle, compared layer by layer
+ANSWERED, TURNED, COMPARED = 5000, 40, 16  # largest numbers of images: classified, rotated, compared by layer
 TURNS = tuple(22.5 * k for k in range(9))
 EXAMPLES = 10  # of as many classes
 
 
 def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = None) -> dict[str, Any]:
-    """What a finished run answers to its test images, upright, turned and mirrored; from RUN/behaviour.json if there.
+    """How the model of a finished run responds to its test images, upright, rotated and reflected.
+
+    It is read from RUN/behaviour.json if that file exists, and written there otherwise.
 
     Args:
-        run: finished.
-        root: where the data are, if not where the run's config says.
-        data: the run's data set, where it is at hand already.
+        run: a finished run.
+        root: folder of the data, if it differs from the run's config.
+        data: the run's data set, if it is already loaded.
     Returns:
         "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
         turn, "brier" the Brier score of each, which files of earlier versions lack;
-        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images;
+        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images; in the latter
+        "by_class" holds the share by angle of the images of each of its "classes";
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
+        "changed", [{"label", "png", "angle", "mirrored", "answer"}], images that are right upright and get another
+        answer when turned by that angle, and others, or the same, when mirrored; those of the least turns first;
         "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
-        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown.
+        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown;
+        "image_seconds", what an upright image took, answered in batches. Files of earlier versions lack "by_class",
+        "changed" and "image_seconds".
     Raises:
         FileNotFoundError: the run has not finished, or the data are gone.
         ValueError: behaviour.json is damaged or of another format version.
@@ -54,20 +62,20 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
 
 
 def read_behaviour(path: Path) -> dict[str, Any]:
-    """Raises ValueError where the file is damaged or of another format version."""
+    """Read behaviour.json. Raise ValueError if it is damaged or has another format version."""
     found = read_json(path)
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
         raise InputError(
-            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure anew."
+            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure again."
         )
     if problem := _damage(found):
-        raise InputError(f"{path} is damaged ({problem}): delete it to measure anew.")
+        raise InputError(f"{path} is damaged ({problem}): delete it to measure again.")
     return dict(found)
 
 
 def _damage(found: dict[str, Any]) -> str:
-    """What a reader would stumble over; nothing in a whole file."""
+    """A description of what is damaged, or an empty string."""
     try:
         answers, preserved, turns = found["answers"], found["preserved"], found["unchanged"]
         pairs = [
@@ -100,12 +108,14 @@ def _damage(found: dict[str, Any]) -> str:
 
 
 def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
-    """Everything in `behaviour` but the format."""
+    """The entries of `behaviour` except the format."""
     model, preprocess = trained.model, trained.preprocess
     operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    started = time.perf_counter()
     scores = logits(model, answered.images, preprocess)
+    image_seconds = (time.perf_counter() - started) / len(answered)
     turned = answered[:TURNED]
     compared = turned.images[:COMPARED]
     circle, mirrored = (turned_logits(model, turned.images, preprocess, ANGLES, flip) for flip in (False, True))
@@ -116,6 +126,7 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     return {
         "classes": list(trained.classes),
         "multiply_adds": operations,
+        "image_seconds": image_seconds,
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
@@ -133,21 +144,45 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
             **angles,
             "share": unchanged(circle, circle[0]),
             "mirrored": unchanged(mirrored, circle[0]),
+            "classes": classes.tolist(),
+            "by_class": [unchanged(circle[:, of], circle[0, of]) for of in (turned.labels == k for k in classes)],
         },
+        "changed": _changed(circle.argmax(2), mirrored.argmax(2), turned),
         "preserved": {
             "labels": turned.labels[right].tolist(),
             "ranges": preserved_ranges(circle.argmax(2), ANGLES)[right].tolist(),
         },
         "errors": equivariance_errors(model, compared, preprocess, TURNS, mirrored=True),
         "examples": [
-            {"label": label, "png": base64.b64encode(png(_bytes(turned.images[first[label]]))).decode()}
-            for label in sorted(first)[:EXAMPLES]
+            {"label": label, "png": _encoded(turned.images[first[label]])} for label in sorted(first)[:EXAMPLES]
         ],
     }
 
 
+def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> list[dict[str, Any]]:
+    """Of predictions [angles, N] of images that turn: see `behaviour`. The least turn of each image, of some."""
+    found: list[dict[str, Any]] = []
+    right = circle[0] == turned.labels
+    for flip, answers in ((False, circle), (True, mirrored[:1])):
+        changes = []
+        for i in ((answers != turned.labels).any(0) & right).nonzero()[:, 0].tolist():
+            other = (answers[:, i] != turned.labels[i]).nonzero()[:, 0].tolist()
+            k = min(other, key=lambda k: min(ANGLES[k], 360 - ANGLES[k]))
+            about = {"angle": float(ANGLES[k]), "mirrored": flip, "answer": int(answers[k, i])}
+            changes.append((min(ANGLES[k], 360 - ANGLES[k]), i, about))
+        found += [
+            {"label": int(turned.labels[i]), "png": _encoded(turned.images[i]), **about}
+            for _, i, about in sorted(changes, key=lambda one: one[:2])[: EXAMPLES // 2]
+        ]
+    return found
+
+
+def _encoded(image: torch.Tensor) -> str:
+    return base64.b64encode(png(_bytes(image))).decode()
+
+
 def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of `count` images, as equally many of each class as there are, the first ones of each: [≤ count]."""
+    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
     rank = torch.zeros_like(labels)
     for label in labels.unique():
         of_class = labels == label

@@ -1,4 +1,4 @@
-"""Compiling a training step where that pays."""
+"""Compile a training step if the run is long enough."""
 
 import logging
 from collections.abc import Callable
@@ -14,11 +14,11 @@ PAYS = 5000  # steps, against one to two minutes of compiling; the gain a step h
 
 
 class Compiled:
-    """A function of tensors, compiled as one graph for every batch size; plain where there is no compiler for it.
+    """A function of tensors, compiled as one graph for every batch size. It runs uncompiled if compiling fails.
 
     Args:
-        function: of tensors whose first axis is the batch.
-        backend: of `torch.compile`.
+        function: a function of tensors whose first axis is the batch.
+        backend: the backend of `torch.compile`.
     """
 
     def __init__(self, function: Callable[..., Any], backend: str = "inductor") -> None:
@@ -41,5 +41,5 @@ class Compiled:
 
 
 def compiled(function: Callable[..., Any], setting: str, steps: int) -> Callable[..., Any]:
-    """`function`, compiled where `setting` is `always`, or `auto` and as many as 5,000 steps are to come."""
+    """Compile `function` if `setting` is `always`, or if it is `auto` and at least 5,000 steps remain."""
     return Compiled(function) if setting == "always" or (setting == "auto" and steps >= PAYS) else function

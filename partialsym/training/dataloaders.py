@@ -1,4 +1,4 @@
-"""Batches for training and validation, shared by the processes that train together."""
+"""Data loaders for training and validation, shared by the processes of distributed training."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from partialsym.measure import BATCH
 
 
 class ResumableBatchSampler(EpochBatchSampler):
-    """An order that leaves out, once, the first `skip` batches: those that a stopped epoch has had."""
+    """A sampler that skips, once, the first `skip` batches, which an interrupted epoch has already used."""
 
     skip = 0
 
@@ -34,10 +34,10 @@ def loaders(
     rank: int = 0,
     processes: int = 1,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders of batches that are made at once, by index; an epoch's order depends on (seed, epoch) alone, but for that
-    of a stream, see `Stream`.
+    """Data loaders for training and validation, which read whole batches by index.
 
-    Those of process `rank` share the batches, and the validation images, with the others.
+    The order of an epoch depends only on (seed, epoch), except for a stream: see `Stream`. The processes share every
+    batch and the validation images.
 
     Raises:
         ConfigError: there are fewer images than processes.

@@ -1,4 +1,4 @@
-"""Training with torch's deterministic algorithms alone."""
+"""Training with only torch's deterministic algorithms."""
 
 import os
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ WORKSPACE, FIXED = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 
 
 def prepare(deterministic: bool) -> None:
-    """Set, where it is not, the variable that cuBLAS and torch need: they read it when a GPU is first used.
+    """Set the environment variable that cuBLAS and torch need, unless it is set. They read it at the first GPU use.
 
     Raises:
-        ConfigError: one has been used in this process, so that it is too late.
+        ConfigError: this process has already used a GPU.
     """
     if not deterministic or WORKSPACE in os.environ or not torch.cuda.is_available():
         return
     if torch.cuda.is_initialized():
         raise ConfigError(
             f"training.deterministic is true, but this process has used a GPU without {WORKSPACE}={FIXED}, which is "
-            "read at the first use alone: set it before, or train in a process of its own."
+            "read only at the first use: set it before, or train in a separate process."
         )
     os.environ[WORKSPACE] = FIXED
 
 
 @contextmanager
 def algorithms(deterministic: bool) -> Iterator[None]:
-    """Where `deterministic`, an operation without a deterministic algorithm is an error; as before afterwards."""
+    """With `deterministic`, an operation without a deterministic algorithm raises an error within this context."""
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     if deterministic:

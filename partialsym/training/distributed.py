@@ -1,4 +1,4 @@
-"""What Lightning is told about processes that train together."""
+"""Distributed training with Lightning."""
 
 import torch.distributed
 from lightning.pytorch.plugins import LayerSync
@@ -8,8 +8,7 @@ from partialsym.nn.sync import share_statistics
 
 
 class SyncStatistics(LayerSync):
-    """While they train, BatchNorms take the statistics of all processes, and the bounds of θ look at the gradient of
-    all."""
+    """During training, BatchNorms use the statistics of all processes, and the bounds of θ use the summed gradient."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         return share_statistics(model)
@@ -19,5 +18,5 @@ class SyncStatistics(LayerSync):
 
 
 def lost(error: RuntimeError) -> bool:
-    """Whether it says that another process no longer answers."""
+    """Whether the error means that another process has stopped responding."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)

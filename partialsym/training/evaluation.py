@@ -1,5 +1,6 @@
-"""How well a trained network does, on validation and test images, and what it has learned."""
+"""Evaluate a trained network: accuracy on validation and test images, and learned subsets."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,20 +27,23 @@ from partialsym.measure import (
     turned_logits,
 )
 
-DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: passes, and test images at most
-CHOOSING = 1000  # validation images, at most, by which components are chosen
+log = logging.getLogger(__name__)
+DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: number of passes, and largest number of test images
+CHOOSING = 1000  # largest number of validation images to choose components with
 
 
 def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int = DRAWS) -> dict[str, Any]:
-    """Accuracies (sampled ones of `draws` passes), learned subsets and responses of a trained model, on its device.
+    """Accuracies (sampled ones from `draws` passes), learned subsets and responses of a trained model, on its device.
 
-    The test split is looked at here, once, and chooses nothing.
+    The test split is used only here, once, and nothing is chosen by it.
     """
     preprocess = Preprocessing(data.mean, data.std)
+    log.info("evaluation of %d validation and %d test images", len(data.validation), len(data.test))
     answers = logits(model, data.test.images, preprocess)
     validation = accuracy(logits(model, data.validation.images, preprocess), data.validation.labels)
     test = accuracy(answers, data.test.labels)
     some = data.test[:SAMPLED]
+    log.info("evaluation of %d test images, in %d passes with drawn elements", len(some), draws)
     found: dict[str, Any] = {
         "accuracy": {
             "validation": validation,
@@ -60,6 +64,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
         "subsets": learned_subsets(model),
     }
     if data.probe is not None:
+        log.info("evaluation of %d images turned by %d angles", len(data.probe), len(ANGLES))
         found["turned"] = _turned(model, data.probe, preprocess)
     if config.data.source != "named":
         return found
@@ -71,9 +76,9 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
 
 
 def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any] | None:
-    """Choose which components the network keeps in eval mode, by validation images: see `choose_components`.
+    """Choose the components that the network retains in eval mode, by validation images: see `choose_components`.
 
-    What that returns, as a dict; statistics are those of the run's recalibration images.
+    Return its result as a dict. BatchNorm is recalibrated on the run's recalibration images.
     """
     preprocess, device = Preprocessing(data.mean, data.std), next(model.parameters()).device
 
@@ -91,7 +96,7 @@ def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any
 
 
 def images_evaluated(config: DataConfig, data: Dataset, draws: int = DRAWS) -> int:
-    """How many images `evaluation` passes through a model, at most, but for those of validation and recalibration."""
+    """The largest number of images that `evaluation` passes through a model, without validation and recalibration."""
     test = len(data.test)
     paired = config.source == "named" and data.name.endswith(("-180", "-M"))
     probed = 0 if data.probe is None else len(data.probe) * 4 * len(ANGLES)

@@ -37,7 +37,7 @@ from partialsym.training.dataloaders import loaders
 from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
 from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
-from partialsym.training.module import ClassifierModule, random_state
+from partialsym.training.module import ClassifierModule, balanced, random_state
 from partialsym.training.trainer import precision, trainer as trainer_of
 
 log = logging.getLogger(__name__)
@@ -161,6 +161,7 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
     name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
     split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
     own = {"size": size, "fit": config.fit, "channels": config.channels, "test": config.test, **split}
+    own |= {"folds": config.folds, "fold": config.fold, "split_by": config.split_by}
     own |= {"range": range or config.range, "stream": config.stream, "workers": config.workers}
     if config.source == "named":
         data = load(name, root, **split)
@@ -206,7 +207,8 @@ def _fit(
     rank, processes = trainer.global_rank, trainer.world_size
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    fit = ClassifierModule(model, settings, calibration(config, data, preprocess), len(data.classes))
+    weights = balanced(data.train.labels, len(data.classes)) if settings.class_weights == "balanced" else None
+    fit = ClassifierModule(model, settings, calibration(config, data, preprocess), len(data.classes), weights)
     fit.rng = random_state()  # DDP seeds anew
     train = batched(trained_on(data), preprocess, device, augmentation(config.data.augment, rank, processes))
     validation = batched(data.validation, preprocess, device)

@@ -19,7 +19,7 @@ from partialsym import regularization
 from partialsym._utils.precision import full_precision
 from partialsym._utils.seeding import seeded
 from partialsym.config import TrainingConfig
-from partialsym.densities import AlgebraDensity, ComponentDensity, one_theta, set_temperature
+from partialsym.densities import one_theta, parameter_groups, set_temperature
 from partialsym.inference import recalibrate
 from partialsym.measure import learned_subsets
 from partialsym.runs.checkpoints import FORMAT
@@ -34,12 +34,21 @@ class ClassifierModule(lightning.LightningModule):
         config: how to train.
         recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
         num_classes: of the answer.
+        weights: of the classes in the training loss, [num_classes]; None for equal ones.
     """
 
+    weights: Tensor | None
+
     def __init__(
-        self, model: nn.Module, config: TrainingConfig, recalibration: tuple[Tensor, ...], num_classes: int
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        recalibration: tuple[Tensor, ...],
+        num_classes: int,
+        weights: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
         self.model, self.config, self.recalibration = model, config, recalibration
         self.history: list[dict[str, float]] = []
         self.rng: dict[str, Any] | None = None
@@ -67,16 +76,9 @@ class ClassifierModule(lightning.LightningModule):
         return self.waited / max(self.waited + self.stepped, 1e-9)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        densities = [m for m in self.model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
-        special = {id(p) for m in densities for p in m.parameters()}
-        groups = [
-            {"params": [p for p in self.model.parameters() if id(p) not in special], "lr": self.config.lr},
-            {
-                "params": [p for p in self.model.parameters() if id(p) in special],
-                "lr": self.config.density_lr or self.config.lr,
-            },
-        ]
-        optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+        config = self.config
+        groups = parameter_groups(self.model, lr=config.lr, density_lr=config.density_lr or config.lr)
+        optimizer = torch.optim.Adam(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = schedule(optimizer, self.config, steps)
         return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=scheduler, interval="step")}
@@ -84,7 +86,9 @@ class ClassifierModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         steps = int(self.trainer.estimated_stepping_batches)
         alone = self.trainer.world_size == 1  # communication within the step does not compile
-        self.objective = compiled(objective(self.model, self.config), self.config.compile if alone else "never", steps)
+        self.objective = compiled(
+            objective(self.model, self.config, self.weights), self.config.compile if alone else "never", steps
+        )
 
     def on_train_start(self) -> None:
         if self.rng is not None:
@@ -180,13 +184,30 @@ class Mean(MeanMetric):
         self.weight += finite * weight
 
 
-def objective(model: nn.Module, config: TrainingConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached."""
+def balanced(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights n / (K n_k) of K classes that have n_k of n labels, so that classes weigh alike; 0 for those without."""
+    counts = labels.bincount(minlength=num_classes)
+    there = counts > 0
+    return torch.where(there, len(labels) / (int(there.sum()) * counts.clamp_min(1)), 0.0)
+
+
+def objective(
+    model: nn.Module, config: TrainingConfig, weights: Tensor | None = None
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached.
+
+    Under class weights the cross-entropy is the sum over a batch of weight · −log p, divided by its number of images.
+    """
+
+    def entropy_of(scores: Tensor, labels: Tensor) -> Tensor:
+        if weights is None:
+            return F.cross_entropy(scores, labels)
+        return F.cross_entropy(scores, labels, weights, reduction="sum") / len(labels)
 
     def run(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with one_theta(model):
             scores = model(images)
-            loss = entropy = F.cross_entropy(scores, labels)
+            loss = entropy = entropy_of(scores, labels)
             if config.kernel_norm:
                 loss = loss + config.kernel_norm * regularization.kernel_norm(model)
             if config.monotonic:

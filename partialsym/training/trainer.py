@@ -15,7 +15,7 @@ from partialsym._utils.signals import Preemption
 from partialsym.config import Experiment
 from partialsym.errors import ConfigError
 from partialsym.runs.run import Run
-from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, RunCallback
+from partialsym.training.callbacks.checkpoint import AtomicCheckpoints, Checkpoint, Patience, RunCallback
 from partialsym.training.callbacks.progress import ProgressBar
 from partialsym.training.distributed import SyncStatistics
 
@@ -51,6 +51,8 @@ def trainer(
     written = [Checkpoint(folder, "last")]
     if settings.select == "best":
         written = [Checkpoint(folder, "best", best=True), *written]  # before the last, which keeps its state
+    if settings.patience is not None:
+        callbacks = [*callbacks, Patience(settings.patience)]
     try:
         found = lightning.Trainer(
             max_epochs=settings.epochs,

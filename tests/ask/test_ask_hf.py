@@ -69,6 +69,7 @@ def brief(request, monkeypatch):
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.ask.answer.WIDTHS", (2,))
+    monkeypatch.setattr("partialsym.ask.look.STEPS", 2)
 
 
 def command(name, out):
@@ -76,7 +77,7 @@ def command(name, out):
     return [*asked, "--seeds", "1", "--workers", "2", "--budget", "99h", "--out", str(out)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, brief, tmp_path, monkeypatch, capsys):
     saved = save()
@@ -87,7 +88,7 @@ def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, b
     assert "<b>ape" not in page
     assert "On 22 training images" in page
     runs = {run.folder.parent.name: run for run in map(Run, (tmp_path / "ask" / "runs").glob("*/seed0"))}
-    assert set(runs) == {"plain", "Mirror-full", "Mirror-partial"}
+    assert set(runs) == {"plain", "augmented", "Mirror-full", "Mirror-partial"}
     for run in runs.values():
         assert run.model().classes == tuple(CLASSES)
         assert run.result()["images"].items() >= {"train": 22, "validation": 4, "test": 4}.items()

@@ -19,6 +19,7 @@ from partialsym.cli.ask import parse_time
 from partialsym.cli.main import main
 from partialsym.config import ConfigError, DataConfig
 from partialsym.data import Dataset, Split
+from partialsym.runs.run import Run
 
 SHAPE = Shape((28, 28), 1, 2)
 SE2 = {name: planning.Seconds(0.05, 0.001) for name in METHODS["SE2"]}
@@ -180,6 +181,27 @@ def small(request, monkeypatch):
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
     monkeypatch.setattr("partialsym.ask.answer.WIDTHS", (2,))
+    monkeypatch.setattr("partialsym.ask.look.STEPS", 2)
+
+
+def check_answer(answer, folder):
+    """What docs/ask.md says of answer.json, of a question about mirroring with two seeds."""
+    assert answer["format"] == 1
+    assert set(answer) == {
+        *("format", "partialsym", "question", "classes", "images", "headline", "problem", "recommendation"),
+        *("visibility", "findings", "methods"),
+    }
+    assert answer["question"]["group"] == "Mirror"
+    assert [t["name"] for t in answer["visibility"]["transformations"]] == ["mirrored"]
+    assert {m["name"] for m in answer["methods"]} == {"plain", "augmented", "Mirror-full", "Mirror-partial"}
+    for method in answer["methods"]:
+        assert all((folder / run / "result.json").is_file() for run in method["runs"])
+        assert len(method["runs"]) == len(method["seeds"]) == 2
+        assert sum(map(sum, method["confusion"])) == 2 * method["test_images"]
+    assert {f["question"] for f in answer["findings"]} >= {"Mirroring", "Augmentation", "Built in, or augmented"}
+    assert all(set(f["difference"]) == {"mean", "low", "high"} for f in answer["findings"])
+    advice = answer["recommendation"]
+    assert (advice["run"] is None) == (advice["command"] is None) == (advice["method"] is None)
 
 
 @pytest.mark.slow
@@ -196,7 +218,7 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
         encoding="utf-8"
     )
     results = sorted((tmp_path / "ask" / "runs").glob("*/seed0/result.json"))
-    assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "plain"]
+    assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "augmented", "plain"]
     before = {file: file.stat().st_mtime_ns for file in results}
     data = DataConfig(source="folder", root=str(images), size=12)
     question, late = ask(data, "Mirror", budget=0.001, out=tmp_path / "ask", seeds=2, workers=2)
@@ -204,7 +226,25 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     assert {run.folder for run in late} == {file.parent for file in results}, "runs that would end late were begun"
     assert main([*command, "--seeds", "2", "--margin", "2.5"]) == 0, "a margin makes no other question"
     assert {file: file.stat().st_mtime_ns for file in results} == before
-    assert len(list((tmp_path / "ask" / "runs").glob("*/seed1/behaviour.json"))) == 3
+    assert len(list((tmp_path / "ask" / "runs").glob("*/seed1/behaviour.json"))) == 4
+    answer = json.loads((tmp_path / "ask" / "answer.json").read_text(encoding="utf-8"))
+    check_answer(answer, tmp_path / "ask")
+    capsys.readouterr()
+    name = {"out": str(tmp_path / "longer"), "answer": str(tmp_path / "ask")}
+    longer = [
+        "fit",
+        "--training.epochs",
+        "2",
+        "--training.patience",
+        "null",
+        "--from",
+        name["answer"],
+        "--progress=false",
+    ]
+    assert main([*longer, "--out", name["out"]]) == (0 if answer["recommendation"]["method"] else 1)
+    if answer["recommendation"]["method"]:
+        (run,) = map(Run, (tmp_path / "longer").glob("*/seed0"))
+        assert run.folder.parent.name == f"ask-{answer['recommendation']['method']}"
     assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2
 
 

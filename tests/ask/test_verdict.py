@@ -23,7 +23,7 @@ def answers(share, images=400, seeds=3, *, seed=0, classes=CLASSES, spread=0.0):
     return random.random((seeds, images)) < shares
 
 
-def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, brier=None, **behaved):
+def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, brier=None, augment=(), **behaved):
     labels = labels_of(right.shape[1], classes)
     predictions = np.where(right, labels, (labels + 1) % classes)
     results, behaviours = [], []
@@ -31,6 +31,7 @@ def arm_of(group, right, *, partial=False, name=None, classes=CLASSES, brier=Non
     for k, (row, score) in enumerate(zip(predictions, scores, strict=True)):
         one = result(group if group != "T2" else "SE2", seed=k, run=name or f"{group}-{partial}")
         one["config"]["model"] |= {"group": group, "partial": partial}
+        one["config"]["data"] |= {"augment": list(augment)}
         results.append(one)
         behaviours.append(behaviour(labels, row, classes=classes, brier=score, **behaved))
     return method_results(name or f"{group}-{partial}", results, behaviours)
@@ -138,11 +139,109 @@ def test_parts_are_compared_with_the_whole():
 
 def test_what_partial_networks_preserve_is_said():
     arms = [arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.5, seed=1)), arm_of("Mirror", answers(0.5, seed=2))]
-    found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, preserved=85.0, mirrored=0.25)])
+    turns = {"angles": [0, 90, 180, 270], "share": [1, 0.8, 0, 0]}
+    found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, turns=turns, mirrored=0.25)])
     rotated, mirrored = found.findings
-    assert "answers alike up to turns of ±85°." in rotated.text
+    said = "From a turn of 45° clockwise or 124° counter-clockwise on at least half of the answers of the Partial E(2)"
+    assert said in rotated.text
     assert "Of 40 test images the Partial E(2) G-CNN answers 25 % alike" in mirrored.text
     assert found.headline == "Orientation matters. Handedness matters."
+
+
+def test_where_answers_change_is_said_of_each_of_two_classes():
+    """3 against 3 turned by 90°: turns to the left change the answers of one class, to the right those of the other."""
+    angles = [0.0, 45.0, 90.0, 180.0, 270.0, 315.0]
+    turns = {"angles": angles, "classes": [0, 1], "share": [1, 0.9, 0.5, 0.4, 0.5, 0.9]}
+    turns["by_class"] = [[1, 0.5, 0, 0, 1, 1], [1, 1, 1, 0.8, 0, 0.5]]
+    arms = [arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.5, seed=1))]
+    found = verdict([*arms, arm_of("SE2", answers(0.9, seed=3), partial=True, turns=turns)]).findings[0]
+    assert "From a turn of 90° clockwise or 90° counter-clockwise on at least half of the answers of the" in found.text
+    assert "From a turn of 45° counter-clockwise or 135° clockwise on" in found.text
+    assert "upright (class 0)" in found.text
+    assert (
+        "From a turn of 45° clockwise on at least half of the answers are others than upright (class 1)" in found.text
+    )
+    blind = {"angles": [0.0, 90.0, 180.0, 270.0], "share": [1.0, 0.9, 0.8, 0.9]}
+    text = verdict([*arms, arm_of("SE2", answers(0.9, seed=3), partial=True, turns=blind)]).findings[0].text
+    assert "At no turn are half of the answers of the Partial SE(2) G-CNN others than upright (40 test images)." in text
+
+
+def e2_arms(plain, augmented, full, part=None):
+    """Methods of a question about E2 with such accuracies, on 2,000 images."""
+    kinds = [
+        ("T2", plain, {}),
+        ("T2", augmented, {"name": "augmented", "augment": ["rotate", "flip"]}),
+        ("E2", full, {}),
+    ]
+    kinds += [] if part is None else [("E2", part, {"partial": True})]
+    return [arm_of(g, answers(s, 2000, seed=k), **o) for k, (g, s, o) in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "action", "sentence"),
+    [
+        ((0.7, 0.8, 0.9, 0.8), "build it in", "Build rotation and mirroring in, with the full E(2) G-CNN."),
+        (
+            (0.7, 0.9, 0.8, 0.8),
+            "augment",
+            "Augment, with the plain CNN with augmentation, which sees its training images ",
+        ),
+        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry, with the Partial E(2) G-CNN."),
+        ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out, with the plain CNN."),
+        ((0.5, 0.5, 0.5, 0.5), "nothing to learn", "There is nothing to recommend"),
+    ],
+)
+def test_the_recommendation_says_what_to_do(shares, action, sentence):
+    found = verdict(e2_arms(*shares)).recommendation
+    assert found.action == action
+    assert found.sentence.startswith(sentence)
+    assert found.sure == (action != "nothing to learn")
+    assert (found.method is None) == (action == "nothing to learn")
+
+
+def test_within_the_margin_the_cheaper_one_is_recommended_and_doubts_are_said():
+    arms = e2_arms(0.9, 0.9, 0.9)
+    costs = {"T2-False": 10, "augmented": 10, "E2-False": 80}
+    priced = [with_(a, operations=costs[a.name], step_seconds=costs[a.name] / 100) for a in arms]
+    found = verdict(priced, margin=0.05).recommendation
+    assert (found.action, found.costs, found.sure) == ("leave it", "", False)
+    assert found.sentence == "The best guess, not surely: leave the symmetry out, with the plain CNN."
+    assert "It could also be the full E(2) G-CNN" in found.reasons
+    better = verdict([*priced[:2], with_(priced[2], right=answers(0.98, 2000))], margin=0.05).recommendation
+    assert better.method == "E2-False"
+    assert "8.0 times the multiply–adds for an answer and 8.0 times the time for a training step, as" in better.costs
+    assert not better.sure
+    equal = [with_(arm, right=np.ones((3, 2000), bool)) for arm in priced]
+    assert verdict(equal).recommendation.sure  # the cheapest, and not worse than the others by a point
+    assert not verdict(equal, margin=1e-4).recommendation.sure
+
+
+def test_augmentation_is_a_method_of_its_own_and_compared_with_what_is_built_in():
+    found = verdict(e2_arms(0.7, 0.8, 0.9))
+    assert {f.question: f.answer for f in found.findings} == {
+        "Rotation and mirroring together": "helps",
+        "Augmentation": "helps",
+        "Built in, or augmented": "helps",
+    }
+    texts = {f.question: f.text for f in found.findings}
+    assert texts["Augmentation"].startswith(
+        "A plain CNN that sees its training images turned and mirrored gains 9.6 points "
+    )
+    assert texts["Built in, or augmented"].startswith("The full E(2) G-CNN gains ")
+    assert "plain CNN with augmentation" in [s.name for s in found.standings]
+    other = {f.question: f.answer for f in verdict(e2_arms(0.7, 0.9, 0.8)).findings}
+    assert (other["Augmentation"], other["Built in, or augmented"]) == ("helps", "costs")
+
+
+def test_other_differences_of_augmentation_are_unequal_terms():
+    plain, _, full = e2_arms(0.7, 0.8, 0.9)
+    for augment in (("crop",), ("crop", "flip")):
+        with pytest.raises(ValueError, match=r"data\.augment is .* not on equal terms"):
+            verdict([plain, full, with_(plain, name="other", augment=augment)])
+    with pytest.raises(ValueError, match=r"data\.augment is \['flip'\] in 'E2-False'"):
+        verdict([plain, with_(arm_of("SE2", answers(0.9, 2000))), with_(full, augment=("flip",))])
+    both = [with_(arm, augment=("crop", *arm.augment)) for arm in e2_arms(0.7, 0.8, 0.9)]
+    assert len(verdict(both).findings) == 3
 
 
 def with_(arm, **changes):

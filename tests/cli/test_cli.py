@@ -1,7 +1,9 @@
 """The command line on the embedded data: what it prints, writes and refuses."""
 
+import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -79,17 +81,28 @@ def test_fit_prints_and_writes(run, config, tmp_path, capsys):
     assert result["config"]["model"]["partial"] is False
 
 
+def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.fit.epochs_within", lambda config, seconds: int(seconds) // 45)
+    args = ["fit", "--config", str(config), "--out", str(tmp_path), "--budget", "1.5m"]
+    for extra in ([], ["--resume", "--budget", "7h"]):  # a run that is resumed has its epochs
+        assert main([*args, *extra]) == 0
+        assert ": 2 epochs\n" in capsys.readouterr().out
+        assert json.loads((tmp_path / "tiny" / "seed0" / "result.json").read_text())["epochs"] == 2
+    assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
+
+
 def test_evaluate(run, capsys):
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
     lines = capsys.readouterr().out.splitlines()
     result = json.loads((run / "result.json").read_text())
     assert lines[0].startswith(f"validation accuracy: {100 * result['accuracy']['validation']:.2f} %")
-    assert "± " in lines[1]
-    assert "3 draws" in lines[1]
+    assert re.fullmatch(r"balanced accuracy \d+\.\d %, AUROC \d\.\d{3}", lines[1])
+    assert "± " in lines[2]
+    assert "3 draws" in lines[2]
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation", "--recalibrate"]) == 0
     own = capsys.readouterr().out.splitlines()
-    assert own[0] == lines[0]
-    assert own[1].endswith("(3 draws, BatchNorm statistics of each)")
+    assert own[:2] == lines[:2]
+    assert own[2].endswith("(3 draws, BatchNorm statistics of each)")
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -162,14 +175,17 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
         (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
-        (["predict", "nowhere", "a.png"], "holds no model"),
+        (["predict", "nowhere", "a.png"], "contains no model"),
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
         (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, paper"),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
-        (["table", "mnist6", "--results", "nowhere"], "nowhere does not exist"),
+        (
+            ["table", "mnist6", "--results", "nowhere"],
+            "nowhere does not exist: pass --results, the folder `results` of a checkout",
+        ),
         (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
     ],
@@ -201,16 +217,17 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(config, tmp_path):
     args = ["fit", "--config", str(config), "--out", str(tmp_path)]
-    command, environment = waiting.command(tmp_path, 1, *args)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = context().Process(target=waiting.run, args=(tmp_path, 1, tmp_path / "said", args))
+    process.start()
     try:
         waiting.arrived(tmp_path, [process])
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         waiting.let_go(tmp_path)
-        _, err = process.communicate(timeout=waiting.HANG)
+        process.join(waiting.HANG)
     finally:
         process.kill()
-    assert process.returncode == STOPPED, err
+    err = (tmp_path / "said").read_text()
+    assert process.exitcode == STOPPED, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
     folder = tmp_path / "tiny" / "seed0"
@@ -253,3 +270,48 @@ def test_all_that_a_user_can_put_right_has_one_base():
         with pytest.raises(ps.PartialsymError) as found:
             raised()
         assert isinstance(found.value, kind)
+
+
+def write_images(folder, count=3):
+    """Test images in folders of their classes, and the classes."""
+    data = load("digits-6-M")
+    for label in (0, 1):
+        (folder / data.classes[label]).mkdir(parents=True)
+        for i, image in enumerate(data.test.images[data.test.labels == label][:count]):
+            grey = (image[0].numpy() * 255).round().astype(np.uint8)
+            Image.fromarray(grey).save(folder / data.classes[label] / f"{i}.png")
+    return data.classes
+
+
+def test_predict_streams_a_folder_with_the_names_of_its_folders(run, tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr("partialsym.cli.predict.BATCH", 2)  # several batches, the last one not full
+    caplog.set_level("INFO")
+    classes = write_images(tmp_path / "test", 3)
+    (tmp_path / "test" / "notes.txt").write_text("no image")
+    (tmp_path / "test" / ".hidden").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "test" / ".hidden" / "x.png")
+    Image.new("L", (28, 28)).save(tmp_path / "test" / "loose.png")
+    assert main(["predict", str(run), str(tmp_path / "test")]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sorted(row["true class"] for row in rows) == sorted([*3 * [classes[0]], *3 * [classes[1]], ""])
+    right = [row["class"] == row["true class"] for row in rows if row["true class"]]
+    assert f"accuracy: {100 * sum(right) / 6:.1f} % of 6 images in folders of their classes, " in caplog.text
+    assert "AUROC" in caplog.text
+    assert main(["predict", str(run), str(tmp_path / "test"), "--format", "json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["file"], one["class"], one["true class"]) for one in listed] == [
+        (row["file"], row["class"], row["true class"] or None) for row in rows
+    ]
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_left_out_and_named(run, tmp_path, capsys, caplog):
+    write_images(tmp_path / "test", 2)
+    bad = next((tmp_path / "test").iterdir()) / "0.png"
+    bad.write_bytes(b"no image")
+    assert main(["predict", str(run), str(tmp_path / "test")]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 + 3
+    assert "1 of 4 files were left out" in said.err
+    assert str(bad) in caplog.text
+    (tmp_path / "empty").mkdir()
+    assert "holds no image files" in refused(capsys, "predict", run, tmp_path / "empty")

@@ -68,7 +68,7 @@ def test_a_record_without_a_range_is_of_all_16_bits_and_a_wrong_one_is_refused(t
             run.model()
 
 
-def test_a_frozen_file_is_told_the_range(trained, tmp_path, monkeypatch):
+def test_an_exported_file_is_told_the_range(trained, tmp_path, monkeypatch):
     told = {}
 
     def export(model, path, **about):

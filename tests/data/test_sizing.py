@@ -7,6 +7,7 @@ from made_folder import refused
 from PIL import Image
 
 from partialsym.data.reading import fitted, read_images
+from partialsym.errors import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 RAMP = torch.arange(24, dtype=torch.uint8).view(1, 4, 6)
@@ -17,6 +18,10 @@ def test_resizing_takes_the_whole_and_cropping_the_middle():
     assert torch.equal(fitted(RAMP, (4, 4), "crop"), RAMP[:, :, 1:5])
     assert torch.equal(fitted(RAMP, (4, 3), "crop"), RAMP[:, :, 1:4])  # an odd border: one more at the right
     assert torch.equal(fitted(RAMP, (2, 6), "crop"), RAMP[:, 1:3])
+    assert torch.equal(fitted(RAMP, (2, 3), "centre"), RAMP[:, 1:3, 1:4])
+    for size in ((5, 3), (2, 7)):
+        with pytest.raises(InputError, match="the image has 4×6 pixels, fewer than its centre crop"):
+            fitted(RAMP, size, "centre")
     halves = torch.tensor([[0, 200]], dtype=torch.uint8).repeat_interleave(8, 1).expand(16, -1)[None]
     assert fitted(halves, (2, 2)).tolist() == [[[29, 171], [29, 171]]]  # a triangle over 16: 1 of 7 parts
     assert fitted(halves, (16, 4), "crop")[0, 0].unique().tolist() == [0, 200]

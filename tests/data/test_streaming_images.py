@@ -39,7 +39,7 @@ def test_what_is_known_beforehand_is_of_the_first_images(library, tmp_path, monk
     assert torch.equal(data.test.images, whole.test.images)
     assert torch.equal(data.validation.images, whole.validation.images)
     assert imbalance(data)["train"]["images"].keys() == {"a", "b"}
-    with refused("x is streamed: 5 of its training images cannot be chosen"):
+    with refused("x is streamed: 5 of its training images cannot be selected"):
         data.with_train(5, 0)
     with pytest.raises(ConfigError, match=r"data.train_images is 5: must be left out"):
         DataConfig(place, "hf", stream=True, train_images=5)

@@ -101,8 +101,9 @@ def test_counts_over_the_rows_of_a_table():
     assert sum(counts) == int(value("least_cases mnist6")) == 18  # three seeds of θ, P, and θ and P twice
 
 
-def test_a_benchmark():
-    row = json.loads(numbers.BENCHMARKS.read_text(encoding="utf-8"))[2]
+@pytest.mark.parametrize("path", numbers.BENCHMARKS, ids=lambda path: path.name)
+def test_a_benchmark(path):
+    row = json.loads(path.read_text(encoding="utf-8"))[2]
     assert value(f"benchmark '{row['name']}' {row['precision']} digits=4") == f"{row['value']:.4f}"
 
 
@@ -118,7 +119,7 @@ def test_a_benchmark():
         ("a <!--= accuracy made/a digits=few -->1<!--/-->", "`digits` a number"),
         ("a <!--= probability made/a P(x) -->1<!--/-->", r"results/made/a holds no P\(x\)"),
         ("a <!--= printed table2/T2/plain+early-pools/rotMNIST -->1<!--/-->", "nothing is printed for this row"),
-        ("a <!--= benchmark 'no such row' -->1<!--/-->", "has 0 rows 'no such row' in float32"),
+        ("a <!--= benchmark 'no such row' -->1<!--/-->", "have 0 rows 'no such row' in float32"),
         ("a <!--= accuracy made/a -->1", "not of the form"),
         ("a <!--= accuracy made/a -->1\n\n<!--= accuracy made/b -->2<!--/-->", "starts a line: put a word before it"),
         ("- <!--= accuracy made/a -->1<!--/-->", "starts a line"),

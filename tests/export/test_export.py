@@ -11,11 +11,22 @@ import pytest
 import torch
 from commands import refused
 from exported import ABOUT, answer
-from helpers import few
-from networks import network
+from helpers import few, group_conv, lifting
+from networks import network, shaken
+from torch import nn
 
 import partialsym
-from partialsym import GCNN13, GResNet, recalibrate, save_model, set_proportional, to_conv2d
+from partialsym import (
+    GCNN13,
+    BatchNorm,
+    GlobalPool,
+    GResNet,
+    Signal,
+    recalibrate,
+    save_model,
+    set_proportional,
+    to_conv2d,
+)
 from partialsym.cli.main import main
 from partialsym.config import Experiment
 from partialsym.data import load
@@ -88,11 +99,19 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(suffix, tmp_path):
         "input": "float32 [batch, channels, height, width] in [0, 1]",
         **{key: list(value) for key, value in ABOUT.items()},
         "range": {"uint8": [0, 255], "uint16": [3, 4095]},
+        "output": "probabilities [batch, classes]",
+        "fit": "crop",
+        "resampling": "bilinear, antialiased, of 8-bit or 16-bit pixels: PIL.Image.resize(size, BILINEAR)",
     }
-    export(net, path, **ABOUT, range=(3, 4095))
+    export(net, path, **ABOUT, range=(3, 4095), fit="crop", softmax=True)
+    images = torch.rand(3, 2, 18, 22)
+    mean, std = (torch.tensor(ABOUT[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(answer(path, images), net((images - mean) / std).softmax(1), rtol=0, atol=1e-5)
     if suffix == ".onnx":
         props = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-        assert {k: v if k in ("partialsym", "input") else json.loads(v) for k, v in props.items()} == expected
+        text = ("partialsym", "input", "output", "fit", "resampling")
+        assert {k: v if k in text else json.loads(v) for k, v in props.items()} == expected
     else:
         files = {"partialsym.json": ""}
         program = torch.export.load(path, extra_files=files)
@@ -107,16 +126,29 @@ def assert_names_nothing_of_this_machine(path):
     assert b"gresnet.py" not in data
 
 
+class Short(nn.Module):
+    """Two layers on the group: what does not hang on the depth is quickly exported."""
+
+    def __init__(self, channels=2):
+        super().__init__()
+        self.lifting, self.norm, self.conv = lifting("SE2", into=channels), BatchNorm(3), group_conv("SE2", "learned")
+        self.pool, self.classifier = GlobalPool("max"), nn.Linear(3, 5)
+
+    def forward(self, images):
+        f = self.norm(self.lifting(Signal.image(images))).map(torch.relu)
+        return self.classifier(self.pool(self.conv(f)))
+
+
 @pytest.mark.parametrize(
     ("dtype", "suffix"),
     few([(torch.float64, ".pt2"), (torch.float32, ".pt2"), (torch.float64, ".onnx")], (torch.float64, ".pt2")),
 )
-def test_a_model_in_float64_or_frozen_before_gives_a_float32_file(dtype, suffix, tmp_path):
+def test_a_model_in_float64_or_converted_before_gives_a_float32_file(dtype, suffix, tmp_path):
     torch.set_default_dtype(dtype)
-    net = network(GResNet, "SE2", in_channels=2)
+    net = shaken(Short())
     torch.set_default_dtype(torch.float32)
     images = torch.rand(2, 2, 18, 22)
-    frozen = to_conv2d(net).train()
+    frozen = to_conv2d(net, images.to(dtype)).train()
     for i, model in enumerate((net, frozen)):
         export(model, tmp_path / f"{i}{suffix}", **ABOUT)
     assert frozen.training
@@ -125,7 +157,7 @@ def test_a_model_in_float64_or_frozen_before_gives_a_float32_file(dtype, suffix,
 
 
 def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch):
-    net, path = network(GResNet, "SE2", in_channels=2), tmp_path / "model.pt2"
+    net, path = shaken(Short()), tmp_path / "model.pt2"
     path.write_text("before")
 
     def wrong(model, example):
@@ -146,9 +178,9 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
     [
         ({"path": "model.pt"}, r"has no format: its name must end in \.onnx or \.pt2"),
         ({"path": "onnx"}, "has no format"),
-        ({"classes": ["a", "b"]}, r"the model gives \[5\] numbers an image: classes names 2"),
+        ({"classes": ["a", "b"]}, r"the model returns \[5\] numbers per image, but classes has 2"),
         ({"mean": [0.1]}, "must have one number for each"),
-        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer takes 2"),
+        ({"mean": [0.1], "std": [1.0]}, "the input has 1 channels, but this layer expects 2"),
         ({"std": [1.0, 0.0]}, "std > 0"),
         ({"size": (3, 2)}, "3×2 pixels"),
     ],
@@ -162,8 +194,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
 
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
-def test_torchs_own_export_to_onnx_names_freeze_and_takes_what_is_frozen(dynamo, tmp_path):
-    net, x = network(GResNet, "E2"), torch.randn(1, 1, 12, 12)
+def test_torchs_own_export_to_onnx_names_to_conv2d_and_takes_its_output(dynamo, tmp_path):
+    net, x = shaken(Short(1)), torch.randn(1, 1, 12, 12)
     with pytest.raises(Exception, match=r"convert the model before.*partialsym\.to_conv2d"):  # torch wraps it
         torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
     torch.onnx.export(to_conv2d(net, x), (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
@@ -182,7 +214,8 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".pt2"))
+@pytest.mark.long  # in short that of fewer elements
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_the_command(run, tmp_path, suffix, capfd):
     path = tmp_path / "new" / f"model{suffix}"
     assert main(["export", str(run.folder), "--out", str(path)]) == 0
@@ -201,7 +234,10 @@ def test_the_command(run, tmp_path, suffix, capfd):
 def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
     path = tmp_path / "model.pt2"
     assert main(["export", str(run.folder), "--out", str(path), "--proportional"]) == 0
-    assert "  last           3 of 6 elements\n" in capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "  last           3 of 6 elements\n" in out
+    assert re.search(rf"largest difference of a logit from the run's: \S+\nfile: {path} \(0\.\d\d MB\)\n$", out)
     trained = run.model()
     set_proportional(trained.model, True)
     images = torch.rand(2, 1, *trained.size)
@@ -216,7 +252,7 @@ def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
 def test_mistakes_get_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "model.pt has no format" in refused(capsys, "export", run.folder, "--out", "model.pt")
-    assert "holds no model" in refused(capsys, "export", "nowhere")
+    assert "contains no model" in refused(capsys, "export", "nowhere")
     data = ("--data.root", "nowhere")
     config = (run.folder / "config.yaml").read_text().replace("digits-6-180", "MNIST")
     (run.folder / "config.yaml").write_text(config)

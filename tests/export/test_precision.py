@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from exported import ABOUT
+from helpers import few
 from networks import network
 from torch import nn
 from training import TINY, run
@@ -33,7 +34,10 @@ def settings():
     return [get(*key) for key in (*WHOLE, *OPERATIONS)], torch.is_autocast_enabled("cpu")
 
 
-@pytest.fixture(params=["set_float32_matmul_precision", "fp32_precision", "autocast"])
+WAYS = ["set_float32_matmul_precision", "fp32_precision", "autocast"]
+
+
+@pytest.fixture(params=WAYS)
 def told(request):
     """Each of the ways to ask for fewer bits."""
     before, products = {key: get(*key) for key in WHOLE}, torch.get_float32_matmul_precision()
@@ -87,7 +91,15 @@ class Shared(list):
         return self
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("call", "told"),
+    few(
+        [(c, w) for c in CALLS for w in WAYS],
+        *((c, w) for c in CALLS for w in WAYS if c != "export"),
+        ("export", WAYS[0]),
+    ),
+    indirect=["told"],
+)
 def test_every_pass_is_in_full_precision_and_then_all_is_set_as_before(call, told, tmp_path):
     net, x, before = network(ps.GResNet, "SE2", width=2, samples=2, in_channels=2), torch.rand(2, 2, 18, 22), settings()
     seen = Seen(net)

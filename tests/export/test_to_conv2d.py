@@ -117,7 +117,7 @@ def test_a_copy_and_another_dtype_hold_their_elements():
 
 
 class Drawing(nn.Module):
-    """Elements that change: from call to call, from pass to pass, or with the images."""
+    """Elements that change: from call to call, between passes, or with the images."""
 
     def __init__(self, how):
         super().__init__()
@@ -136,13 +136,13 @@ class Drawing(nn.Module):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("twice", "conv is called twice, on different elements"),
-        ("drawn", "the elements of conv differ from pass to pass"),
-        ("seen", "the elements of conv differ from pass to pass"),
+        ("twice", "conv is called twice on different elements"),
+        ("drawn", "the elements of conv differ between passes"),
+        ("seen", "the elements of conv differ between passes"),
         ("never", "conv is not called in every pass"),
     ],
 )
-def test_elements_that_change_cannot_be_frozen(how, message):
+def test_elements_that_change_cannot_be_converted(how, message):
     with pytest.raises(ValueError, match=message):
         to_conv2d(Drawing(how), torch.randn(1, 1, 9, 9))
 
@@ -157,7 +157,7 @@ def test_a_layer_that_reads_more_than_the_signal_shows():
             f = self.conv(f)
             return GlobalPool()(f.map(lambda v: v * len(f.elements)))
 
-    with pytest.raises(ValueError, match="the model's output differs by"):
+    with pytest.raises(ValueError, match="the output of the converted model differs by"):
         to_conv2d(Counts(), random_signal("E2"))
 
 

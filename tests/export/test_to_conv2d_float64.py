@@ -30,7 +30,7 @@ def rounded(monkeypatch):
     monkeypatch.setattr(F, "conv2d", lambda x, w, *rest, **named: plain(tf32(x), tf32(w), *rest, **named))
 
 
-def test_freezing_does_not_take_rounding_for_another_function(rounded):
+def test_to_conv2d_does_not_take_rounding_for_another_function(rounded):
     """The comparison in float32, that it does not make, would."""
     far = 0
     for seed in range(3):
@@ -65,7 +65,7 @@ def test_a_model_that_does_not_run_in_float64_is_compared_in_its_own_dtype():
     with pytest.raises(RuntimeError, match="dtype"):
         copy.deepcopy(net).double()(x.double())
     torch.testing.assert_close(ps.to_conv2d(net, x)(x), net(x), rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="reads more than"):
+    with pytest.raises(ValueError, match="depends on more than"):
         ps.to_conv2d(Constant(more=0.1), x)
 
 
@@ -86,5 +86,5 @@ def test_a_difference_that_float32_would_hide_is_seen():
         def forward(self, x):
             return self.net(x) * (1 + 1e-5 * len(self.net.features(x).elements))
 
-    with pytest.raises(ValueError, match="reads more than"):
+    with pytest.raises(ValueError, match="depends on more than"):
         ps.to_conv2d(Little(), x)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from partialsym.measure import preserved_ranges
+from partialsym.measure import half_changed, preserved_ranges
 
 
 def sector_of(count, orientations, angles):
@@ -46,3 +46,36 @@ def test_an_answer_that_never_changes_is_kept_all_round_and_one_that_does_at_onc
 def test_other_grids_are_refused(rows, angles, said):
     with pytest.raises(ValueError, match=said):
         preserved_ranges(torch.zeros(rows, 1, dtype=torch.long), angles)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+@given(offset=st.floats(-0.9, 0.9))
+def test_half_of_the_answers_change_at_the_borders_of_a_sector_each_in_its_direction(count, offset):
+    """Images spread by a few degrees about an orientation that is off the middle of its sector."""
+    angles = [5.0 * k for k in range(72)]
+    half = 180 / count
+    orientations = offset * half + torch.linspace(-3, 3, 41)
+    orientations = orientations.clamp(-half + 0.01, half - 0.01)
+    classes = sector_of(count, orientations, angles)
+    found = half_changed(angles, (classes == classes[0]).double().mean(1).tolist())
+    middle = float(orientations.median())
+    if count > 2:  # turned by more than half the circle it is back
+        assert found[0] == pytest.approx(half - middle, abs=5)
+        assert found[1] == pytest.approx(half + middle, abs=5)
+    else:
+        assert min(found) == pytest.approx(90 - abs(middle), abs=5)
+
+
+def test_a_share_that_stays_above_half_changes_at_no_turn():
+    angles = [90.0 * k for k in range(4)]
+    assert half_changed(angles, [1.0, 0.51, 0.6, 0.51]) == (None, None)
+    assert half_changed(angles, [1.0, 0.5, 0.6, 0.51]) == (90.0, None)
+    assert half_changed([0, 350, 10], [1.0, 0.0, 1.0]) == (None, 5.0)
+    assert half_changed([-90, 0, 90, 180], [0.0, 1.0, 1.0, 1.0]) == (None, 45.0)
+
+
+def test_half_changed_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="2 angles and 1 shares"):
+        half_changed([0, 90], [1.0])
+    with pytest.raises(ValueError, match="0 must be among them"):
+        half_changed([10, 90], [1.0, 0.5])

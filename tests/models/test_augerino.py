@@ -202,7 +202,7 @@ def test_what_it_learned_is_the_input_of_the_list():
 
 
 @pytest.mark.parametrize("name", ["SE2", "E2", "Mirror", "C4"])
-def test_frozen_it_answers_the_same(name, float64):
+def test_converted_it_gives_the_same(name, float64):
     net = GResNet("E2", width=2, samples=4, kernel_size=3, in_channels=2)
     model = shaken(Augerino(net, name, copies={"SE2": 5}.get(name, COPIES[name])))
     set_proportional(model, True)

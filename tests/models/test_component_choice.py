@@ -216,5 +216,5 @@ def test_a_choice_survives_what_loads_nothing_of_it_and_refuses_components_that_
     component.load_state_dict({}, strict=False)
     assert component.decide().tolist() == [1, 0]
     for wrong in (0, 2, -1):
-        with pytest.raises(ValueError, match=f"component is {wrong}: must be one other than e, 1 to 1"):
+        with pytest.raises(ValueError, match=f"component is {wrong}: must be from 1 to 1"):
             component.choose(wrong, True)

@@ -229,3 +229,11 @@ def test_the_whole_group_leaves_no_pooled_error():
         out, moved = layer(f, elements=every), layer(transform(f, QUARTER), elements=every)
     pool = GroupPool("mean")
     torch.testing.assert_close(pool(moved).values, transform(pool(out), QUARTER).values, rtol=0, atol=1e-12)
+
+
+def test_a_failure_in_float32_names_float64():
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    with pytest.raises(AssertionError, match=r"> 1e-12\.$"):
+        assert_equivariant(conv, torch.randn(1, 2, 8, 8), group("C4"))
+    with pytest.raises(AssertionError, match=r"rounding of float32: check in float64, with module\.double\(\)"):
+        assert_equivariant(conv.float(), torch.randn(1, 2, 8, 8, dtype=torch.float32), group("C4"))

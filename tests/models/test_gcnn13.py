@@ -165,7 +165,7 @@ def test_wrong_images_are_refused():
         cnn()(images(2, 28))
     with pytest.raises(ValueError, match="images of 28×6 pixels are smaller than the 7×7 kernel"):
         cnn(kernel_size=7)(images(28, 6))
-    with pytest.raises(ValueError, match="has 3 channels, but this layer takes 1"):
+    with pytest.raises(ValueError, match="has 3 channels, but this layer expects 1"):
         cnn()(images(channels=3))
     with pytest.raises(ValueError, match=r"must be \[batch, channels, height, width\]"):
         cnn()(images()[0])

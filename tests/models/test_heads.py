@@ -72,7 +72,7 @@ def test_a_head_learns_and_sees_what_it_should(head, name):
 @pytest.mark.parametrize("partial", few([False, True], True))
 @pytest.mark.parametrize("name", few(["T2", "SE2", "E2", "D4"], "T2", "E2"))
 @pytest.mark.parametrize("head", ["plane", "linear"])
-def test_they_freeze_on_all_elements_and_on_fewer(head, name, partial, float64):
+def test_they_are_converted_on_all_elements_and_on_fewer(head, name, partial, float64):
     net, x = network(GResNet, name, partial=partial, head=head), torch.randn(2, 1, 15, 18)
     assert_frozen(net, x)
     proportional(net, True)
@@ -137,7 +137,7 @@ def test_other_elements_than_its_own_are_refused(float64):
     pool = LinearPool(3, 8)
     with pytest.raises(ValueError, match=r"on 4 elements, but this layer was made for 8: each of its weights belongs"):
         pool(random_signal("SE2"))
-    with pytest.raises(ValueError, match="has 2 channels, but this layer takes 3"):
+    with pytest.raises(ValueError, match="has 2 channels, but this layer expects 3"):
         pool(random_signal("E2", channels=2))
     with pytest.raises(TypeError, match="must be a Signal"):
         pool(torch.zeros(1, 3, 8, 4, 4))
@@ -146,7 +146,7 @@ def test_other_elements_than_its_own_are_refused(float64):
             LinearPool(*arguments)
 
     class Own(nn.Module):
-        """Linear pooling of elements that a freezing drops."""
+        """Linear pooling of elements that a conversion drops."""
 
         def __init__(self):
             super().__init__()

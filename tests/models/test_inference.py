@@ -195,7 +195,7 @@ def test_monte_carlo_spreads_where_elements_are_drawn_and_only_there():
 
 @pytest.mark.parametrize("draws", [1, 0, -2])
 def test_a_spread_needs_two_draws(draws):
-    with pytest.raises(ValueError, match=f"draws is {draws}: a spread needs at least 2"):
+    with pytest.raises(ValueError, match=f"draws is {draws}: must be at least 2"):
         monte_carlo(resnet(), torch.randn(1, 1, 16, 16), draws)
 
 

@@ -179,7 +179,7 @@ def test_errors_quote_the_value(options, quoted):
 
 
 def test_wrong_images_are_refused():
-    with pytest.raises(ValueError, match="has 3 channels, but this layer takes 1"):
+    with pytest.raises(ValueError, match="has 3 channels, but this layer expects 1"):
         resnet()(images(channels=3))
     with pytest.raises(ValueError, match="smaller than the 3×3 kernel"):
         resnet()(images(8, 8))

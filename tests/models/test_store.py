@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from itertools import product
 
 import pytest
@@ -39,6 +40,13 @@ def test_save_load_gives_identical_outputs_in_train_and_eval(tmp_path, group, ke
             outputs.append(m(x))
         assert torch.equal(*outputs)
     assert {f.suffix for f in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_a_run_folder_contains_its_model(tmp_path):
+    model = small("SE2").eval()
+    save_model(model, tmp_path / "model")
+    x = torch.randn(2, 1, 12, 12)
+    assert torch.equal(load_model(tmp_path)[0](x), model(x))
 
 
 def test_every_setting_is_restored(tmp_path):
@@ -80,7 +88,17 @@ def test_heads_and_what_is_wrapped_round_a_network_come_back(model, tmp_path):
         assert torch.equal(*outputs)
 
 
-def test_augerino_round_a_foreign_model_or_frozen_is_refused(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders of models that are only read: of `small()` and `around()`."""
+    torch.manual_seed(0)
+    folders = {name: tmp_path_factory.mktemp("saved") for name in ("small", "around")}
+    for make, folder in zip((small, around), folders.values(), strict=True):
+        save_model(make(), folder)
+    return folders
+
+
+def test_augerino_round_a_foreign_or_converted_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):
@@ -119,8 +137,8 @@ INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 
         ({"model": "GResNet", "settings": INSIDE, "density": 1}, "density"),
     ],
 )
-def test_a_damaged_record_of_what_is_inside_is_refused(tmp_path, settings, message):
-    save_model(around(), tmp_path)
+def test_a_damaged_record_of_what_is_inside_is_refused(saved, tmp_path, settings, message):
+    shutil.copytree(saved["around"], tmp_path, dirs_exist_ok=True)
     if isinstance(settings, dict):
         settings = {"group": "E2", "copies": 6, **settings}
     edit(tmp_path, settings=settings)
@@ -208,8 +226,8 @@ def edit(folder, **changes):
         (lambda f: next(f.glob("*.safetensors")).unlink(), "no such file beside it"),
     ],
 )
-def test_a_damaged_folder_is_refused(tmp_path, damage, message):
-    save_model(small(), tmp_path)
+def test_a_damaged_folder_is_refused(saved, tmp_path, damage, message):
+    shutil.copytree(saved["small"], tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     with pytest.raises(StoreError, match=message):
         load_model(tmp_path)
@@ -222,7 +240,7 @@ def test_an_empty_folder_and_a_foreign_model_are_refused(tmp_path):
         save_model(torch.nn.Linear(1, 1), tmp_path)
 
 
-def test_a_frozen_model_is_refused(tmp_path):
+def test_a_converted_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this GResNet is frozen and cannot be saved: save the model"):
         save_model(to_conv2d(GResNet("SE2", width=2, samples=4, kernel_size=3)), tmp_path)
     assert not list(tmp_path.iterdir())

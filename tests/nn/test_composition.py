@@ -148,7 +148,7 @@ def test_a_signal_given_from_outside_can_be_the_draw(float64):
 
 
 @pytest.mark.parametrize("name", few(SAMPLES, "SE2", "E2"))
-def test_composed_networks_are_frozen_and_moved(name, float64):
+def test_composed_networks_are_converted_and_moved(name, float64):
     net, x = plane_of(shaken(Composed(name))), torch.randn(2, 2, 9, 9)
     frozen = assert_frozen(net, x, example=x)
     expected = frozen(x)
@@ -259,20 +259,20 @@ MISTAKES = [
     (lambda f: nn.MaxPool2d(2)(f), TypeError, r"use partialsym\.SpatialPool"),
     (lambda f: nn.Upsample(scale_factor=2)(f), TypeError, r"use partialsym\.Upsample"),
     (lambda f: nn.GroupNorm(1, 3)(f), TypeError, r"use partialsym\.BatchNorm or InstanceNorm"),
-    (lambda f: nn.BatchNorm2d(3)(f), AttributeError, r"has no `dim`: a layer of torch.*BatchNorm"),
+    (lambda f: nn.BatchNorm2d(3)(f), AttributeError, r"has no `dim`: if a layer of torch.*BatchNorm"),
     (lambda f: nn.Flatten()(f), AttributeError, r"has no `flatten`.*`Signal\.values`"),
     (lambda f: nn.Linear(3, 3)(f), TypeError, r"torch's linear .*GlobalPool before"),
     (lambda f: f.nothing, AttributeError, "'Signal' object has no attribute 'nothing'"),
     (lambda f: ps.ReLU()(f.values), TypeError, r"the input is a Tensor: must be a Signal"),
     (lambda f: group_conv("C4")(f.values), TypeError, r"the input is a Tensor: must be a Signal"),
-    (lambda f: group_conv("C4", into=4)(f), ValueError, "the input has 3 channels, but this layer takes 4"),
+    (lambda f: group_conv("C4", into=4)(f), ValueError, "the input has 3 channels, but this layer expects 4"),
     (lambda f: group_conv("D4")(f), ValueError, "the input is a signal on C4, but this layer's domain is D4"),
     (lambda f: group_conv("C4", size=4)(f), ValueError, "kernel_size is 4: must be odd and positive"),
     (lambda f: f + group_conv("C4")(f), ValueError, "each GroupConv draws its own"),
     (lambda f: f + f.values, TypeError, r"tensor of shape \(2, 3, 4, 6, 6\): must be a Signal, or one number"),
     (lambda f: f + "a", TypeError, "a Signal is combined with 'a'"),
-    (lambda f: f * cat([f, f]), ValueError, r"\(2, 3, 4, 6, 6\) and \(2, 6, 4, 6, 6\): must be alike"),
-    (lambda f: cat([f, SpatialPool(2)(f)]), ValueError, "alike but for their channels. Upsample takes a size"),
+    (lambda f: f * cat([f, f]), ValueError, r"\(2, 3, 4, 6, 6\) and \(2, 6, 4, 6, 6\): must be equal"),
+    (lambda f: cat([f, SpatialPool(2)(f)]), ValueError, "equal except for the channels. Upsample accepts a size"),
     (lambda f: cat([]), ValueError, "no signals"),
     (lambda f: cat([f, f.values]), TypeError, "the input is a Tensor: must be a Signal"),
     (lambda f: ps.Activation(nn.ReLU), TypeError, r"fn is the class ReLU: must be one of its instances, ReLU\(\)"),

@@ -241,7 +241,7 @@ def test_bfloat16_autocast_stays_within_two_percent():
         (lambda: conv("C6", dirac(Cyclic(4))), "domain C6 does not include the codomain's group C4"),
         (lambda: conv("C1", haar(SE2(), 2)), "domain C1 does not include the codomain's group SE2"),
         (lambda: conv("SE2", dirac(SE2()))(signal("T2")), "signal on T2, but this layer's domain is SE2"),
-        (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer takes 2"),
+        (lambda: conv("T2", dirac(SE2()))(signal("T2", channels=5)), "5 channels, but this layer expects 2"),
         (lambda: conv("T2", SE2())(signal("T2")), "no density on SE2.*elements="),
         (
             lambda: conv("T2", dirac(SE2()))(signal("T2"), dirac(E2()).sample()),

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import torch
-from helpers import SAMPLES, perturbed
+from helpers import SAMPLES, few, perturbed
 from torch.nn import functional as F
 
 from partialsym import GCNN13, GResNet, Signal, exact_symmetries, group, recalibrate
@@ -79,7 +79,7 @@ def asked(size):
 
 @pytest.mark.usefixtures("float64")
 class TestFullNetworks:
-    @pytest.mark.parametrize("name", GROUPS)
+    @pytest.mark.parametrize("name", few(GROUPS, "Mirror", "SE2", "E2", "D4"))
     def test_are_invariant_at_odd_and_even_sizes(self, name):
         for net in networks(name, POOLS[4:5]):
             assert_invariant(net, name, FEW)
@@ -90,7 +90,7 @@ class TestFullNetworks:
         for net in networks(name, POOLS):
             assert_invariant(net, name, ALL)
 
-    @pytest.mark.parametrize("size", [(9, 9), (15, 15), (26, 26), (50, 50)])
+    @pytest.mark.parametrize("size", [(9, 9), (15, 15), (26, 26)])
     def test_of_a_question_are_invariant(self, size):
         for net, name in asked(size):
             assert_invariant(net, name, [size])

@@ -9,6 +9,8 @@ from helpers import perturbed, random_signal
 from torch.nn import functional as F
 
 from partialsym import BatchNorm, GlobalPool, GroupPool, InstanceNorm, SpatialPool
+from partialsym.nn import norm as norm_module
+from partialsym.nn.pool import pool2d
 
 pytestmark = pytest.mark.usefixtures("float64")
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
@@ -174,7 +176,7 @@ def test_errors_quote_what_was_given():
     with pytest.raises(ValueError, match="size is 0: must be at least 1"):
         SpatialPool(0)
     for norm in (BatchNorm(4), InstanceNorm(4)):
-        with pytest.raises(ValueError, match="the input has 3 channels, but this layer takes 4"):
+        with pytest.raises(ValueError, match="the input has 3 channels, but this layer expects 4"):
             norm(signal())
     for make, message in (
         (lambda: BatchNorm(0), "channels is 0: must be at least 1"),
@@ -193,3 +195,53 @@ def test_one_value_a_channel_is_no_error():
     f = signal()
     one = replace(f, values=f.values[:1, :, :1, :1, :1], elements=replace(f.elements, matrices=f.elements.matrices[:1]))
     assert torch.equal(InstanceNorm(3)(one).values, torch.zeros_like(one.values))
+
+
+def _plain(values, weights, dims, weight=None, bias=None):
+    """By operators of torch, each with its own derivative."""
+    return norm_module._normalise(values, *norm_module._moments(values, weights, dims), 1e-5, weight, bias)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("make", [BatchNorm, partial(BatchNorm, affine=False), InstanceNorm])
+def test_the_norm_in_one_pass_has_the_plain_ones_derivatives_twice(make, weights):
+    layer, f = perturbed(make(3)), signal(weights)
+    values, given = f.values.requires_grad_(), f.elements.weights.requires_grad_()
+    inputs = [values, given, *layer.parameters()]
+    dims = (0, 3, 4) if isinstance(layer, BatchNorm) else (3, 4)
+    found = layer(f).values
+    expected = _plain(values, given, dims, *layer.parameters())
+    torch.testing.assert_close(found, expected, **CLOSE)
+    towards = torch.randn_like(found)
+    once = torch.autograd.grad(found, inputs, towards, retain_graph=True)
+    first, plain = (torch.autograd.grad(out, inputs, towards, create_graph=True) for out in (found, expected))
+    torch.testing.assert_close(once, plain, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(first, plain, rtol=1e-10, atol=1e-12)
+    second = [torch.autograd.grad(sum(g.square().sum() for g in grads), inputs[:2]) for grads in (first, plain)]
+    torch.testing.assert_close(*second, rtol=1e-9, atol=1e-10)
+
+
+def test_the_norm_in_one_pass_is_as_exact_in_float32_as_the_plain_one():
+    """A mean of 100 times the deviation, and an element that is constant."""
+    f = signal(WEIGHTS[3])
+    values = 300 + 3 * f.values
+    values[:, :, 1] = 300
+    exact = _plain(values, f.elements.weights, (0, 3, 4))
+    single = values.float(), f.elements.weights.float()
+    off = (_plain(*single, (0, 3, 4)).double() - exact).abs().max()
+    found = BatchNorm(3, affine=False).float()(replace(f, values=single[0])).values
+    assert (found.double() - exact).abs().max() <= 2 * off
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (2, 2), (12, 4)])
+def test_the_maximum_of_pairs_is_torchs_bit_by_bit(height, width):
+    """With many ties, of which the first pixel of a window gets the gradient."""
+    x = torch.randint(0, 3, (2, 3, height, width)).double().requires_grad_()
+    pools = [pool2d(x, 2), F.max_pool2d(x, 2)]
+    towards = torch.randn_like(pools[0], requires_grad=True)
+    grads = [torch.autograd.grad(out, x, towards, create_graph=True)[0] for out in pools]
+    again = [torch.autograd.grad(grad.square().sum(), towards)[0] for grad in grads]
+    for ours, torchs in (pools, grads, again):
+        assert torch.equal(ours, torchs)
+    assert torch.equal(pool2d(x.detach(), 2), pools[1])
+    assert type(pools[0].grad_fn).__name__ == "_MaxOfPairsBackward"

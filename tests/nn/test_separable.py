@@ -79,7 +79,7 @@ def test_lifting_sees_directions(float64):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_frozen_it_is_two_plain_convolutions(options, float64):
+def test_converted_it_is_two_plain_convolutions(options, float64):
     net = nn.Sequential(separable(**options), ps.BatchNorm(4), ps.ReLU(), ps.GlobalPool("mean"))
     f = random_signal("E2", size=10)
 

@@ -35,7 +35,7 @@ def test_weights_of_another_shape_are_refused(shape):
 def test_values_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3, 5, 6\).*Signal\.image"):
         Signal(torch.zeros(2, 3, 5, 6), elements())
-    with pytest.raises(ValueError, match="values hold 3 elements, but 4 are given"):
+    with pytest.raises(ValueError, match="values have 3 elements, but elements has 4"):
         Signal(torch.zeros(2, 3, 3, 5, 6), elements())
     with pytest.raises(ValueError, match=r"images has shape \(3, 5, 6\): must be \[batch"):
         Signal.image(torch.zeros(3, 5, 6))
@@ -69,7 +69,7 @@ def test_transport_multiplies_from_the_left_and_keeps_the_weights():
     assert moved.matrices.dtype == torch.float32
 
 
-def test_both_are_frozen():
+def test_both_are_converted():
     f = signal()
     with pytest.raises(FrozenInstanceError):
         f.values = torch.zeros(())

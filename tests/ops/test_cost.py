@@ -13,7 +13,7 @@ from partialsym import GCNN13, SE2, GResNet, GroupConv, Signal, haar
 from partialsym.cli.main import main
 from partialsym.models.dense_twin import TwinResNet, dense_twin
 from partialsym.ops import dense_work, factored_work, shape_of, spectral_work
-from partialsym.profiling import Step, beside, costs, interleaved, operations, peak_memory
+from partialsym.profiling import Cost, Step, beside, costs, interleaved, operations, peak_memory
 
 NETWORKS = [GResNet("SE2", width=4, samples=4), GCNN13("E2", width=4, samples=4, in_channels=3), GResNet("T2", width=3)]
 
@@ -91,7 +91,7 @@ def test_peak_memory_counts_what_is_kept_for_the_backward_pass_and_no_gradients(
 
 def test_costs_measure_both_networks():
     model = GResNet("SE2", width=4, samples=4)
-    ours, twin = costs(model, *batch(model), bf16=False, pairs=2)
+    ours, twin = costs(model, *batch(model), pairs=2)
     assert ours.parameters == sum(p.numel() for p in model.parameters())
     assert twin.operations > ours.parameters
     assert min(*vars(ours).values(), *vars(twin).values()) > 0
@@ -118,6 +118,32 @@ def test_the_command_prints_both(capsys):
 def test_the_command_refuses(option, message, capsys):
     assert main(["cost", "--data.name", "digits-6-180", option]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_step_computes_in_what_it_is_asked_for(dtype):
+    layer, found = nn.Linear(4, 10), []
+    layer.register_forward_hook(lambda _layer, _inputs, out: found.append(out.dtype))
+    Step(layer, torch.randn(2, 4), torch.tensor([1, 2]), dtype)()
+    assert found == [dtype]
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype"), [("32", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
+)
+def test_the_command_times_the_precision_that_is_asked_for(asked, dtype, monkeypatch, capsys):
+    found = []
+
+    def costs(*_, dtype, **__):
+        found.append(dtype)
+        return 2 * [Cost(1, 1, 1, 1.0)]
+
+    monkeypatch.setattr("partialsym.cli.cost.costs", costs)
+    monkeypatch.setattr("partialsym.cli.cost.precision", lambda setting: setting)  # 16-mixed needs a GPU
+    small = ["--model.width", "2", "--model.samples", "2", "--training.batch_size", "4"]
+    assert main(["cost", "--data.name", "digits-6-180", *small, "--training.precision", asked]) == 0
+    assert found == [dtype]
+    assert f", {asked}, " in capsys.readouterr().out
 
 
 def test_rounds_are_interleaved_after_the_warm_up():

@@ -144,7 +144,7 @@ def test_draws_under_vmap_are_one_for_all_or_each_its_own():
         (lambda net, x: jacrev(jacrev(lambda z: net(z).sum()))(x), "has no second derivative"),
     ],
 )
-def test_other_derivatives_are_refused_by_name_and_a_frozen_model_has_them(ask, message):
+def test_other_derivatives_are_refused_by_name_and_a_converted_model_has_them(ask, message):
     net, x = made("partial")
     with pytest.raises(NotImplementedError, match=rf"partialsym's .* {message}.*partialsym\.to_conv2d"):
         ask(net, x[:1])
@@ -180,7 +180,7 @@ def test_what_differs_in_number_or_is_of_a_batch_is_refused_under_vmap():
     net, x = made("partial")
     set_proportional(net, True)
     weights, buffers = stack_module_state([net, net])
-    with pytest.raises(NotImplementedError, match=r"another number ⌈rθ⌉ of elements.*set_proportional"):
+    with pytest.raises(NotImplementedError, match=r"the number ⌈rθ⌉ of elements differs.*set_proportional"):
         vmap(lambda w, b: functional_call(net, (w, b), (x,)))(weights, buffers)
     for randomness in ("same", "different"):
         with pytest.raises(NotImplementedError, match=r"vmap in train mode.*model\.eval\(\)"):

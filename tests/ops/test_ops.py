@@ -34,7 +34,8 @@ def test_all_orders_follow_the_definition_in_value_and_every_gradient(k, padding
 
 @pytest.mark.parametrize("path", ORDERS)
 @pytest.mark.parametrize(
-    ("size", "k", "padding"), [((1, 1), 3, 1), ((2, 1), 5, 2), ((3, 9), 3, 0), ((6, 4), 2, 0), ((5, 4), 4, 2)]
+    ("size", "k", "padding"),
+    [((1, 1), 3, 1), ((2, 1), 5, 2), ((3, 9), 3, 0), ((6, 4), 2, 0), ((5, 4), 4, 2), ((4, 8), 1, 0)],
 )
 def test_all_orders_follow_it_on_narrow_planes_with_even_kernels_and_one_element(size, k, padding, path):
     """One element, as in lifting; planes smaller than the kernel; a period that is odd, even, or one pixel."""

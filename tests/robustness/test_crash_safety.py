@@ -54,7 +54,7 @@ def stopped(tmp_path, monkeypatch, number=signal.SIGTERM, hook="training_step", 
         (signal.SIGTERM, "training_step", 0, 1),  # a step is finished, then all is saved
         pytest.param(signal.SIGUSR1, "training_step", 8, 9, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, "training_step", 5, 6, marks=pytest.mark.long),  # the last of the epoch
-        (signal.SIGUSR1, "validation_step", 6, 6),
+        pytest.param(signal.SIGUSR1, "validation_step", 6, 6, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, "on_save_checkpoint", 6, 6, marks=pytest.mark.long),
     ],
 )

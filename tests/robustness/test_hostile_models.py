@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import struct
 
 import pytest
@@ -15,9 +16,16 @@ from partialsym.models import GResNet, saving
 from partialsym.models.saving import StoreError, load_model, save_model
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    torch.manual_seed(0)
+    return small_model(tmp_path_factory.mktemp("made") / "model")
+
+
 @pytest.fixture
-def folder(tmp_path):
-    return small_model(tmp_path / "model")
+def folder(made, tmp_path):
+    """A copy of its own."""
+    return shutil.copytree(made, tmp_path / "model")
 
 
 def forge(folder, data):

@@ -124,10 +124,10 @@ def test_positions_rounded_to_bf16_would_be_seen(monkeypatch):
 
 
 def test_statistics_in_bf16_would_be_seen(monkeypatch):
-    right = norm._moments
+    right = norm._combined
 
-    def rounded(values, *args):
-        return [m.bfloat16().to(m) if values.dtype == torch.float32 else m for m in right(values, *args)]
+    def rounded(means, *args):
+        return [m.bfloat16().to(m) if means.dtype == torch.float32 else m for m in right(means, *args)]
 
-    monkeypatch.setattr(norm, "_moments", rounded)
+    monkeypatch.setattr(norm, "_combined", rounded)
     assert {"block1.norm1", "block2.norm2", "norm3"} <= names_over(network("ResNet"))

@@ -96,7 +96,10 @@ def transforms():
     assert not batched(x)
     assert unwrapped(x) is x
     torch.testing.assert_close(whole, {name: value[0] for name, value in each.items()}, rtol=1e-10, atol=1e-10)
-    return whole
+    image = x[:1].clone().requires_grad_()
+    out = net(image)
+    rows = torch.autograd.grad(out, image, torch.eye(out.shape[1])[:, None].double(), is_grads_batched=True)[0]
+    return whole | {"images": rows}
 
 
 def forward_mode():
@@ -211,7 +214,7 @@ def trees():
     return {"leaves": [leaf for leaf in torch_private.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]}
 
 
-FUNCTORCH = ("is_functorch_wrapped_tensor", "get_unwrapped", "is_batchedtensor")
+FUNCTORCH = ("is_functorch_wrapped_tensor", "get_unwrapped", "is_batchedtensor", "is_legacy_batchedtensor")
 CHECKS = {
     "torch._C:_are_functorch_transforms_active": transforms,
     **{f"torch._C._functorch:{name}": transforms for name in FUNCTORCH},

@@ -89,7 +89,7 @@ def test_every_file_is_watched(run, capsys):
         ),
         (lambda run: run.checkpoint.write_bytes(b"PK"), "last.ckpt is damaged"),
         (lambda run: (run.folder / "metrics.csv").write_text("epoch\nx\n"), "could not convert string to float"),
-        (lambda run: (run.folder / "model" / "model.json").unlink(), "model holds no model"),
+        (lambda run: (run.folder / "model" / "model.json").unlink(), "model contains no model"),
         (lambda run: other_weights(run), "the weights in model/ are not those of the checkpoint"),
     ],
 )

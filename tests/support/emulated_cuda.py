@@ -3,10 +3,11 @@
 Operators refuse tensors of different devices as CUDA does, and what makes the processor wait for the GPU is counted.
 """
 
-import traceback
+import sys
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -55,22 +56,27 @@ class Emulation(TorchDispatchMode):
 
     def __init__(self, own=()):
         super().__init__()
-        self.waits, self.own = [], {op._opoverload: op._init_fn for op in own}
+        self.waits, self.own = [], {str(op._opoverload): op._init_fn for op in own}
+
+    @classmethod
+    def _should_skip_dynamo(cls):  # nothing is compiled here; guards take a fifth of the time
+        return False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        tensors, options = [], dict(kwargs or {})
+        tensors, options = [], kwargs or {}
         held = _held(args, tensors)
         options_held = {name: _held(value, tensors) for name, value in options.items()}
         there = [isinstance(tensor, OnCuda) for tensor in tensors]
         asked = options.get("device")
         if func is aten._pin_memory.default:
             return args[0].clone()
-        if not any(there) and (asked is None or torch.device(asked).type != "cuda"):
-            return func(*args, **options)
-        if func in self.own:  # its body, operator by operator
-            with self, torch._C._AutoDispatchBelowAutograd():
-                return self.own[func](*args, **options)
         to = any(there) if asked is None else torch.device(asked).type == "cuda"
+        if not to and not any(there):
+            return func(*args, **options)
+        about = _about(func)
+        if own := self.own.get(about.name):  # its body, operator by operator
+            with self, torch._C._AutoDispatchBelowAutograd():
+                return own(*args, **options)
         if asked is not None:
             options_held["device"] = "cpu"
         packet = func.overloadpacket
@@ -80,9 +86,9 @@ class Emulation(TorchDispatchMode):
                 blocking = not (options.get("non_blocking") or (packet is aten.copy_ and len(args) > 2 and args[2]))
                 self._note("blocking copy" if blocking else "copy", func)
         else:
-            self._check(func, packet, tensors, there, args)
+            self._check(func, about, tensors, there, args)
         out = func(*held, **options_held)
-        if _writes(func):
+        if about.writes:
             return args[0] if args else options["out"]
         return _on_cuda(out) if to else out
 
@@ -93,34 +99,43 @@ class Emulation(TorchDispatchMode):
         yield waits
         waits += self.waits[start:]
 
-    def _check(self, func, packet, tensors, there, args):
+    def _check(self, func, about, tensors, there, args):
         """Raise where CUDA would; note where it would wait."""
-        if packet in WAITS or func is aten.repeat_interleave.Tensor:
+        if about.waits:
             self._note("wait", func)
-        if packet in INDEXED:
+        if about.indexes:
             for index in args[1]:
                 if index is not None and index.dtype in (torch.bool, torch.uint8):
                     self._note("wait", func)
                 elif index is not None and not isinstance(index, OnCuda):
                     self._note("blocking copy", func)  # CUDA takes these
             return
-        numbers = torch.Tag.pointwise in func.tags or packet.__name__.startswith("_foreach")
-        if wrong := [t for t, on in zip(tensors, there, strict=True) if not on and (t.ndim or not numbers)]:
+        if all(there):
+            return
+        if wrong := [t for t, on in zip(tensors, there, strict=True) if not on and (t.ndim or not about.numbers)]:
             shapes = [list(tensor.shape) for tensor in wrong]
             raise RuntimeError(f"{func}: expected all tensors to be on the same device, found {shapes} on the CPU")
 
     def _note(self, kind, func):
-        frames = [f for f in traceback.extract_stack() if __file__ not in f.filename]
-        ours = [f for f in frames if "/partialsym/" in f.filename] or [f for f in frames if "/torch/" not in f.filename]
-        self.waits.append((kind, str(func), f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"))
+        frame, frames = sys._getframe(1), []
+        while frame is not None:  # from the innermost on
+            if (name := frame.f_code.co_filename) != __file__:
+                frames.append((name, frame.f_lineno))
+            frame = frame.f_back
+        ours = [f for f in frames if "/partialsym/" in f[0]] or [f for f in frames if "/torch/" not in f[0]]
+        self.waits.append((kind, str(func), f"{Path(ours[0][0]).name}:{ours[0][1]}"))
 
 
 def _held(value, tensors):
     """`value` with what is held in place of tensors on the GPU; all tensors in it are added to `tensors`."""
+    if type(value) is OnCuda:
+        tensors.append(value)
+        return value.held
+    if type(value) in (list, tuple):
+        return type(value)([_held(one, tensors) for one in value])
     if isinstance(value, Tensor):
         tensors.append(value)
-        return value.held if isinstance(value, OnCuda) else value
-    return type(value)(_held(one, tensors) for one in value) if type(value) in (list, tuple) else value
+    return value
 
 
 def _on_cuda(value):
@@ -129,10 +144,23 @@ def _on_cuda(value):
     return type(value)(map(_on_cuda, value)) if type(value) in (list, tuple) else value
 
 
+class About(NamedTuple):
+    """An operator: whether it waits, indexes, gives back a tensor that it was given, and takes numbers of the CPU."""
+
+    name: str
+    waits: bool
+    indexes: bool
+    writes: bool
+    numbers: bool
+
+
 @cache
-def _writes(func):
-    """Whether it gives back a tensor that it was given."""
-    return any(r.alias_info is not None and r.alias_info.is_write for r in func._schema.returns)
+def _about(func):
+    packet = func.overloadpacket
+    waits = packet in WAITS or func is aten.repeat_interleave.Tensor
+    writes = any(r.alias_info is not None and r.alias_info.is_write for r in func._schema.returns)
+    numbers = torch.Tag.pointwise in func.tags or packet.__name__.startswith("_foreach")
+    return About(str(func), waits, packet in INDEXED, writes, numbers)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What is run on an emulated GPU, in a process of its own: `main` writes what came of each to a JSON file."""
 
 import copy
+import gc
 import itertools
 import json
 import tempfile
@@ -43,6 +44,20 @@ def augerino(group):
     return Augerino(model("ResNet", "T2"), group, copies=GROUPS[group])
 
 
+def steps(gpu, net, x, labels, device, autocast):
+    """What waited in a step of Adam and in eval mode, and the logits of both."""
+    net.to(device)
+    adam, batch, target = torch.optim.Adam(net.parameters()), x.to(device), labels.to(device)
+    torch.manual_seed(0)
+    with gpu.noted() as train, torch.autocast(device, torch.bfloat16, enabled=autocast):
+        logits = net.train()(batch)
+        F.cross_entropy(logits, target).backward()
+        adam.step()
+    with gpu.noted() as evaluated, torch.no_grad():
+        scores = net.eval()(batch)
+    return train, evaluated, logits.detach().cpu(), scores.cpu()
+
+
 def learns(gpu, patch, make, precisions=PRECISIONS):
     """Forward, backward and a step of Adam in train mode, then eval mode; in float64 the same on the processor, too."""
     found, labels = {}, torch.arange(4) % 3
@@ -53,21 +68,14 @@ def learns(gpu, patch, make, precisions=PRECISIONS):
             both = {"cuda": copy.deepcopy(ours), "cpu": ours}
         if precision != "64":
             del both["cpu"]
-        x, runs = torch.randn(4, 1, SIZE, SIZE), []
-        for device, net in both.items():
-            net.to(device)
-            adam, batch, target = torch.optim.Adam(net.parameters()), x.to(device), labels.to(device)
-            torch.manual_seed(0)
-            with gpu.noted() as train, torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-                logits = net.train()(batch)
-                F.cross_entropy(logits, target).backward()
-                adam.step()
-            with gpu.noted() as evaluated, torch.no_grad():
-                scores = net.eval()(batch)
-            runs.append((train, evaluated, logits.detach().cpu(), scores.cpu()))
-        waits, *answers = runs[0][:2], *(run[2:] for run in runs)
+        x, answers = torch.randn(4, 1, SIZE, SIZE), []
+        train, evaluated, *scores = steps(gpu, both["cuda"], x, labels, "cuda", precision == "bf16")
+        answers.append(scores)
+        if "cpu" in both:
+            with _disable_current_modes():
+                answers.append(steps(gpu, both["cpu"], x, labels, "cpu", False)[2:])
         far = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(answers[0], answers[-1], strict=True)]
-        found[precision] = {"train": waits[0], "eval": waits[1], "differences": far}
+        found[precision] = {"train": train, "eval": evaluated, "differences": far}
     return found
 
 
@@ -160,6 +168,7 @@ for function in (
 
 def main(file):
     warnings.simplefilter("ignore")
+    gc.freeze()  # a training collects: it need not walk what was imported
     found = {}
     for name, function in RUNS.items():
         torch.manual_seed(0)

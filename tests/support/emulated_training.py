@@ -3,6 +3,7 @@
 import itertools
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -11,6 +12,7 @@ from emulated_cuda import devices
 from faults import SMALL
 from made_folder import flat
 
+from partialsym.component_choice import choose_components
 from partialsym.data import Preprocessing, batched
 from partialsym.data.sources.folder import folder
 from partialsym.training.dataloaders import loaders
@@ -48,6 +50,7 @@ def trained(gpu, patch, most, progress=False, **changes):
 
     with tempfile.TemporaryDirectory() as out, patch.context() as here:
         here.setattr("partialsym.training.fit.trainer_of", with_steps)
+        here.setattr("partialsym.training.evaluation.choose_components", partial(choose_components, draws=4))
         try:
             done = train(replace(SMALL, **parts), out, progress=progress, draws=2)
         except Enough:

@@ -44,7 +44,7 @@ def history(epochs=2):
     return [{"epoch": float(e + 1), "step": 7.0, **losses, **learned} for e in range(epochs)]
 
 
-def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5, brier=None):
+def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5, brier=None, turns=None):
     """What the verdict reads of a behaviour.json."""
     scores = {} if brier is None else {"brier": list(map(float, brier))}
     return {
@@ -53,7 +53,7 @@ def behaviour(labels, predictions, *, classes=2, preserved=90.0, mirrored=0.5, b
         "images": {"answered": len(labels), "turned": 40, "compared": 16},
         "answers": {"labels": list(map(int, labels)), "predictions": list(map(int, predictions)), **scores},
         "preserved": {"labels": [0, 1], "ranges": [preserved, preserved]},
-        "unchanged": {"angles": [0.0, 180.0], "share": [1.0, 0.5], "mirrored": [mirrored, 0.5]},
+        "unchanged": {"angles": [0.0, 180.0], "share": [1.0, 0.5], "mirrored": [mirrored, 0.5], **(turns or {})},
     }
 
 

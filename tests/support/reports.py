@@ -52,6 +52,7 @@ def behaved(classes=("cat", "dog"), *, right=0.9, shift=0.0, of=100):
         "format": FORMAT,
         "classes": list(classes),
         "multiply_adds": 1_500_000,
+        "image_seconds": 1e-3,
         "images": {"answered": of, "turned": 6 * count, "compared": 3},
         "answers": {
             "labels": labels,
@@ -62,7 +63,13 @@ def behaved(classes=("cat", "dog"), *, right=0.9, shift=0.0, of=100):
             "angles": ANGLES,
             "share": [1 - i / 100 for i in range(len(ANGLES))],
             "mirrored": [0.5 - i / 100 for i in range(len(ANGLES))],
+            "classes": list(range(count)),
+            "by_class": [[max(0.0, 1 - i / (10 + k)) for i in range(len(ANGLES))] for k in range(count)],
         },
+        "changed": [
+            {"label": 0, "png": picture(), "angle": 315.0, "mirrored": False, "answer": 1},
+            {"label": 1, "png": picture(), "angle": 0.0, "mirrored": True, "answer": 0},
+        ],
         "preserved": {"labels": [0, 1, 1], "ranges": [30.0, 60.0 + 100 * shift, 120.0]},
         "errors": [
             {"layer": layer, "angle": a, "mirrored": m, "total": (1 + i + 4 * m) * a / 1000, **part}

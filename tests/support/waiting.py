@@ -4,8 +4,10 @@
 """
 
 import os
+import signal
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 HANG = 600  # seconds, which end a test that hangs and decide nothing else
@@ -37,15 +39,30 @@ def environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
 
+def run(folder, epoch, said, arguments):
+    """The command line with the barrier, as the target of a process that is forked; its last words are in a file."""
+    from partialsym.cli.main import main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background
+    wait_at(folder, epoch)
+    with open(said, "w") as sys.stderr:
+        sys.exit(main(arguments))
+
+
 def arrived(folder, processes):
     """Return when all of so many processes wait; the files of their arrival are gone then."""
     files, until = [Path(folder) / f"waiting{rank}" for rank in range(len(processes))], time.monotonic() + HANG
     while not all(file.exists() for file in files):
-        assert [process.poll() for process in processes] == [None] * len(processes), "ended before the barrier"
+        assert [ended(process) for process in processes] == [None] * len(processes), "ended before the barrier"
         assert time.monotonic() < until, "never came to the barrier"
         time.sleep(0.05)
     for file in files:
         file.unlink()
+
+
+def ended(process):
+    """The exit status; None of one that runs."""
+    return process.exitcode if isinstance(process, BaseProcess) else process.poll()
 
 
 def let_go(folder):
@@ -53,8 +70,6 @@ def let_go(folder):
 
 
 if __name__ == "__main__":
-    import signal
-
     from partialsym.cli.main import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from helpers import few
 from networks import Own
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
@@ -73,14 +74,14 @@ def test_the_whole_step_is_one_graph_for_every_batch_size(name, bf16):
         after = {key: value.clone() for key, value in model.state_dict().items()}
         model.load_state_dict(state)
         expected, expected_grads = gradients(model, step, tensors, bf16)
-        assert torch.equal(loss, expected)
+        torch.testing.assert_close(loss, expected)  # by other operations: other draws would be far away
         everything, everything_expected = (
             torch.cat([*map(torch.flatten, g.values())]) for g in (grads, expected_grads)
         )
         error = (everything - everything_expected).norm() / everything_expected.norm()
         assert error < (0.02 if bf16 else 1e-5)
         for key, value in model.state_dict().items():
-            assert torch.equal(after[key], value), key
+            torch.testing.assert_close(after[key], value, msg=key)
         with torch.no_grad():
             model.eval()(tensors[0])
             model.train()
@@ -146,7 +147,7 @@ def test_what_auto_does():
     assert isinstance(compiled(step, "always", 1), Compiled)
 
 
-@pytest.mark.parametrize("name", ["SE2", "E2"])
+@pytest.mark.parametrize("name", few(["SE2", "E2"], "E2"))
 def test_an_augerino_in_eval_mode_is_one_graph_for_any_weights(name):
     """In which copies of weight 0 count for nothing."""
     torch.set_default_dtype(torch.float64)

@@ -53,8 +53,8 @@ def test_training_stops_with_the_step_the_layer_and_the_last_good_checkpoint(tmp
 
     spoil(monkeypatch, 4, overflow)
     message = (
-        r"diverged at step 4 \(epoch 2\): the loss is nan, beginning with block1\.conv2\. The checkpoint before it "
-        r"is kept: .* or go on with `fit --resume --training\.diverged skip`\."
+        r"diverged at step 4 \(epoch 2\): the loss is nan, beginning with block1\.conv2\. The previous checkpoint "
+        r"still exists: .* or continue with `fit --resume --training\.diverged skip`\."
     )
     with pytest.raises(Diverged, match=message):
         run(tmp_path, STOP)

@@ -15,8 +15,9 @@ from partialsym.densities import Bernoulli, Uniform
 from partialsym.measure import accuracy, logits
 from partialsym.models import GResNet
 from partialsym.models.saving import StoreError, load_model
+from partialsym.runs.verify import examine
 from partialsym.training.fit import Ablation, build_model
-from partialsym.training.module import schedule
+from partialsym.training.module import balanced, objective, schedule
 from partialsym.training.trainer import precision
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -211,3 +212,33 @@ def test_penalties():
     assert float(norm.detach()) > 0
     assert all(m.raw.grad is None or abs(float(m.raw.grad)) <= 1 for m in theta)
     assert float(regularization.monotonic(GResNet("T2", samples=1, width=2))) == 0
+
+
+def test_a_training_without_progress_ends_when_patience_does(tmp_path, monkeypatch):
+    """No accuracy above the first one: after so many epochs more it ends, and the first one is saved."""
+    monkeypatch.setattr("torchmetrics.classification.MulticlassAccuracy.compute", lambda self: torch.tensor(0.5))
+    settings = replace(TINY.training, epochs=9, patience=2, select="best", schedule="constant")
+    done = run(tmp_path, replace(TINY, training=settings))
+    assert done.result()["epochs"] == 3
+    assert examine(done).faults == []
+
+
+def test_patience_and_a_schedule_that_ends_with_the_last_epoch_do_not_go_together():
+    with pytest.raises(ConfigError, match="patience is 3: must be left out: one-cycle"):
+        TrainingConfig(patience=3, schedule="one-cycle")
+    with pytest.raises(ConfigError, match="patience is 0: must be at least 1"):
+        TrainingConfig(patience=0)
+
+
+def test_balanced_weights_let_classes_weigh_alike():
+    labels = torch.tensor([0] * 6 + [1] * 2 + [3])
+    weights = balanced(labels, 4)
+    assert weights.tolist() == pytest.approx([0.5, 1.5, 0.0, 3.0])
+    scores = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    loss, entropy, _ = objective(torch.nn.Identity(), TrainingConfig(), weights)(scores, labels)
+    each = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+    expected = torch.stack([each[labels == k].mean() for k in (0, 1, 3)]).mean()
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(entropy) == pytest.approx(float(expected), rel=1e-5)
+    plain, *_ = objective(torch.nn.Identity(), TrainingConfig())(scores, labels)
+    assert float(plain) == pytest.approx(float(each.mean()), rel=1e-6)

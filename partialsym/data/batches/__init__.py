@@ -1,1 +1,1 @@
-"""Batches: from a split in memory, from files, from a stream."""
+"""Batches from a split in memory, from files or from a stream."""

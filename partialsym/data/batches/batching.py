@@ -1,4 +1,4 @@
-"""Batches of images that are on the device, or that workers read: none is converted or copied by itself."""
+"""Batches of images that are on the device or read by workers. Images are converted and copied in whole batches."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from partialsym.errors import InputError
 
 
 class _Batches:
-    """What becomes of the pixels and labels of a batch."""
+    """The processing of the pixels and labels of a batch."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class _Batches:
 
 
 class InMemoryBatches(_Batches, Dataset[tuple[Tensor, Tensor]]):
-    """A split that lives on a device; `resident[index]`, at an int64 index tensor [B], is a batch: images and labels.
+    """A split on a device. Indexing it with an int64 tensor [B] returns a batch of images and labels.
 
     Args:
-        split: uint8 images stay uint8 until they are in a batch.
-        preprocess: images [B, C, H, W] in [0, 1] → what the model takes; called on the device.
-        device: where split and batches are.
-        augment: for training: images [B, C, H, W], float32 in [0, 1], → the same; called on the device, before
-            `preprocess`.
+        split: the split. uint8 images remain uint8 until they are in a batch.
+        preprocess: images [B, C, H, W] in [0, 1] → the model's input; called on the device.
+        device: device of the split and the batches.
+        augment: for training, a function from images [B, C, H, W], float32 in [0, 1], to images of the same kind. It is
+            called on the device, before `preprocess`.
     """
 
     def __init__(
@@ -60,24 +60,26 @@ class InMemoryBatches(_Batches, Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def indices(self) -> torch.device:
-        """Where indices are."""
+        """The device of indices."""
         return self.labels.device
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
         return self.ready((self.images[index], self.labels[index]))
 
     def loader(self, order: Keys) -> DataLoader[Any]:
-        """Of the batches at the index tensors in `order`."""
-        # A loader draws a seed for its workers: not from the global generator.
+        """A loader of the batches at the index tensors in `order`."""
+        # A DataLoader draws a seed for its workers, which must not come from the global generator.
         return DataLoader(self, batch_size=None, sampler=order, generator=torch.Generator())
 
 
 class LoaderBatches(_Batches):
-    """As Resident, of images that workers read, in batches. All else is done in this process when a batch is asked for,
-    so that the generators draw what they would for Resident.
+    """Like `InMemoryBatches`, for images that workers read in batches.
+
+    All other processing happens in this process when a batch is requested, so that the generators draw the same numbers
+    as for `InMemoryBatches`.
 
     Args:
-        source: a split of `LazyImages` images, or a stream.
+        source: a split with `LazyImages`, or a stream.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class LoaderBatches(_Batches):
         return len(self.source)
 
     def loader(self, order: Keys) -> DataLoader[Any]:
-        """Of the batches in `order`: index tensors of a split, pictures of a stream."""
+        """A loader of the batches in `order`: index tensors for a split, image sources for a stream."""
         pinned = torch.device(self.device).type == "cuda"
         if isinstance(self.source, Stream):
             items = Decoding(self.source.how, self.source.shape)
@@ -110,26 +112,26 @@ def batched(
     device: torch.device | str = "cpu",
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> InMemoryBatches | LoaderBatches:
-    """Resident where the images are in memory, else Streamed."""
+    """`InMemoryBatches` if the images are in memory, else `LoaderBatches`."""
     if isinstance(source, Split) and isinstance(source.images, Tensor):
         return InMemoryBatches(source, preprocess, device, augment)
     return LoaderBatches(source, preprocess, device, augment)
 
 
 class EpochBatchSampler(Sampler[Tensor]):
-    """The index tensors of the batches of an epoch, in an order that depends on (seed, epoch) alone.
+    """The index tensors of the batches of an epoch, in an order that depends only on (seed, epoch).
 
-    What is left over is dropped. Of several processes each has its share of every batch: together they see the images
-    that one process would.
+    An incomplete last batch is dropped. Several processes share every batch equally: together they use the same images
+    as a single process.
 
     Args:
-        batches: what is batched.
-        batch_size: images of a batch, over all processes.
-        seed: of the order.
-        repeats: passes over the images that make an epoch, each in an order of its own.
-        rank, processes: which process this is, of how many.
+        batches: the batches.
+        batch_size: number of images of a batch, summed over all processes.
+        seed: seed of the order.
+        repeats: number of passes over the images per epoch, each in a different order.
+        rank, processes: index of this process, and number of processes.
     Raises:
-        ValueError: not one batch comes together, or it cannot be shared equally.
+        ValueError: there are fewer images than one batch, or a batch cannot be shared equally.
     """
 
     def __init__(
@@ -157,7 +159,7 @@ class EpochBatchSampler(Sampler[Tensor]):
         return self.repeats * self.images // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        # Drawn at the first batch, not here: a loop may ask for the iterator before it sets the epoch.
+        # The order is drawn at the first batch, because a loop may request the iterator before it sets the epoch.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         passes = [torch.randperm(self.images, generator=generator) for _ in range(self.repeats)]
         order = torch.cat(passes)[: len(self) * self.batch_size]

@@ -1,4 +1,4 @@
-"""Training images of a Hugging Face data set that are read as they come, shuffled a little."""
+"""Stream the training images of a Hugging Face data set, approximately shuffled."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,27 +16,31 @@ from partialsym.data.reading.download import extra
 from partialsym.data.reading.image_source import ImageOptions, ImageSource, stacked
 from partialsym.errors import InputError
 
-HEAD = 4096  # images that are looked at before training
+HEAD = 4096  # images that are read before training
 BUFFER = 1000  # images that are shuffled at a time, undecoded
 SHARDS = 64  # that the head is taken from
 
 
 class Rows(NamedTuple):
-    """A split of Hugging Face's `datasets`, and its columns of images and labels; of a `remote` one URLs are opened."""
+    """A split of Hugging Face's `datasets`, and its columns of images, labels and groups; of a `remote` one URLs are
+    opened."""
 
     split: Any
     image: str
     label: str
     remote: bool = False
+    group: str | None = None
 
     def undecoded(self) -> "Rows":
-        """With images as bytes or paths, and no other column."""
+        """The same rows with images as bytes or paths, without other columns."""
         if hasattr(self.split, "decode"):  # a stream may decode in threads: a cast would encode that anew
             plain = self.split.decode(False)
         else:
             datasets = extra("datasets", "hf", "a Hugging Face data set")
             plain = self.split.cast_column(self.image, datasets.Image(decode=False))
-        return self._replace(split=plain.select_columns([self.image, self.label]))
+        return self._replace(
+            split=plain.select_columns([c for c in (self.image, self.label, self.group) if c is not None])
+        )
 
     def pictures(self, name: str) -> Iterator[ImageSource]:
         """Of undecoded rows in order; `{i}` in their name becomes the number of each, `{path}` its path."""
@@ -47,7 +51,8 @@ class Rows(NamedTuple):
                 path = held.get("path") or ""
                 called = name.format(i=i, path=f" ({shown(path)})" if path else "")
                 lies = path if self.remote and "://" in path else Path(path) if path else None
-                yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies)
+                group = None if self.group is None else str(row[self.group])
+                yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies, group)
         except OSError:
             raise
         except Exception as error:  # the library's own are of no common type
@@ -57,19 +62,20 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Training images that are read from their shards as they are needed.
+    """Training images that are read from their shards when they are needed.
 
-    An epoch's order is that of its shards, shuffled, ten at a time, with a buffer of 1,000 images. Of several processes
-    each reads shards of its own, where the number of processes divides theirs; else each reads all and takes its share.
-    A data set on disk gets as many shards as a batch has images, so that no image comes twice in an epoch; where shards
-    of the Hub differ in size, a process whose images end early begins with them again.
+    In every epoch the shards are shuffled and read ten at a time, through a shuffle buffer of 1,000 images. If the
+    number of shards is a multiple of the number of processes, each process reads its own shards; otherwise each reads
+    all shards and uses its part of the images. A data set on disk is divided into as many shards as a batch has images,
+    so that no image occurs twice in an epoch. If shards of the Hub differ in size, a process that has used all its
+    images starts again with the first ones.
 
     Args:
-        name: of the data set.
-        rows: undecoded.
+        name: name of the data set.
+        rows: undecoded rows.
         how: how images are read.
-        shape: [C, H, W] that they must have.
-        workers: processes that decode.
+        shape: required [C, H, W] of the images.
+        workers: number of processes that decode.
     Raises:
         ValueError: the number of images is unknown.
     """
@@ -92,12 +98,12 @@ class Stream:
         return known[str(split.split)].num_examples if str(split.split) in known else 0
 
     def head(self) -> Iterator[ImageSource]:
-        """Its first images, shuffled by the seed of the split."""
+        """The first images, shuffled with the seed of the split."""
         rows = self.rows._replace(split=self.shuffled(self.how.split_seed, SHARDS))
         return islice(rows.pictures("training image {i} of the stream{path}"), HEAD)
 
     def shuffled(self, seed: int, shards: int, rank: int = 0, processes: int = 1) -> Any:
-        """Rows of one process; those on disk come in so many shards."""
+        """The rows of one process. A data set on disk is divided into this number of shards."""
         split = self.rows.split
         if hasattr(split, "to_iterable_dataset"):
             split = split.to_iterable_dataset(num_shards=min(shards, len(split)))
@@ -107,24 +113,24 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class StreamedDataset(Dataset):
-    """A data set of whose training images `train` has some alone: mean, std and BatchNorm's statistics are of these."""
+    """A streamed data set. `train` holds only its first training images, for the statistics of pixels and BatchNorm."""
 
     stream: Stream = field(kw_only=True)
 
     def with_train(self, count: int, seed: int) -> "Dataset":
-        """Raises ValueError: only what is at hand can be chosen from."""
-        raise InputError(f"{self.name} is streamed: {count} of its training images cannot be chosen, take all")
+        """Raise ValueError, because not all images are in memory to select from."""
+        raise InputError(f"{self.name} is streamed: {count} of its training images cannot be selected, use all")
 
 
 def trained_on(data: Dataset) -> Split | Stream:
-    """The images that training takes, of which a streamed data set holds only the first in `train`."""
+    """The images to train on: the stream of a streamed data set, else `train`."""
     return data.stream if isinstance(data, StreamedDataset) else data.train
 
 
 class StreamBatchSampler(Sampler[list[ImageSource]]):
-    """The pictures of the batches of an epoch, of one process: as `EpochBatchSampler`, but for the order of a stream.
+    """The image sources of the batches of an epoch for one process: like `EpochBatchSampler`, in the order of a stream.
 
-    `skip`: batches to leave out, once: those that a stopped epoch has had. They are read, but not decoded.
+    `skip`: number of batches to skip, once, which an interrupted epoch has already used. They are read, not decoded.
     """
 
     def __init__(
@@ -136,7 +142,7 @@ class StreamBatchSampler(Sampler[list[ImageSource]]):
         self.epoch = self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before every epoch."""
+        """Set the epoch. Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -149,7 +155,7 @@ class StreamBatchSampler(Sampler[list[ImageSource]]):
             yield batch
 
     def _pictures(self) -> Iterator[ImageSource]:
-        """Without end."""
+        """An endless iterator over the images."""
         for turn in count(self.epoch * self.repeats):
             self.rows.split.set_epoch(turn)  # shuffles anew
             found = None
@@ -160,7 +166,7 @@ class StreamBatchSampler(Sampler[list[ImageSource]]):
 
 
 class Decoding(Items[tuple[Tensor, Tensor]]):
-    """Batches of pictures as images and labels."""
+    """Decode batches of image sources to images and labels."""
 
     def __init__(self, how: ImageOptions, shape: tuple[int, ...]) -> None:
         self.how, self.shape = how, shape

@@ -1,4 +1,4 @@
-"""Image files as the network takes them."""
+"""Read image files as input of a network."""
 
 import logging
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ log = logging.getLogger(__name__)
 def read_images(
     files: Sequence[Path], size: tuple[int, int], channels: int, fit: Fit = "resize", range: Range = WIDE
 ) -> Tensor:
-    """Files of any format Pillow reads → [N, channels, height, width] float32 in [0, 1], brought to `size`.
+    """Read files of any format that Pillow supports: [N, channels, height, width] float32 in [0, 1], of size `size`.
 
-    What is strange about their values is logged: see `Levels`.
+    Suspicious pixel values are logged: see `Levels`.
 
     Args:
         files: image files.
         size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
-        fit: how they get that size, see `fitted`.
-        range: the values of 16-bit grey that are 0 and 1; what is beyond is 0 or 1, too.
+        fit: how they are brought to that size, see `fitted`.
+        range: the values of 16-bit grey that become 0 and 1. Values beyond are clipped.
     Raises:
-        ValueError: a file that is no image, naming it; channels other than 1 or 3.
-        FileNotFoundError: a file that is not there.
+        ValueError: a file is not an image (the message names it), or channels is not 1 or 3.
+        FileNotFoundError: a file does not exist.
     """
     if channels not in (1, 3):
         raise InputError(f"the model takes {channels} channels: image files give 1 (grey) or 3 (RGB).")

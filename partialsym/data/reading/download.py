@@ -1,4 +1,4 @@
-"""Where data files lie, and how missing ones come there."""
+"""Find data files, and download missing ones."""
 
 import importlib
 import logging
@@ -16,9 +16,9 @@ HERE = ("127.0.0.1", "::1", "localhost")  # needs no encryption
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """`root`, else the folder in PARTIALSYM_DATA, else the user's cache folder (which need not exist yet).
+    """`root`, else the folder in PARTIALSYM_DATA, else the user's cache folder, which may not exist yet.
 
-    Raises FileNotFoundError where the one given is not a folder, ImportError where the cache needs pooch.
+    Raises FileNotFoundError if `root` or PARTIALSYM_DATA is not a folder, ImportError if the cache folder needs pooch.
     """
     origin = "PARTIALSYM_DATA" if root is None else "root"
     given = (os.environ.get(origin) or None) if root is None else os.fspath(root)
@@ -30,10 +30,10 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
-    """Download file `name` into `root` from the first of `mirrors` (URLs of folders, by https) that has it right.
+    """Download file `name` to `root` from the first of `mirrors` (https URLs of folders) that has the right file.
 
-    A file whose MD5 differs is not kept. Raises ValueError where a mirror served a wrong file and none the
-    right one or is not https, OSError where none answered, ImportError without pooch.
+    A file with another MD5 is deleted. Raises ValueError if a mirror is not https, or if a mirror returned a wrong file
+    and none the right one; OSError if no mirror responded; ImportError without pooch.
     """
     for mirror in mirrors:
         if (parts := urlsplit(mirror)).scheme != "https" and parts.hostname not in HERE:
@@ -52,7 +52,7 @@ def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
 
 
 def extra(module: str, ring: str, what: str) -> ModuleType:
-    """The optional `module`; where it is missing, a one-line ImportError: `what` needs partialsym[`ring`]."""
+    """Import the optional `module`. If it is missing, raise an ImportError: `what` needs partialsym[`ring`]."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

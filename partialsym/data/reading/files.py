@@ -1,4 +1,4 @@
-"""One image file as pixels: 8 bits, grey or RGB, or 16 bits, grey, upright and opaque – or the reason why not."""
+"""Decode one image file to pixels: 8 bits, grey or RGB, or 16 bits, grey. The result is upright and opaque."""
 
 import os
 import re
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MOST_PIXELS = 64_000_000
-MOST_BYTES = 2**30  # more than those pixels take in any format
-BACKGROUND = 255  # white, as on paper: what is drawn on nothing is mostly dark
+MOST_BYTES = 2**30  # larger than a file of that many pixels in any format
+BACKGROUND = 255  # white, because drawings on a transparent background are mostly dark
 GREY = ("1", "L", "LA", "La")
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 ONE_PICTURE = ("MPO", "PSD")  # further frames are previews, views and layers; the first is the picture
@@ -33,13 +33,19 @@ class _Refused(Exception):
 
 
 def read_image(path: str | os.PathLike[str], channels: int | None = None, *, name: str | None = None) -> Tensor:
-    """The image in a file, uint8 [C, H, W], upright as its EXIF says, laid on white where transparent; 16-bit grey is
-    uint16, with its values as they are.
+    """Read an image file: uint8 [C, H, W], or uint16 with unchanged values for 16-bit grey.
 
-    `channels`: 1 for grey, 3 for RGB, None for what the file holds. `name`: what errors call the file. Raises
-    FileNotFoundError, and ValueError in a line that begins with that name: no regular file, empty, damaged, no image,
-    more than one frame, more than MOST_PIXELS (from the header alone), a mode whose range is unknown. ImportError
-    without Pillow.
+    The image is rotated upright according to its EXIF data; transparent pixels are blended with white.
+
+    Args:
+        path: the file.
+        channels: 1 for grey, 3 for RGB, None for those of the file.
+        name: name of the file in errors.
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not a regular file, is empty, damaged or not an image, has several frames or more than
+            MOST_PIXELS pixels (according to the header), or has a mode with an unknown range.
+        ImportError: Pillow is missing.
     """
     name = shown(path) if name is None else name
     try:
@@ -58,7 +64,7 @@ def read_image(path: str | os.PathLike[str], channels: int | None = None, *, nam
 
 
 def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
-    """The image in an open binary file, as `read_image` gives it; raises ValueError alone, beginning with `name`."""
+    """Decode an open binary file as `read_image` does. Raise only ValueError; its message starts with `name`."""
     if channels not in (None, 1, 3):
         raise InputError(f"channels is {channels!r}: it must be 1 (grey), 3 (RGB) or None (as the file has it)")
     try:
@@ -89,13 +95,13 @@ def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path for a message: as it is, or quoted with escapes where a character of it does not print."""
+    """A path for a message: unchanged, or quoted with escapes if it has characters that cannot be printed."""
     text = os.fsdecode(path)
     return text if text.isprintable() else ascii(text)
 
 
 def _check(image: "ImageFile") -> None:
-    """Refuse what the header shows, before a pixel is decoded."""
+    """Reject unsupported images by their header, before a pixel is decoded."""
     _check_pixels(image.width * image.height)
     if image.format == "EPS":  # it would be run, by Ghostscript
         raise _Refused("is PostScript, a program: export it as an image.")

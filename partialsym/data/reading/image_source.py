@@ -1,4 +1,4 @@
-"""Single images as they come: what they are called, where they lie, and how they are read."""
+"""Single images before decoding: their name, their source and the options for reading them."""
 
 import hashlib
 import io
@@ -18,17 +18,21 @@ from partialsym.errors import InputError
 
 
 class ImageSource(NamedTuple):
-    """An image to read: what errors call it, its class (-1: unknown), and its file, the bytes of one, a URL that
-    Hugging Face's library opens, or nothing."""
+    """An image to read: its name in errors, its class (-1: unknown), its source and its group.
+
+    The source is a file, the bytes of a file, a URL that Hugging Face's library opens, or None. Images with the same
+    group are never divided between splits; None means no group.
+    """
 
     name: str
     label: int
     source: Path | bytes | str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images become a data set: the arguments of `folder`. Raises ValueError on one that is out of its range."""
+    """Options for reading images: the arguments of `folder`. Raises ValueError if one is out of range."""
 
     size: tuple[int, int] | None = None
     fit: Fit = "resize"
@@ -37,9 +41,13 @@ class ImageOptions:
     test: float = 0.2
     split_seed: int = 0
     range: Range | None = None
+    folds: int | None = None
+    fold: int = 0
 
     def __post_init__(self) -> None:
         check_fit(self.size, self.fit)
+        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise InputError(f"fold is {self.fold} of {self.folds}: it must be one of 2 folds or more, from 0")
         if self.range is not None:
             check_range(self.range)
         if self.channels not in (None, 1, 3):
@@ -50,7 +58,7 @@ class ImageOptions:
 
 
 def fetched(picture: ImageSource) -> ImageSource:
-    """With its bytes, where it lies behind a URL; raises ValueError where they cannot be had."""
+    """Replace a URL by the bytes behind it. Raise ValueError if they cannot be fetched."""
     if not isinstance(picture.source, str):
         return picture
     library = extra("datasets.utils.file_utils", "hf", "an image behind a URL")
@@ -63,7 +71,7 @@ def fetched(picture: ImageSource) -> ImageSource:
 
 
 def pixels(picture: ImageSource, how: ImageOptions) -> Tensor:
-    """The image, uint8 or uint16 [C, H, W], or ValueError or FileNotFoundError in a line that begins with its name."""
+    """The image, uint8 or uint16 [C, H, W]. ValueError and FileNotFoundError have messages that start with its name."""
     source = picture.source
     if source is None or picture.label < 0:
         raise InputError(f"{picture.name} has no {'image' if source is None else 'label'}.")
@@ -77,7 +85,7 @@ def pixels(picture: ImageSource, how: ImageOptions) -> Tensor:
 
 
 def digest(picture: ImageSource) -> bytes:
-    """SHA-256 of the file of a picture."""
+    """SHA-256 of the file of an image."""
     if isinstance(picture.source, Path):
         with picture.source.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -86,11 +94,10 @@ def digest(picture: ImageSource) -> bytes:
 
 
 def stacked(pictures: Iterable[ImageSource], how: ImageOptions, shape: tuple[int, ...]) -> Tensor:
-    """Images of one shape [C, H, W], [N, C, H, W]: float32 in [0, 1] where `how` has a range, else uint8; grey ones are
-    repeated for C = 3.
+    """Stack images of one shape [C, H, W] to [N, C, H, W]: float32 in [0, 1] if `how` has a range, else uint8.
 
-    Raises ValueError and FileNotFoundError as `pixels`, and where an image has another shape, or 16 bits whose range is
-    not known.
+    Grey images are repeated for C = 3. Raises ValueError and FileNotFoundError as `pixels` does, and ValueError if an
+    image has another shape, or 16 bits with an unknown range.
     """
     images = []
     for picture in pictures:

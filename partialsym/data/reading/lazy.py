@@ -1,4 +1,4 @@
-"""Images that stay in their files."""
+"""Images that are read from their files when they are needed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,17 @@ from partialsym.data.reading.loader import Loader
 
 
 class LazyImages:
-    """Images [N, C, H, W] in files, uint8, or float32 in [0, 1] where `how` has a range. As a tensor of them, but that
-    nothing is read before `to`, `split` or an int as index; what these give are tensors.
+    """Images [N, C, H, W] in files, uint8, or float32 in [0, 1] if `how` has a range.
 
-    Reading raises ValueError or FileNotFoundError in a line that begins with the path, where a file is not what it was.
+    The interface is that of a tensor, but files are read only by `to`, `split` and indexing with an int, which return
+    tensors. Reading raises ValueError or FileNotFoundError, with a message that starts with the path, if a file has
+    changed.
 
     Args:
-        files: one an image.
+        files: one per image.
         how: how they are read.
         shape: [C, H, W].
-        workers: processes that read for `split`.
+        workers: number of processes that read for `split`.
     """
 
     ndim = 4
@@ -61,20 +62,20 @@ class LazyImages:
         return chosen
 
     def to(self, *where: Any) -> Tensor:
-        """The images, read here: on a device, in a dtype."""
+        """Read all images in this process, and move them to a device or dtype."""
         paths = [Path(os.fsdecode(file)) for file in self._files]
         pictures = (ImageSource(shown(path), 0, path) for path in paths)
         return stacked(pictures, self._how, self._shape).to(*where)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """In batches of `size`, read by workers."""
+        """Batches of `size` images, read by workers."""
         parts = [slice(i, i + size) for i in range(0, len(self), size)]
         for images, _ in Loader(Reading(self, torch.zeros(len(self))), parts, self.workers):
             yield images
 
 
 class Reading(Dataset[tuple[Tensor, Tensor]]):
-    """Batches by index, of images that are read for it and their labels [N]."""
+    """Read batches of images, with their labels, by index."""
 
     def __init__(self, images: LazyImages, labels: Tensor) -> None:
         self.images, self.labels = images, labels

@@ -1,4 +1,4 @@
-"""Which values pixels have, and which of them are 0 and 1."""
+"""Histograms of pixel values, and the conversion of pixels to [0, 1]."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ FEW = 0.1  # of a range that is used, or of pixels beyond it: more or less is do
 
 
 class Images(Protocol):
-    """Of which batches can be had: tensors [N, C, H, W], and images in files."""
+    """Images that can be split into batches: tensors [N, C, H, W], and images in files."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -24,13 +24,15 @@ class Images(Protocol):
 
 
 def as_float(images: Tensor, range: Range | None = None) -> Tensor:
-    """Pixels in [0, 1]: uint8 ones divided by 255 as float32, uint16 ones v as (v − low) / (high − low), what is beyond
-    as 0 or 1, floating-point ones as they are.
+    """Convert pixels to [0, 1].
+
+    uint8 is divided by 255, as float32. uint16 values v become (v − low) / (high − low), clipped to [0, 1].
+    Floating-point images are returned unchanged.
 
     Args:
-        range: low and high of 16 bits.
+        range: low and high for uint16.
     Raises:
-        ValueError: another dtype, or uint16 without a range.
+        ValueError: the dtype is not supported, or is uint16 without a range.
     """
     if images.dtype == torch.uint8:
         return images.to(torch.float32).div_(255)
@@ -50,7 +52,7 @@ def check_range(range: object) -> None:
 
 
 def counted(images: Images) -> Tensor:
-    """How often each value is in each channel of uint8 or uint16 images [N, C, H, W]: [C, 256] or [C, 65536]."""
+    """Histogram of each channel of uint8 or uint16 images [N, C, H, W]: [C, 256] or [C, 65536]."""
     found: Tensor | None = None
     for batch in images.split(BATCH):
         levels = 1 + (NARROW if batch.dtype == torch.uint8 else WIDE)[1]
@@ -61,9 +63,9 @@ def counted(images: Images) -> Tensor:
 
 
 def moments(counts: Tensor, values: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (that of a population) of every channel, where values are `counted` so often.
+    """Mean and population standard deviation of every channel, from the histograms of `counted`.
 
-    `values`: float64, one for each count; by default those of 8 bits in [0, 1].
+    `values`: float64, the value of each bin; by default those of 8 bits in [0, 1].
     """
     values = torch.arange(256, dtype=torch.float64) / 255 if values is None else values
     share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)
@@ -74,15 +76,14 @@ def moments(counts: Tensor, values: Tensor | None = None) -> tuple[tuple[float, 
 
 @dataclass
 class Levels:
-    """How often each value is in the channels of 8-bit images, [3, 256], and in 16-bit grey, [1, 65536]; and how many
-    images have which depth."""
+    """Histograms of 8-bit images, [3, 256], and of 16-bit grey, [1, 65536], and the number of images of each depth."""
 
     narrow: Tensor = field(default_factory=lambda: torch.zeros(3, 256, dtype=torch.int64))
     wide: Tensor = field(default_factory=lambda: torch.zeros(1, 65536, dtype=torch.int64))
     images: tuple[int, int] = (0, 0)
 
     def add(self, image: Tensor) -> None:
-        """Count an image, uint8 or uint16 [C, H, W]."""
+        """Add an image, uint8 or uint16 [C, H, W]."""
         deep = image.dtype == torch.uint16
         if deep:
             self.wide += counted(image[None, :1])
@@ -91,13 +92,13 @@ class Levels:
         self.images = (self.images[0] + (not deep), self.images[1] + deep)
 
     def plus(self, other: "Levels", sign: int = 1) -> "Levels":
-        """With those of other images; without them, where `sign` is −1."""
+        """The sum with the histograms of other images, or the difference if `sign` is −1."""
         images = (self.images[0] + sign * other.images[0], self.images[1] + sign * other.images[1])
         return Levels(self.narrow + sign * other.narrow, self.wide + sign * other.wide, images)
 
     @property
     def range(self) -> Range | None:
-        """The least and the largest value of 16 bits; None where no image has them."""
+        """The smallest and the largest value of 16-bit images, or None if there are none."""
         return _span(self.wide)
 
     def moments(self, channels: int, range: Range | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -109,7 +110,7 @@ class Levels:
         return moments(torch.cat([self.narrow[:channels], self.wide.expand(channels, -1)], 1), values)
 
     def doubts(self, range: Range | None = None) -> Iterator[str]:
-        """What is strange about the values, given the range of 16 bits that was not taken from them."""
+        """Warnings about suspicious values, for a range of 16 bits that was not computed from them."""
         for bits, counts, whole in ((8, self.narrow, NARROW), (16, self.wide, range or WIDE)):
             if (used := _span(counts)) and used[1] - used[0] < FEW * (whole[1] - whole[0]):
                 yield f"{bits}-bit images use {used[0]}…{used[1]} of {whole[0]}…{whole[1]}, less than a tenth"

@@ -1,4 +1,4 @@
-"""Processes that read images ahead of the one that uses them."""
+"""A data loader whose worker processes read images ahead."""
 
 import os
 import signal
@@ -20,17 +20,17 @@ class Keys(Protocol):
 
 
 class Loader(DataLoader[Any]):
-    """What workers read, in order; an error of theirs is raised as it was, in a line.
+    """Items that workers read, in order. An error in a worker is raised here unchanged, without its traceback.
 
-    Nothing is drawn from the global generators. Keys are asked for from the first item on: a training loop may want the
-    iterator before it sets the epoch.
+    The global generators are not used. Keys are requested only when the first item is requested, because a training
+    loop may request the iterator before it sets the epoch.
 
     Args:
-        items: read by key, in the workers.
-        keys: what is read; asked for in this process, two a worker ahead.
-        workers: at most, and fewer than keys; with 0 this process reads.
-        ready: called on each item, in this process, when it is asked for.
-        pinned: tensors are in page-locked memory, from where a GPU takes them while this process goes on.
+        items: items to read by key, in the workers.
+        keys: the keys, requested in this process, two per worker ahead.
+        workers: largest number of workers. It is reduced to less than the number of keys. With 0, this process reads.
+        ready: a function that this process calls on each item when it is requested.
+        pinned: use page-locked memory, from which a GPU copies asynchronously.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Loader(DataLoader[Any]):
 
 
 class _Attempts(Dataset[Any]):
-    """Items, or the errors in place of them: torch would make tracebacks of these."""
+    """Items, or errors as items, because torch would replace an error by the text of its traceback."""
 
     def __init__(self, items: Dataset[Any]) -> None:
         self.items = items
@@ -82,7 +82,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _obey_parent(worker: int) -> None:
-    """A signal to all processes of a run, of a cluster or Ctrl-C, is the parent's to answer: it may need the workers to
+    """Ignore signals to all processes of a run, such as Ctrl-C. The parent handles them and may need the workers to
     finish its step."""
     if not hasattr(signal, "sigwaitinfo"):
         return

@@ -1,4 +1,4 @@
-"""Which values of 16-bit grey become 0 and 1."""
+"""Choose the values of 16-bit grey that become 0 and 1."""
 
 import logging
 
@@ -9,15 +9,16 @@ log = logging.getLogger(__name__)
 
 
 def taken(name: str, levels: Levels, given: Range | None, deep: bool) -> Range | None:
-    """The range that was given, else the least and the largest value of the training images; None where none has 16
-    bits. It is logged, with what is strange about the values.
+    """The given range, else the smallest and largest value of the training images; None if no image has 16 bits.
+
+    The range and suspicious values are logged.
 
     Args:
-        name: of the data set, in messages.
-        levels: of the training images.
-        deep: whether any image, of whatever split, has 16 bits.
+        name: name of the data set, for messages.
+        levels: histograms of the training images.
+        deep: whether any image of any split has 16 bits.
     Raises:
-        ValueError: 16 bits without a range: no training image has them, or their pixels are all the same.
+        ValueError: there is no range for 16-bit images, and no training image has 16 bits or all pixels are equal.
     """
     for doubt in levels.doubts(given):
         log.warning("%s: %s", name, doubt)

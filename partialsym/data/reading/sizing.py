@@ -9,16 +9,17 @@ from torch import Tensor
 from partialsym.data.reading.files import MOST_PIXELS
 from partialsym.errors import InputError
 
-Fit = Literal["resize", "crop"]
+Fit = Literal["resize", "crop", "centre"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
     """An image [C, H, W], C 1 or 3, uint8 or grey in uint16, as [C, *size]: bilinear, smoothed where it shrinks.
 
-    `fit`: "resize" takes the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
-    the middle. What has the size already, or is larger by a border alone, keeps its pixels. Raises ValueError on
-    another `fit` or a size that is not two ints >= 1.
+    `fit`: "resize" uses the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
+    the middle; "centre" the middle `size` pixels, without rescaling. An image that has the size already, or is larger
+    only by a border, retains its pixels. Raises InputError for another `fit`, a size that is not two ints >= 1, and
+    for "centre" where the image is smaller than `size`.
     """
     from PIL import Image
 
@@ -26,6 +27,11 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
     wide, high = image.shape[2], image.shape[1]
     if (high, wide) == size:
         return image
+    if fit == "centre":
+        if high < size[0] or wide < size[1]:
+            raise InputError(f"the image has {high}×{wide} pixels, fewer than its centre crop, {size[0]}×{size[1]}")
+        above, before = (high - size[0]) // 2, (wide - size[1]) // 2
+        return image[:, above : above + size[0], before : before + size[1]].contiguous()
     box = (0.0, 0.0, float(wide), float(high))
     if fit == "crop":
         by_height = size[0] * wide >= size[1] * high  # the whole height is taken

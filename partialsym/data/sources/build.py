@@ -45,6 +45,7 @@ class _Gathered:
     images: list[Tensor] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     originals: list[int] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
     first: dict[bytes, int] = field(default_factory=dict)
     sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     channels: int = 1
@@ -60,6 +61,7 @@ class _Gathered:
             self.files.append(picture.source)
         self.channels = max(self.channels, seen.shape[0])
         self.originals.append(self.first.setdefault(seen.digest, len(self.names)))
+        self.groups.append(picture.group)
         self.names.append(picture.name)
         self.labels.append(picture.label)
         self.splits.append(which)
@@ -114,6 +116,7 @@ def gather(
         sizes = ", ".join(f"{h}×{w} ({n})" for (h, w), n in found.sizes.most_common(LISTED))
         more = f" and {len(found.sizes) - LISTED} more" * (len(found.sizes) > LISTED)
         raise InputError(f"{shown(name)}: images of {len(found.sizes)} sizes, {sizes}{more}: give a size for all")
+    _join(found)
     if not head:
         _divide(found, classes, how)
     levels = found.levels["train"]
@@ -224,6 +227,9 @@ def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> No
     """Move training images to the splits that have none: of every class a share of its originals, at least one."""
     shares = {"test": how.test, "validation": how.validation}
     missing = [which for which in shares if which not in found.splits]
+    if how.folds is not None or any(group is not None for group in found.groups):
+        _divide_evenly(found, classes, how, missing)
+        return
     members: list[list[int]] = [[] for _ in classes]
     for i, (original, which) in enumerate(zip(found.originals, found.splits, strict=True)):
         if which == "train" and original == i:
@@ -240,3 +246,84 @@ def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> No
             moved |= dict.fromkeys(order[:count], which)
             order = order[count:]
     found.splits[:] = [moved.get(first, which) for first, which in zip(found.originals, found.splits, strict=True)]
+
+
+def _join(found: _Gathered) -> None:
+    """Let the images of a group share an original, those that their identical files share one with as well."""
+    first: dict[str, int] = {}
+    whole = list(range(len(found.originals)))  # original → an earlier one that it is joined to
+
+    def root(i: int) -> int:
+        while whole[i] != i:
+            i = whole[i]
+        return i
+
+    for i, group in enumerate(found.groups):
+        if group is not None:
+            one, other = sorted((root(found.originals[i]), root(first.setdefault(group, found.originals[i]))))
+            whole[other] = one
+    if not first:
+        return
+    found.originals[:] = [root(original) for original in found.originals]
+    split = {original: i for i, original in reversed(list(enumerate(found.originals)))}
+    leaks = [
+        f"{found.groups[i]}: {found.names[split[o]]} ({found.splits[split[o]]}) and {found.names[i]} ({which})"
+        for i, (o, which) in enumerate(zip(found.originals, found.splits, strict=True))
+        if which != found.splits[split[o]]
+    ]
+    if leaks:
+        raise InputError(f"groups with images in two splits, {len(leaks)} of them: move them{listing(leaks)}")
+
+
+def _divide_evenly(found: _Gathered, classes: tuple[str, ...], how: ImageOptions, missing: Sequence[str]) -> None:
+    """Move whole originals, groups among them, so that every part gets its share of the images of every class."""
+    units: dict[int, Counter[int]] = {}
+    for original, label, which in zip(found.originals, found.labels, found.splits, strict=True):
+        if which == "train":
+            units.setdefault(original, Counter())[label] += 1
+    generator, moved = torch.Generator().manual_seed(how.split_seed), dict[int, str]()
+    for which in missing:
+        shares, chosen = [how.validation, 1 - how.validation], 0
+        if which == "test":
+            shares, chosen = ([1 / how.folds] * how.folds, how.fold) if how.folds else ([how.test, 1 - how.test], 0)
+        parts = spread(list(units.values()), shares, generator)
+        there = [
+            {part for part, unit in zip(parts, units.values(), strict=True) if unit[k]} for k in range(len(classes))
+        ]
+        lacking = [
+            f"{name!r}: in {sum(unit[label] > 0 for unit in units.values())}"
+            for label, name in enumerate(classes)
+            if len(there[label]) < len(shares)
+        ]
+        if lacking:
+            what = "groups, or distinct images,"
+            raise InputError(f"classes in too few {what} for all of {len(shares)} parts:{listing(lacking)}")
+        taken = {original for original, part in zip(units, parts, strict=True) if part == chosen}
+        moved |= dict.fromkeys(taken, which)
+        units = {original: unit for original, unit in units.items() if original not in taken}
+    found.splits[:] = [moved.get(first, which) for first, which in zip(found.originals, found.splits, strict=True)]
+
+
+def spread(units: Sequence[Mapping[int, int]], shares: Sequence[float], generator: torch.Generator) -> list[int]:
+    """A part for each unit, such that each part gets its share of the images of each class, as nearly as they allow.
+
+    In random order, but the large ones first, each unit goes where there is least of its classes.
+
+    Args:
+        units: class → number of images.
+        shares: of the parts, which add up to 1.
+    """
+    totals: Counter[int] = Counter()
+    for unit in units:
+        totals.update(unit)
+    order = sorted(torch.randperm(len(units), generator=generator).tolist(), key=lambda i: -sum(units[i].values()))
+    loads: list[Counter[int]] = [Counter() for _ in shares]
+    parts = [0] * len(units)
+    for i in order:
+        full = [
+            sum(count * load[label] / totals[label] for label, count in units[i].items()) / share
+            for load, share in zip(loads, shares, strict=True)
+        ]
+        parts[i] = min(range(len(shares)), key=lambda part: (full[part], sum(loads[part].values()) / shares[part]))
+        loads[parts[i]].update(units[i])
+    return parts

@@ -63,7 +63,7 @@ def cifar(
     are the official ones. Raises ValueError on another name, and see `read_cifar`.
     """
     if name not in LAYOUTS:
-        raise InputError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
+        raise ValueError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
     check_validation(validation, split_seed)
     layout = LAYOUTS[name]
     if archive_md5 is not None:

@@ -28,6 +28,9 @@ def folder(
     test: float = 0.2,
     split_seed: int = 0,
     range: Range | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    split_by: str | None = None,
     stream: bool = False,
     workers: int = 2,
 ) -> Dataset:
@@ -45,16 +48,21 @@ def folder(
         range: the values of 16-bit grey that become 0 and 1, as what is beyond does; None for the least and the largest
             of the training images. 8-bit images are divided by 255 all the same. What was taken is logged, with a
             warning where training images use less than a tenth of the range of their type, or of that given.
+        folds: divide the training images into as many folds, and test on number `fold` of them, not on a share.
+        split_by: a regular expression that finds in the name of every file what it belongs to (a patient, a slide), by
+            its first group if it has one: files that belong together share an original, and no split divides them.
         stream: leave the images in their files, which are read once to be checked and then whenever they are needed.
             The data set is the same, in less memory and more time.
         workers: processes that read them then; 0 for none beside this one.
     Raises:
         ValueError: files that are no images (all in one message), sizes that differ, a class missing in a split, with
             too few images, or with a file that another split has too; an argument out of its range; 16 bits in no
-            training image but in others, or all the same, without a `range`; no `train`, but what may be meant by it.
+            training image but in others, or all the same, without a `range`; no `train`, but what may be meant by it; a
+            file that `split_by` does not fit, or groups that splits divide or that are too few for them.
         FileNotFoundError: `root` is not a folder.
     """
-    how = ImageOptions(size, fit, channels, validation, test, split_seed, range)
+    how = ImageOptions(size, fit, channels, validation, test, split_seed, range, folds, fold)
+    pattern = None if split_by is None else _pattern(split_by)
     if not os.fspath(root) or not (top := Path(root).expanduser()).is_dir():
         raise FileNotFoundError(f"root is {os.fspath(root)!r}: it must be an existing folder")
     bad: list[str] = []
@@ -65,7 +73,10 @@ def folder(
         raise InputError(f"{shown(top)} has {found}: it must hold two classes or more, a folder each{listing(bad)}")
     number = {name: label for label, name in enumerate(classes)}
     parts = {
-        which: (ImageSource(shown(path.relative_to(top)), number[name], path) for name, path in found)
+        which: [
+            ImageSource(shown(path.relative_to(top)), number[name], path, _group(path, top, pattern, bad))
+            for name, path in found
+        ]
         for which, found in files.items()
     }
     return gather(top.resolve().name or "folder", classes, parts, how, bad, workers if stream else None)
@@ -83,6 +94,24 @@ def imbalance(dataset: Dataset) -> dict[str, dict[str, Any]]:
         largest = max(images, key=lambda name: images[name])
         result[which] = {"images": images, "largest": largest, "share": images[largest] / sum(counts)}
     return result
+
+
+def _pattern(split_by: str) -> re.Pattern[str]:
+    try:
+        return re.compile(split_by)
+    except re.error as error:
+        raise InputError(f"split_by is {split_by!r}: it must be a regular expression, but {error}") from None
+
+
+def _group(path: Path, top: Path, pattern: re.Pattern[str] | None, bad: list[str]) -> str | None:
+    """What the file belongs to by its name; `bad` is told where the pattern does not say."""
+    if pattern is None:
+        return None
+    found = pattern.search(path.name)
+    group = None if found is None else found[1] if pattern.groups else found[0]
+    if not group:
+        bad.append(f"{shown(path.relative_to(top))} does not say what it belongs to: {pattern.pattern!r} is not in it.")
+    return group
 
 
 def _entries(place: Path) -> list[Path]:

@@ -30,6 +30,9 @@ def hf(
     test: float = 0.2,
     split_seed: int = 0,
     range: Range | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    split_by: str | None = None,
     root: str | os.PathLike[str] | None = None,
     image: str | None = None,
     label: str | None = None,
@@ -44,6 +47,7 @@ def hf(
     Args:
         name: the data set; an existing folder is never looked up on the Hub, and its last part names the images.
         config: its configuration, where it has several.
+        split_by: column that says what an image belongs to; see `folder`.
         root: folder of downloads; by default that of `datasets`.
         image: column of images, by default the only one of type Image.
         label: column of labels, by default the only one of type ClassLabel.
@@ -58,7 +62,7 @@ def hf(
         FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
         ImportError: `datasets` is missing.
     """
-    how = ImageOptions(size, fit, channels, validation, test, split_seed, range)
+    how = ImageOptions(size, fit, channels, validation, test, split_seed, range, folds, fold)
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
         raise InputError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
@@ -66,12 +70,14 @@ def hf(
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     of_images = _column(features, datasets.Image, "image", image, name)
     of_labels = _column(features, datasets.ClassLabel, "label", label, name)
+    if split_by is not None and split_by not in features:
+        raise InputError(f"{name}: split_by is {split_by!r}: it must be a column, one of {', '.join(features)}")
     for which, split in splits.items():
         others = split.features or {}
         if others.get(of_labels) != features[of_labels] or of_images not in others:
             raise InputError(f"{name}: the columns of {which} differ from those of train: they must be the same")
     remote = stream and not hasattr(splits["train"], "to_iterable_dataset")
-    rows = {which: Rows(split, of_images, of_labels, remote).undecoded() for which, split in splits.items()}
+    rows = {which: Rows(split, of_images, of_labels, remote, split_by).undecoded() for which, split in splits.items()}
     parts = {which: found.pictures(f"{which}[{{i}}]") for which, found in rows.items()}
     classes = tuple(features[of_labels].names)
     called = place.name if (place := _folder(name)) else name

@@ -12,7 +12,6 @@ from partialsym.data.sources.mnist import STATISTICS
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, Bytes, read_mnist
 from partialsym.data.sources.rotmnist import turned
 from partialsym.data.splitting import Labelled, assemble
-from partialsym.errors import InputError
 
 DIGIT = 3  # looks like no other turn of itself, and is written with little slant
 GAP = 4.0  # degrees between a sector and the middle of the way to the next
@@ -39,7 +38,7 @@ def sectors(
         ValueError: count outside 2 to 36, or what `mnist` refuses.
     """
     if not 2 <= count <= 36:
-        raise InputError(f"count is {count}: must be from 2 to 36, so that sectors are wider than their gaps")
+        raise ValueError(f"count is {count}: must be from 2 to 36, so that sectors are wider than their gaps")
     arrays = read_mnist(root, mirrors=mirrors, content_md5=content_md5)
     random = np.random.RandomState(SEED)
     spread = 180 / count - GAP

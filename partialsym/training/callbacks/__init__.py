@@ -1,1 +1,1 @@
-"""What training does beside the steps."""
+"""Lightning callbacks: checkpoints, the progress bar and the detection of divergence."""

@@ -1,4 +1,4 @@
-"""Checkpoints, on Lightning: at the end of every epoch, and within one when the run is to stop."""
+"""Lightning checkpoints at the end of every epoch, and within an epoch when the run must stop."""
 
 import io
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from partialsym._utils.atomic import replace_file
 from partialsym._utils.signals import Preemption
@@ -17,7 +17,7 @@ from partialsym.runs.run import Run
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints written aside and renamed: a full disk or a kill leaves the previous one."""
+    """Write checkpoints to a temporary file and rename it, so that a full disk or a kill leaves the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         data = io.BytesIO()  # a full disk is then an OSError, where torch raises a RuntimeError of its own
@@ -29,12 +29,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoint(ModelCheckpoint):
-    """A checkpoint at the end of every epoch, or of every one that is better; its run folder may be moved.
+    """Save a checkpoint at the end of every epoch, or of every better epoch. The run folder may be moved.
 
     Args:
-        folder: of the checkpoints.
-        name: of the file.
-        best: only at the highest validation accuracy so far.
+        folder: folder of the checkpoints.
+        name: name of the file.
+        best: save only if the validation accuracy is the highest so far.
     """
 
     def __init__(self, folder: Path, name: str, best: bool = False) -> None:
@@ -56,8 +56,19 @@ class Checkpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "best_k_models": files, "dirpath": self.dirpath})
 
 
+class Patience(EarlyStopping):
+    """Ends a training whose validation accuracy has not risen for so many epochs, and one resumed just then."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__("validation_accuracy", mode="max", patience=epochs, check_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 class RunCallback(Callback):
-    """Writes metrics.csv with every checkpoint; takes one more within the epoch when the run is to stop."""
+    """Write metrics.csv with every checkpoint, and save one more checkpoint within the epoch when the run must stop."""
 
     def __init__(self, run: Run, preemption: Preemption) -> None:
         self.run, self.preemption = run, preemption
@@ -79,7 +90,7 @@ class RunCallback(Callback):
             raise KeyboardInterrupt
 
     def _asked(self, trainer: lightning.Trainer) -> bool:
-        """Whether any process is to stop: then all do, at the same step."""
+        """Whether any process must stop. All processes then stop at the same step."""
         asked = trainer.strategy.reduce_boolean_decision(bool(self.preemption.caught), all=False)
         if asked:
             self.preemption.caught = self.preemption.caught or signal.SIGTERM

@@ -1,4 +1,4 @@
-"""Training that goes astray: found in the step where it happens, and named."""
+"""Detect diverging training in the step where it happens, and name the layer."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ from partialsym.training.distributed import SyncStatistics
 from partialsym.training.module import ClassifierModule, random_state, set_random_state
 
 EXPLODED = 1e4  # times the norm a kernel starts with: even Adam at 1e-2 needs a million steps in one direction
-KEPT = "The checkpoint before it is kept: lower training.lr in a new run"
+KEPT = "The previous checkpoint still exists: lower training.lr in a new run"
 
 
 class Diverged(InputError):
-    """Training diverged; the message names the step and the layer. What was saved before is as it was."""
+    """Training diverged. The message names the step and the layer. The files saved before are unchanged."""
 
 
 class DivergenceCallback(Callback):
-    """Looks at the loss and the gradient of every step, and at the kernels at the end of an epoch, before it is saved.
+    """Check the loss and the gradient of every step, and the kernels at the end of every epoch, before it is saved.
 
-    In 16-mixed a gradient that is too large for float16 at the loss's scale is no divergence: the scaler leaves the
-    step out and halves the scale.
+    In 16-mixed, a gradient that overflows float16 at the current loss scale is not a divergence: the scaler skips the
+    step and halves the scale.
 
     Args:
-        skip: leave out a step that is not finite, as if its batch had not been, rather than raise. Schedules go on.
+        skip: skip a step that is not finite, as if its batch did not exist, instead of raising. Schedules continue.
     Raises:
         Diverged: in `fit`.
     """
@@ -67,7 +67,7 @@ class DivergenceCallback(Callback):
         if not self.skip:
             raise Diverged(
                 f"training diverged {_where(trainer)}: {self._what(trainer, pl_module, gradients)}. "
-                f"{KEPT}, or go on with `fit --resume --training.diverged skip`."
+                f"{KEPT}, or continue with `fit --resume --training.diverged skip`."
             )
         self.skipped += 1
         optimizer.zero_grad()  # to None: Adam passes over such parameters, moments and all
@@ -75,7 +75,7 @@ class DivergenceCallback(Callback):
             buffer.copy_(before)
 
     def _rescaled(self, trainer: Trainer) -> bool:
-        """Whether it is for the scaler of 16-mixed to act; at a scale below 1 there is nothing to gain by it."""
+        """Whether the scaler of 16-mixed will handle this step. At a scale below 1, scaling cannot help."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         return scaler is not None and bool(self.loss.isfinite()) and scaler.get_scale() >= 1
 
@@ -102,7 +102,7 @@ class DivergenceCallback(Callback):
 
 
 def copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Copies of tensors on one device, all of a dtype made at once: on a GPU a launch for each takes longer."""
+    """Copy tensors on one device, all of a dtype at once, because on a GPU a launch for each is slower."""
     made = [torch.empty_like(tensor) for tensor in tensors]
     for dtype in {tensor.dtype for tensor in tensors}:
         to, of = zip(*(pair for pair in zip(made, tensors, strict=True) if pair[1].dtype == dtype), strict=True)
@@ -112,14 +112,14 @@ def copies(tensors: list[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def growths(model: nn.Module) -> dict[str, float]:
-    """Norm of every group convolution's kernel, by its layer, in units of what it is at the start."""
+    """Norm of the kernel of every group convolution, by layer, relative to the norm at initialisation."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, GroupConv)}
     return {name: float(layer.kernel_norm()) / layer.out_channels**0.5 for name, layer in layers.items()}
 
 
 @torch.no_grad()
 def first_astray(model: nn.Module, images: Tensor) -> str | None:
-    """The first layer whose output on the images is not finite; `the images` where they are not; None for neither."""
+    """The first layer whose output is not finite, `the images` if those are not finite, or None."""
     if not bool(images.isfinite().all()):
         return "the images"
     found: list[str] = []

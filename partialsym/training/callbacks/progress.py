@@ -9,12 +9,15 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from partialsym.measure import learned_subsets
 from partialsym.training.module import ClassifierModule
 
-EVERY = 20  # steps: how often the bar reads what it shows
+EVERY = 20  # steps between two updates of the values
 
 
 class ProgressBar(TQDMProgressBar):
-    """Loss, accuracies in percent and what the layers keep, from lifting to the last: of every EVERY-th step and of the
-    last one of an epoch, since a GPU has to be waited for."""
+    """Show the loss, accuracies in percent and the learned subsets of all layers.
+
+    They are updated at every EVERY-th step and the last one of an epoch, because reading them synchronises with the
+    GPU.
+    """
 
     def __init__(self) -> None:
         super().__init__()

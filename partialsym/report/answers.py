@@ -1,0 +1,108 @@
+"""What a method answers, right and wrong: its confusions, and images that change their class when they are turned."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from partialsym.report.collect import Method
+from partialsym.report.text import Table
+
+MOST_CLASSES = 12  # that a matrix shows; of more the most frequent confusions are listed
+LISTED = 12
+SHADES = 8
+
+
+class Cell(NamedTuple):
+    """A share in per cent, how dark it is shown, and whether it is of right answers."""
+
+    text: str
+    shade: int
+    right: bool
+
+
+class Changed(NamedTuple):
+    """A test image that gets another answer when it is moved.
+
+    `picture` is a data URL, `moved` the transformation of an SVG that draws it moved into the square from 0 to 1.
+    """
+
+    picture: str
+    moved: str
+    before: str
+    after: str
+    how: str
+
+
+class Answers(NamedTuple):
+    """Of one method, over its seeds: a matrix where there are few classes, else a list, and images that change."""
+
+    title: str
+    classes: list[str]
+    matrix: list[tuple[str, int, list[Cell]]]  # true class, its images, share of each answer
+    confused: Table | None
+    changed: list[Changed]
+    images: int
+    seeds: int
+
+
+def answers(method: Method | None) -> Answers | None:
+    """None where there is no method, or nothing is known of its answers."""
+    if method is None or not method.measured:
+        return None
+    behaviours = [behaviour for _, behaviour in method.measured]
+    classes = [str(name) for name in behaviours[0]["classes"]]
+    counts = confusion(behaviours)
+    labels = np.flatnonzero(counts.sum(1))
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    few = len(classes) <= MOST_CLASSES
+    matrix = [
+        (
+            classes[k],
+            int(counts[k].sum()) // len(behaviours),
+            [_cell(shares[k, j], right=k == j) for j in range(len(classes))],
+        )
+        for k in labels
+    ]
+    return Answers(
+        method.title,
+        classes,
+        matrix if few else [],
+        None if few else _confused(classes, counts),
+        [_changed(one, classes) for one in behaviours[0].get("changed", [])],
+        len(behaviours[0]["answers"]["labels"]),
+        len(behaviours),
+    )
+
+
+def confusion(behaviours: Sequence[dict[str, Any]]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """How many images of a class (row) get an answer (column), over all runs: [classes, classes]."""
+    count = len(behaviours[0]["classes"])
+    found = np.zeros((count, count), dtype=np.int64)
+    for behaviour in behaviours:
+        of = behaviour["answers"]
+        np.add.at(found, (np.array(of["labels"]), np.array(of["predictions"])), 1)
+    return found
+
+
+def _cell(share: float, *, right: bool) -> Cell:
+    return Cell(f"{100 * share:.0f}" if share else "", int(np.ceil(SHADES * share)), right)
+
+
+def _confused(classes: Sequence[str], counts: "np.ndarray[Any, np.dtype[np.int64]]") -> Table:
+    """The most frequent confusions, the share of a class's images first."""
+    wrong = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
+    pairs = [divmod(int(i), len(classes)) for i in order if wrong.flat[i] > 0]
+    rows = [[classes[k], classes[j], f"{100 * wrong[k, j]:.1f}"] for k, j in pairs]
+    return Table(["true class", "taken for", "of its images, %"], rows)
+
+
+def _changed(one: dict[str, Any], classes: Sequence[str]) -> Changed:
+    before, after = classes[one["label"]], classes[one["answer"]]
+    angle = one["angle"]
+    direction = "" if angle == 180 else " counter-clockwise" if angle < 180 else " clockwise"
+    how = "mirrored" if one["mirrored"] else f"turned by {min(angle, 360 - angle):.0f}°{direction}"
+    moved = "translate(1 0) scale(-1 1)" if one["mirrored"] else f"rotate({-angle:g} .5 .5)"
+    return Changed(f"data:image/png;base64,{one['png']}", moved, before, after, how)
