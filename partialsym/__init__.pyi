@@ -36,6 +36,7 @@ from .kernels import (
     Kernel as Kernel,
     MAGNet as MAGNet,
 )
+from .lifting import Change as Change, Lifted as Lifted, LiftReport as LiftReport, lift as lift
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,
