@@ -81,7 +81,10 @@ def test_heads_and_what_is_wrapped_round_a_network_come_back(model, tmp_path):
 
 
 def test_augerino_round_a_foreign_model_or_frozen_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
+    with pytest.raises(
+        ValueError,
+        match="Flatten cannot be saved: must be one of GResNet, GCNN13, GStagedResNet, GConvNeXt, GUNet, Aug",
+    ):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):
         save_model(to_conv2d(around()), tmp_path)
