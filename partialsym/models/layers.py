@@ -9,6 +9,7 @@ from partialsym.densities import Density, Sampling, haar, learned
 from partialsym.errors import InputError
 from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
+from partialsym.nn.separable import SeparableGroupConv
 from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
@@ -89,9 +90,9 @@ class Layers:
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
         self.given = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"} or {"hidden"}
 
-    def lifting(self, in_channels: int, out_channels: int) -> GroupConv:
+    def lifting(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
         """From images onto the whole group."""
-        return self._conv(in_channels, out_channels, self.whole(), domain=T2())
+        return self._conv(in_channels, out_channels, self.whole(), domain=T2(), **rest)
 
     def conv(
         self, in_channels: int, out_channels: int, density: Callable[[], Density] | None = None, **rest: Any
@@ -99,9 +100,20 @@ class Layers:
         """On the group, onto the part of it that `density` keeps, by default that of the inner layers."""
         return self._conv(in_channels, out_channels, (density or self.inner)(), **rest)
 
-    def shortcut(self, in_channels: int, out_channels: int) -> GroupConv:
+    def given(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
+        """On the group, onto elements it is given."""
+        return self._conv(in_channels, out_channels, self.group, **rest)
+
+    def shortcut(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
         """Pointwise, onto elements it is given; without bias."""
-        return self._conv(in_channels, out_channels, self.group, size=1, bias=False)
+        return self.given(in_channels, out_channels, size=1, bias=False, **rest)
+
+    def separable(self, in_channels: int, out_channels: int, **rest: Any) -> SeparableGroupConv:
+        """On the group, onto elements it is given, by a kernel that is a product."""
+        kernel = bind(self.kernel, hidden=self.hidden)
+        return SeparableGroupConv(
+            in_channels, out_channels, codomain=self.group, kernel_size=self.kernel_size, kernel=kernel, **rest
+        )
 
     def _conv(
         self,

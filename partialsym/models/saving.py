@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -24,7 +25,7 @@ from partialsym.models.round_trip import answers_otherwise, built_otherwise, des
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.frozen import FrozenConv
 from partialsym.nn.local import LocalConv
-from partialsym.registry import NETWORKS
+from partialsym.registry import DENSE_NETWORKS, NETWORKS
 
 FORMAT = 2
 RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
@@ -49,8 +50,8 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     At any moment the folder holds the previous model or the new one, whole.
 
     Args:
-        model: a GResNet, a GCNN13, a lifted or a registered network, or an Augerino of one; in float32, float64,
-            float16 or bfloat16, on any device.
+        model: a network of `partialsym.models`, a lifted or a registered one, or an Augerino of one; in float32,
+            float64, float16 or bfloat16, on any device.
         folder: made where it does not exist.
         altered: the name of a change that no settings describe. The weights are then kept even where the network would
             come back as another; the record says so, and `load_model` refuses it.
@@ -168,8 +169,10 @@ def _migrated(settings: Any) -> Any:
 
 
 def _classes() -> dict[str, Callable[..., nn.Module]]:
-    """As a saved model names them."""
-    return {network.__name__: network for network in (*NETWORKS.values(), Augerino, Lifted)}
+    """As a saved model names them: those of presets by their class, whose settings say the rest."""
+    every = (*NETWORKS.values(), *DENSE_NETWORKS.values(), Augerino, Lifted)
+    classes = (network.func if isinstance(network, partial) else network for network in every)
+    return {network.__name__: network for network in classes}
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
