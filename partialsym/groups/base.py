@@ -16,7 +16,7 @@ from partialsym.errors import InputError
 def rotation(angle: Tensor) -> Tensor:
     """Rotation matrices [*n, 2, 2] by `angle` [*n] in radians, counter-clockwise."""
     c, s = angle.cos(), angle.sin()
-    return torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
+    return torch.stack([c, -s, s, c], -1).unflatten(-1, (2, 2))
 
 
 def rotations(n: int) -> Tensor:
@@ -118,10 +118,8 @@ class Group(ABC):
 
     @staticmethod
     def inverse(h: Tensor) -> Tensor:
-        """h⁻¹ of [*n, 2, 2], by the adjugate: exact where the entries are."""
-        a, b, c, d = h[..., 0, 0], h[..., 0, 1], h[..., 1, 0], h[..., 1, 1]
-        adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
-        return adjugate / (a * d - b * c)[..., None, None]
+        """h⁻¹ of elements [*n, 2, 2], which are orthogonal: the transpose."""
+        return h.mT
 
     @staticmethod
     def act(h: Tensor, x: Tensor) -> Tensor:
@@ -149,7 +147,8 @@ class FiniteGroup(Group):
 
 def embed_rotation(h: Tensor) -> Tensor:
     """(cos δ, sin δ) [*n, 2] of the rotation in h = R(δ) or h = R(δ)·mirror: its second column is (−sin δ, cos δ)."""
-    return torch.stack([h[..., 1, 1], -h[..., 0, 1]], -1)
+    above, below = h[..., 1].unbind(-1)
+    return torch.stack([below, -above], -1)
 
 
 def embed_mirror(h: Tensor) -> Tensor:
