@@ -1,5 +1,6 @@
 """The public names, each where it is defined: read by type checkers, and by lazy-loader when one is asked for."""
 
+from . import models as models
 from .component_choice import choose_components as choose_components
 from .densities import (
     Bernoulli as Bernoulli,
@@ -36,6 +37,7 @@ from .kernels import (
     Kernel as Kernel,
     MAGNet as MAGNet,
 )
+from .lifting import Change as Change, Lifted as Lifted, LiftReport as LiftReport, lift as lift
 from .measure import (
     class_responses as class_responses,
     equivariance_errors as equivariance_errors,
@@ -47,7 +49,15 @@ from .measure import (
     range_of as range_of,
     subset_spread as subset_spread,
 )
-from .models import GCNN13 as GCNN13, Augerino as Augerino, GResNet as GResNet, exact_symmetries as exact_symmetries
+from .models import (
+    GCNN13 as GCNN13,
+    Augerino as Augerino,
+    GConvNeXt as GConvNeXt,
+    GResNet as GResNet,
+    GStagedResNet as GStagedResNet,
+    GUNet as GUNet,
+    exact_symmetries as exact_symmetries,
+)
 from .models.saving import load_model as load_model, save_model as save_model
 from .nn.activation import Activation as Activation, Dropout as Dropout, ReLU as ReLU
 from .nn.conv import GroupConv as GroupConv

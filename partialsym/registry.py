@@ -30,15 +30,17 @@ U = TypeVar("U", bound=Callable[..., Any])
 
 
 class Reference(NamedTuple):
-    """An object of this package that is imported when it is used. `arguments` precede those of a call."""
+    """An object of this package that is imported when it is used. `arguments` precede those of a call, and `settings`
+    are its defaults."""
 
     module: str
     name: str
     arguments: tuple[Any, ...] = ()
+    settings: Mapping[str, Any] = {}
 
     def load(self) -> Any:
         found = getattr(import_module(self.module), self.name)
-        return partial(found, *self.arguments) if self.arguments else found
+        return partial(found, *self.arguments, **self.settings) if self.arguments or self.settings else found
 
 
 class Registry(MutableMapping[str, T]):
@@ -125,12 +127,34 @@ KERNELS: Registry[Callable[..., Kernel]] = Registry(
         "Grid": Reference("partialsym.kernels.grid", "Grid"),
     },
 )
+_RESNETS: dict[str, dict[str, Any]] = {
+    "gresnet18": {"blocks": (2, 2, 2, 2)},
+    "gresnet34": {"blocks": (3, 4, 6, 3)},
+    "gresnet50": {"blocks": (3, 4, 6, 3), "block": "bottleneck"},
+}
+_WIDE: dict[str, Any] = {"block": "preactivated", "stem": "cifar", "stem_width": 16}
+_STAGED: dict[str, dict[str, Any]] = {
+    **_RESNETS,
+    **{f"{name}_cifar": {**settings, "stem": "cifar"} for name, settings in _RESNETS.items()},
+    "gwrn16_4": {"width": 64, "blocks": (2, 2, 2), **_WIDE},
+    "gwrn28_10": {"width": 160, "blocks": (4, 4, 4), **_WIDE},
+}
+_SEPARABLE: dict[str, dict[str, Any]] = {
+    "gconvnext": {"stem_stride": 4},
+    "gconvnext_cifar": {"stem_stride": 2, "blocks": (2, 4, 2)},
+}
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     "network",
     {
         "ResNet": Reference("partialsym.models.gresnet", "GResNet"),
         "CNN13": Reference("partialsym.models.gcnn13", "GCNN13"),
+        **{n: Reference("partialsym.models.staged", "GStagedResNet", (), s) for n, s in _STAGED.items()},
+        **{n: Reference("partialsym.models.convnext", "GConvNeXt", (), s) for n, s in _SEPARABLE.items()},
     },
+)
+PRESETS = (*_STAGED, *_SEPARABLE)
+DENSE_NETWORKS: Registry[Callable[..., nn.Module]] = Registry(  # an answer a pixel, which no config trains
+    "network for dense answers", {"gunet": Reference("partialsym.models.unet", "GUNet")}
 )
 DATASETS: Registry[Callable[..., Dataset]] = Registry(
     "data set",
@@ -160,6 +184,8 @@ _DEFAULTS: dict[
         "head": "group",
     },
     "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
+    **{n: {"width": s.get("width", 64), "kernel_size": 3, "hidden": 8, "dropout": 0.0} for n, s in _STAGED.items()},
+    **{n: {"width": 32, "kernel_size": 5, "hidden": 8, "dropout": 0.0} for n in _SEPARABLE},
 }
 
 

@@ -1,7 +1,8 @@
 """How often the verdict of `ask` is right: simulated trainings whose truth is known.
 
 `python -m studies.verdict_simulation --simulate` draws them and writes results/verdict/simulation.json, and with that
-the tables of docs/ask.md; without `--simulate` the tables alone.
+the tables of docs/ask.md; `--stopping` does so with results/verdict/stopping.json, of runs that are added until the
+answer is known, and of folds. Without either the tables alone.
 """
 
 import argparse
@@ -19,11 +20,13 @@ from scipy.special import ndtri
 from benchmarks.tables import fill
 from partialsym._utils.atomic import replace_text
 from partialsym.ask import MARGIN, Difference, difference
+from partialsym.ask.schedule import STRICT, closed
 from partialsym.runs.provenance import provenance
 from partialsym.runs.schema import read_json
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "verdict" / "simulation.json"
+STOPPING = ROOT / "results" / "verdict" / "stopping.json"
 DOCUMENT = ROOT / "docs" / "ask.md"
 FORMAT = 1
 TRIALS = 2000  # of a cell; half as many of the other processes
@@ -31,6 +34,24 @@ SEEDS, IMAGES, SPREADS, GAINS = (3, 5), (200, 500, 2000), (0.5, 1.0), (0.0, 3.0,
 OTHERS = ((3, 200, 0.5, 0.0), (3, 500, 1.0, 3.0), (3, 2000, 1.0, 0.0), (5, 2000, 0.5, 0.0))  # seeds, images, …
 # Seeds, spread, margin, accuracy: how many images show that there is no difference.
 PLANNED = ((3, 0.2, 1.0, 0.85), (5, 0.2, 1.0, 0.85), (3, 0.1, 1.0, 0.98), (5, 0.5, 2.0, 0.85))
+# Of adding seeds: images and spread; gains in points; seeds at the first look and at most; levels of stopping.
+OPEN, OPEN_GAINS, FEWEST, MOST, LEVELS = (
+    ((200, 0.5), (500, 1.0), (2000, 0.5), (2000, 1.0)),
+    (0.0, 3.0),
+    3,
+    12,
+    (0.95, STRICT),
+)
+# Of folds: seeds, images, spread, how many times as much the runs of one method of five spread.
+FOLDED = (
+    (3, 300, 0.5, 1.0),
+    (3, 1000, 1.0, 1.0),
+    (3, 3000, 1.0, 1.0),
+    (4, 1000, 1.0, 1.0),
+    (6, 1000, 1.0, 1.0),
+    (3, 1000, 0.7, 2.0),
+)
+METHODS, FOLDS = 5, 3
 PILOT = 500  # images from which that is foretold
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -94,6 +115,30 @@ class Process:
                 for method, (mean, scale) in enumerate(self._means(gain, spread))
             )
         return first, second, labels, None if self.group == 1 or self.ignored else groups
+
+    def several(
+        self,
+        random: np.random.Generator,
+        gain: float,
+        spread: float,
+        labels: Integers,
+        seeds: int,
+        methods: int,
+        unequal: float,
+    ) -> list[Booleans]:
+        """Right answers of methods. The first is better by the gain; its runs spread `unequal` times as much."""
+        groups = np.arange(len(labels))
+        common, found = self._part(random, self.image, 1, groups), []
+        for method in range(methods):
+            mean, scale = self.accuracy + gain * (method == 0), spread * (unequal if method == 0 else 1)
+            at = self._thresholds(mean, scale, self._runs(random, seeds, len(self.classes))[0])[:, labels]
+            own, rest = (self._part(random, share, n, groups) for share, n in self._parts(seeds))
+            found.append(common + own + rest < at)
+        return found
+
+    def _parts(self, seeds: int) -> tuple[tuple[float, int], tuple[float, int]]:
+        """Shares of what is a method's own and what is a run's, and how often they are drawn."""
+        return (self.own, 1), (1 - self.image - self.own, seeds)
 
     def _means(self, gain: float, spread: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Accuracy and spread of both methods."""
@@ -218,6 +263,81 @@ def planned(seeds: int, spread: float, margin: float, accuracy: float, trials: i
     }
 
 
+def until_closed(
+    process: Process,
+    images: int,
+    spread: float,
+    gain: float,
+    level: float,
+    trials: int,
+    *,
+    margin: float = 100 * MARGIN,
+) -> dict[str, Any]:
+    """As `cell`, of runs that are added seed by seed until the interval of a level decides, or there are MOST.
+
+    What is said is then said by the 95 % interval, as `ask` does.
+    """
+    random = np.random.default_rng([7, images, round(100 * spread), round(100 * gain)])
+    found = []
+    for _ in range(trials):
+        first, second, labels, groups = process.draw(random, gain / 100, spread / 100, images, MOST)
+        for seeds in range(FEWEST, MOST + 1):
+            d = difference(first[:seeds], second[:seeds], labels, groups)
+            if closed(d, margin / 100, FEWEST, level):
+                break
+        found.append([d.seeds, *(100 * value for value in d.interval()[1:])])
+    seeds_, low, high = np.array(found).T
+    return {
+        "images": images,
+        "spread": spread,
+        "gain": gain,
+        "level": level,
+        "trials": trials,
+        "seeds": round(float(seeds_.mean()), 2),
+        "coverage": float(((low <= gain) & (gain <= high)).mean()),
+        "helps": float((low > 0).mean()),
+        "costs": float((high < 0).mean()),
+    }
+
+
+def folded(seeds: int, images: int, spread: float, unequal: float, gain: float, trials: int) -> dict[str, Any]:
+    """As `cell`, of FOLDS folds, each run tested on one; of METHODS methods the first has that gain and spread."""
+    random = np.random.default_rng([8, seeds, images, round(100 * spread), round(100 * unequal), round(100 * gain)])
+    labels = np.repeat(np.arange(10), images // 10)
+    there = np.arange(len(labels)) % FOLDS == np.arange(seeds)[:, None] % FOLDS
+    found = []
+    for _ in range(trials):
+        methods = MAIN.several(random, gain / 100, spread / 100, labels, seeds, METHODS, unequal)
+        rows = [np.where(there, right, np.nan) for right in methods]
+        found.append([100 * value for value in difference(rows[0], rows[1], labels, None, rows).interval()])
+    mean, low, high = np.array(found).T
+    return {
+        "seeds": seeds,
+        "images": images,
+        "spread": spread,
+        "unequal": unequal,
+        "gain": gain,
+        "trials": trials,
+        "half_width": round(float((high - low).mean()) / 2, 3),
+        "needed_half_width": round(float(ndtri(0.975) * mean.std(ddof=1)), 3),
+        "coverage": float(((low <= gain) & (gain <= high)).mean()),
+        "helps": float((low > 0).mean()),
+        "costs": float((high < 0).mean()),
+    }
+
+
+def stopping(trials: int) -> dict[str, Any]:
+    """Everything in stopping.json."""
+    open_ = [
+        until_closed(MAIN, images, spread, gain, level, trials)
+        for images, spread in OPEN
+        for gain in OPEN_GAINS
+        for level in LEVELS
+    ]
+    folds = [folded(*one, gain, trials) for one in FOLDED for gain in OPEN_GAINS]
+    return {"format": FORMAT, **provenance(), "open": open_, "folds": folds}
+
+
 def simulate(trials: int) -> dict[str, Any]:
     """Everything in simulation.json."""
     cells = [
@@ -245,6 +365,8 @@ def texts() -> dict[str, str]:
         "verdict": _cells(found["cells"]),
         "verdict-others": _others(found["others"]),
         "verdict-planned": _planned(found["planned"]),
+        "verdict-open": _open((added := read_json(STOPPING))["open"]),
+        "verdict-folds": _folds(added["folds"]),
     }
 
 
@@ -303,6 +425,57 @@ def _planned(plans: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _open(cells: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| images | spread | stops at | coverage | false helps | false costs | sees 3 points | seeds, no gain | seeds, "
+        "3 points |",
+        "| --- |" + " --- |" * 8,
+    ]
+    for images, spread in OPEN:
+        for level in LEVELS:
+            none, some = (
+                next(
+                    c
+                    for c in cells
+                    if (c["images"], c["spread"], c["level"], c["gain"]) == (images, spread, level, gain)
+                )
+                for gain in OPEN_GAINS
+            )
+            texts = [
+                f"{images:,}",
+                str(spread),
+                f"{100 * level:g} %",
+                f"{_percent(min(none['coverage'], some['coverage']))}",
+                *(_percent(share) for share in (none["helps"], none["costs"], some["helps"])),
+                *(f"{c['seeds']:.1f}" for c in (none, some)),
+            ]
+            lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def _folds(cells: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| seeds | images | spread | half-width | width / needed | coverage | false helps | false costs | sees 3 |",
+        "| --- |" + " --- |" * 8,
+    ]
+    for k in range(0, len(cells), len(OPEN_GAINS)):
+        none, some = cells[k : k + len(OPEN_GAINS)]
+        spread = f"{none['spread']}" + (
+            f", of one method {none['spread'] * none['unequal']:g}" if none["unequal"] > 1 else ""
+        )
+        texts = [
+            str(none["seeds"]),
+            f"{none['images']:,}",
+            spread,
+            f"±{none['half_width']:.1f}",
+            f"{max(c['half_width'] / c['needed_half_width'] for c in (none, some)):.2f}",
+            _percent(min(none["coverage"], some["coverage"])),
+            *(_percent(share) for share in (none["helps"], none["costs"], some["helps"])),
+        ]
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -312,7 +485,10 @@ def main() -> None:
     parser.add_argument("--simulate", action="store_true", help="draw everything anew; some minutes")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of a cell")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--stopping", action="store_true", help="draw anew what is added to, and folds; some minutes")
     options = parser.parse_args()
+    if options.stopping:
+        replace_text(STOPPING, json.dumps(stopping(options.trials // 2), indent=1, ensure_ascii=False) + "\n")
     if options.simulate:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(options.out, json.dumps(simulate(options.trials), indent=1, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ LAYERS = [
     {"densities", "kernels", "ops"},
     {"nn"},
     {"inference"},
-    {"models"},
+    {"lifting", "models"},
     {"component_choice", "export", "regularization", "testing"},
     {"measure", "profiling"},
     {"figures", "runs"},

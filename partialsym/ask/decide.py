@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from partialsym.ask.intervals import Difference, Interval, accuracy, difference
-from partialsym.ask.method_results import NAMES, Change, MethodResults, with_roles
+from partialsym.ask.intervals import Difference, Floats, Interval, Right, accuracy, difference
+from partialsym.ask.method_results import NAMES, Change, MethodResults, aligned, with_roles
 from partialsym.ask.recommend import Recommendation, recommend
 from partialsym.ask.text import (
     AUGMENTATION,
@@ -111,7 +111,7 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
         raise InputError("there are no methods to compare.")
     if not 0 < margin < 1:
         raise InputError(f"margin is {margin}: must be in (0, 1).")
-    arms = with_roles(arms)
+    arms = aligned(with_roles(arms))
     _check(arms)
     judge = _Judge(arms, margin)
     findings = (*judge.symmetries(), *judge.augmentation(), *judge.parts())
@@ -119,10 +119,22 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
     return Verdict(said, findings, tuple(judge.standings), judge.best(), judge.recommendation())
 
 
+def comparisons(arms: Sequence[MethodResults], margin: float = MARGIN) -> list[tuple[str, str, Difference | None]]:
+    """Names of the two methods of each question, and their difference so far; arguments and errors as of `verdict`."""
+    arms = aligned(with_roles(arms))
+    _check(arms)
+    judge = _Judge(arms, margin)
+    for _ in (*judge.symmetries(), *judge.augmentation(), *judge.parts()):
+        pass
+    return judge.compared
+
+
 class _Judge:
     def __init__(self, arms: Sequence[MethodResults], margin: float) -> None:
+        self.compared: list[tuple[str, str, Difference | None]] = []
         self.arms, self.labels, self.titles, self.margin = arms, arms[0].labels, _titles(arms), margin
-        alone = {arm: accuracy(arm.right, self.labels) for arm in arms}
+        self.groups = arms[0].groups
+        alone = {arm: accuracy(arm.right, self.labels, self.groups) for arm in arms}
         self.standings = sorted(
             (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in arms),
             key=lambda standing: -standing.accuracy.mean,
@@ -135,14 +147,23 @@ class _Judge:
         shared = sorted({*one.seeds} & {*other.seeds})
         if not shared:
             return None
-        return difference(one.right[one.rows(shared)], other.right[other.rows(shared)], self.labels)
+        first, second = (arm.right[arm.rows(shared)] for arm in (one, other))
+        alike = self.alike([arm.right for arm in self.arms], shared)
+        return difference(first, second, self.labels, self.groups, alike)
+
+    def alike(self, values: Sequence[Right | Floats | None], seeds: Sequence[int]) -> list[Right | Floats]:
+        """Those rows of all methods that have these seeds."""
+        pairs = zip(self.arms, values, strict=True)
+        return [v[arm.rows(seeds)] for arm, v in pairs if v is not None and {*seeds} <= {*arm.seeds}]
 
     def confidence(self, one: MethodResults, other: MethodResults) -> str:
         """What the Brier score says of the same comparison; nothing where it is unknown, or seeds are too few."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if one.brier is None or other.brier is None or len(shared) < SEEDS:
             return ""
-        d = difference(one.brier[one.rows(shared)], other.brier[other.rows(shared)], self.labels).interval()
+        first, second = one.brier[one.rows(shared)], other.brier[other.rows(shared)]
+        alike = self.alike([arm.brier for arm in self.arms], shared)
+        d = difference(first, second, self.labels, self.groups, alike).interval()
         return brier(d, self.titles[one], self.titles[other])
 
     def symmetries(self) -> Iterator[Finding]:
@@ -191,6 +212,7 @@ class _Judge:
     def compare(self, one: MethodResults, other: MethodResults) -> tuple[str, str, Interval | None]:
         """Answer, the reason where there is none, and the difference `one` − `other`."""
         found = self.difference(one, other)
+        self.compared.append((one.name, other.name, found))
         d = None if found is None else found.interval()
         if found is None or d is None or found.seeds < SEEDS:
             return UNKNOWN, SEEDS_MISSING.format(seeds=0 if found is None else found.seeds, least=SEEDS), d
@@ -276,6 +298,13 @@ def _check(arms: Sequence[MethodResults]) -> None:
     for arm in arms:
         if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
             raise InputError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
+        for seed in {*arm.seeds} & {*first.seeds}:
+            one, other = (a.lengths[a.seeds.index(seed)] for a in (arm, first))
+            if one != other:
+                what = (
+                    f"epochs, passes and images are {one} in seed {seed} of {arm.name!r} and {other} in {first.name!r}"
+                )
+                raise InputError(f"{what}: not on equal terms.")
         for key, value in arm.terms.items():
             before, name = held.setdefault(key, (value, arm.name))
             if before != value:

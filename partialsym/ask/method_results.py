@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from partialsym.ask.intervals import Floats, Right
+from partialsym.ask.intervals import Floats, Labels, Right
 from partialsym.config import DataConfig, ModelConfig, TrainingConfig
 from partialsym.errors import InputError
 from partialsym.measure import half_changed
@@ -21,6 +21,7 @@ FREE = (
     "learned_layers",
     "proportional",
 )  # what methods may differ in
+LENGTH = ("epochs", "repeats")  # of a training: alike for all methods of a seed
 LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings of learned densities alone
 NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
 
@@ -51,8 +52,11 @@ class MethodResults:
         terms: dotted key → value of the settings that must be the same in all methods which have them.
         classes: names.
         labels: of the test images, [images].
-        right: of each seed and image, [seeds, images].
+        right: of each seed and image, [seeds, images]; nan where a run tests another fold.
         brier: Brier score of each seed and image, [seeds, images]; None where it is not known.
+        folds: which fold each image is of, ascending, [images].
+        groups: which images belong together, [images]; None where that is not known.
+        lengths: of each seed, its training: epochs, repeats and training images.
         trained: training accuracy of each seed, in its last epoch; nan where it is not known.
         changed: from which turn on half of the answers change, see `Change`; None where that is not known.
         mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
@@ -72,8 +76,11 @@ class MethodResults:
     terms: dict[str, Any]
     classes: tuple[str, ...]
     labels: "np.ndarray[Any, np.dtype[np.int64]]"
-    right: Right
+    right: Right | Floats
     brier: Floats | None
+    folds: Labels
+    groups: Labels | None
+    lengths: tuple[tuple[int | None, ...], ...]
     trained: tuple[float, ...]
     changed: "Change | None"
     mirrored: tuple[float, ...]
@@ -100,18 +107,27 @@ def method_results(
     by_seed = sorted(zip(results, behaviours, strict=True), key=lambda pair: pair[0]["config"]["seed"])
     config = by_seed[0][0]["config"]
     answers = [behaved["answers"] for _, behaved in by_seed]
-    if any(one["labels"] != answers[0]["labels"] for one in answers):
-        raise InputError(f"the runs of {name!r} have different test images.")
-    labels = np.array(answers[0]["labels"], dtype=np.int64)
+    of_run = [result["config"]["data"].get("fold", 0) for result, _ in by_seed]
+    blocks = dict(zip(of_run, answers, strict=True))  # of each fold the answers of one run
+    for fold, one in zip(of_run, answers, strict=True):
+        if any(one.get(key) != blocks[fold].get(key) for key in ("labels", "groups")):
+            raise InputError(f"the runs of {name!r} have different test images.")
+    order = sorted(blocks)
+    labels, groups = (_joined([blocks[fold].get(key) for fold in order]) for key in ("labels", "groups"))
+    assert labels is not None
+    folds = np.repeat(order, [len(blocks[fold]["labels"]) for fold in order]).astype(np.int64)
+    right = [np.array(one["predictions"]) == np.array(one["labels"]) for one in answers]
     model = asdict(ModelConfig()) | config["model"]
     kind = _kind(model)
     training = asdict(TrainingConfig()) | config["training"]
     learns = kind in ("partial", "augerino")
     data = asdict(DataConfig()) | config["data"] | {"root": None}
     terms = {
-        "data": {key: value for key, value in data.items() if key != "augment"},
+        "data": {key: value for key, value in data.items() if key != "augment"} | {"fold": 0, "train_images": None},
         "model": {key: value for key, value in model.items() if key not in FREE},
-        "training": {key: value for key, value in training.items() if learns or key not in LEARNED},
+        "training": {
+            key: value for key, value in training.items() if key not in LENGTH and (learns or key not in LEARNED)
+        },
     }
     return MethodResults(
         name=name,
@@ -124,8 +140,11 @@ def method_results(
         terms=flatten(terms),
         classes=tuple(by_seed[0][1]["classes"]),
         labels=labels,
-        right=np.array([one["predictions"] for one in answers]) == labels,
-        brier=_brier(answers),
+        right=_spread(right, of_run, folds),
+        brier=_brier(answers, of_run, folds),
+        folds=folds,
+        groups=groups,
+        lengths=tuple(_length(result["config"]) for result, _ in by_seed),
         trained=tuple(_trained(result) for result, _ in by_seed),
         changed=_change([behaved for _, behaved in by_seed]),
         mirrored=tuple(behaved["unchanged"]["mirrored"][0] for _, behaved in by_seed),
@@ -159,12 +178,73 @@ def with_roles(arms: Sequence[MethodResults]) -> list[MethodResults]:
     return found
 
 
-def _brier(answers: Sequence[Mapping[str, Any]]) -> Floats | None:
+def aligned(arms: Sequence[MethodResults]) -> list[MethodResults]:
+    """The methods with columns for the same images: those of all folds that any of them was tested on.
+
+    Raises:
+        ValueError: a fold that two methods share has other images in one of them.
+    """
+    blocks: dict[int, tuple[Labels, Labels | None, str]] = {}
+    for arm in arms:
+        for fold in np.unique(arm.folds).tolist():
+            at = arm.folds == fold
+            groups = None if arm.groups is None else arm.groups[at]
+            labels, _, name = blocks.setdefault(fold, (arm.labels[at], groups, arm.name))
+            if not np.array_equal(labels, arm.labels[at]):
+                raise InputError(f"{arm.name!r} and {name!r} have different test images: they cannot be compared.")
+    order = sorted(blocks)
+    folds = np.repeat(order, [len(blocks[fold][0]) for fold in order]).astype(np.int64)
+    labels = np.concatenate([blocks[fold][0] for fold in order])
+    groups = _joined([blocks[fold][1] for fold in order])
+
+    def widened(arm: MethodResults, values: Any) -> Any:
+        if len(arm.folds) == len(folds):
+            return values
+        wide = np.full((len(values), len(folds)), np.nan)
+        wide[:, np.isin(folds, arm.folds)] = values
+        return wide
+
+    return [
+        replace(
+            arm,
+            labels=labels,
+            groups=groups,
+            folds=folds,
+            right=widened(arm, arm.right),
+            brier=None if arm.brier is None else widened(arm, arm.brier),
+        )
+        for arm in arms
+    ]
+
+
+def _joined(parts: Sequence[Any]) -> Labels | None:
+    """One after another; None where one is not known."""
+    return None if any(part is None for part in parts) else np.concatenate([np.array(p, np.int64) for p in parts])
+
+
+def _spread(rows: Sequence[Any], of_run: Sequence[int], folds: Labels) -> Right | Floats:
+    """Each run's values at the images of its fold, [seeds, images]: nan at the others, if there are others."""
+    if len(np.unique(folds)) == 1:
+        return np.array(rows)
+    wide = np.full((len(rows), len(folds)), np.nan)
+    for row, values, fold in zip(wide, rows, of_run, strict=True):
+        row[folds == fold] = values
+    return wide
+
+
+def _length(config: Mapping[str, Any]) -> tuple[int | None, ...]:
+    training = asdict(TrainingConfig()) | config["training"]
+    return (*(training[key] for key in LENGTH), config["data"].get("train_images"))
+
+
+def _brier(answers: Sequence[Mapping[str, Any]], of_run: Sequence[int], folds: Labels) -> Floats | None:
     """None where a run was measured by an earlier version, or has no probabilities, having diverged."""
     if not all("brier" in one for one in answers):
         return None
-    scores = np.array([one["brier"] for one in answers], dtype=np.float64)
-    return scores if np.isfinite(scores).all() else None
+    scores = [np.array(one["brier"], dtype=np.float64) for one in answers]
+    if not all(np.isfinite(one).all() for one in scores):
+        return None
+    return np.asarray(_spread(scores, of_run, folds), dtype=np.float64)
 
 
 def _kind(model: Mapping[str, Any]) -> str:

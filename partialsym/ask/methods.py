@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
 from partialsym.config import DataConfig, ModelConfig
-from partialsym.registry import NETWORKS, takes
+from partialsym.registry import NETWORKS, PRESETS, takes
 
 KERNEL = 5  # pixels: a third cheaper than the paper's 7, which buys steps
 ROTATIONS = 4  # elements of every layer, and as many mirrored ones
@@ -17,20 +17,22 @@ _MIRRORED: dict[str, Any] = {"group": "Mirror", "partial": False}
 _BOTH: dict[str, Any] = {"group": "E2", "partial": False, "samples": 2 * ROTATIONS}
 AUGMENTED = "augmented"  # the plain CNN whose training images are transformed by the group asked about
 AUGMENTATIONS = {"SE2": ("rotate",), "Mirror": ("flip",), "E2": ("rotate", "flip")}
-METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # group asked about → name → settings
-    "SE2": {"plain": _PLAIN, AUGMENTED: _PLAIN, "SE2-full": _ROTATED, "SE2-partial": _ROTATED | {"partial": True}},
+METHODS: Mapping[
+    str, Mapping[str, Mapping[str, Any]]
+] = {  # group asked about → name → settings, what matters most first
+    "SE2": {"plain": _PLAIN, "SE2-full": _ROTATED, AUGMENTED: _PLAIN, "SE2-partial": _ROTATED | {"partial": True}},
     "Mirror": {
         "plain": _PLAIN,
-        AUGMENTED: _PLAIN,
         "Mirror-full": _MIRRORED,
+        AUGMENTED: _PLAIN,
         "Mirror-partial": _MIRRORED | {"partial": True},
     },
     "E2": {
         "plain": _PLAIN,
-        AUGMENTED: _PLAIN,
         "SE2-full": _ROTATED,
         "Mirror-full": _MIRRORED,
         "E2-full": _BOTH,
+        AUGMENTED: _PLAIN,
         "E2-partial": _BOTH | {"partial": True},
     },
 }
@@ -48,7 +50,7 @@ def methods(group: str, shape: Shape, width: int, network: str = "ResNet") -> di
     """Name → network for every method that a question about `group` needs: networks of that kind and width.
 
     Of the ResNet small images get few pools, large ones one more. A registered network must take `group`, `partial` and
-    `samples`; it gets the width, the kernel size and the pools if it takes them.
+    `samples`; it gets the width, the kernel size and the pools if it takes them. A preset keeps its kernel size.
 
     Raises:
         ConfigError: another group than SE2, Mirror or E2; an unknown network, or one that cannot be asked with.
@@ -59,7 +61,7 @@ def methods(group: str, shape: Shape, width: int, network: str = "ResNet") -> di
         check("network", network, takes(network, needed), f"one that takes {needed!r}: methods differ in it")
     side = min(shape.size)
     pools = [place for place, least in (("lifting", 12), ("block1", 24), ("block2", 48)) if side >= least]
-    free = {"width": width, "kernel_size": KERNEL, "pools": tuple(pools)}
+    free = {"width": width, "pools": tuple(pools)} | ({} if network in PRESETS else {"kernel_size": KERNEL})
     shared: dict[str, Any] = {key: value for key, value in free.items() if takes(network, key)}
     return {name: ModelConfig(network=network, **shared, **settings) for name, settings in METHODS[group].items()}
 

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 from partialsym._utils.atomic import replace_text
 from partialsym.ask.methods import METHODS, Shape, images_for, methods
-from partialsym.ask.planning import Plan
+from partialsym.ask.planning import Length, Plan, Seconds
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
 from partialsym.errors import ConfigError, InputError
+from partialsym.runs.run import Run
 from partialsym.runs.schema import read_json
+from partialsym.training.fit import run_folder
 
-FORMAT = 1
+FORMAT = 2
+MOST_SEEDS = 30  # of a method
 ELSEWHERE = ("root", "stream", "workers")  # where images are, not which
 
 
@@ -80,15 +83,30 @@ class Question(NamedTuple):
         replace_text(self.file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return self._replace(plan=plan)
 
-    def experiments(self, shape: Shape, seeds: int) -> list[Experiment]:
-        """All runs, seed after seed, the longest of a seed first."""
+    def images(self, seed: int) -> DataConfig:
+        """Those of a seed: its fold, where they are divided into folds, in the size of the plan."""
+        plan, data = self.plan, self.data
+        assert plan is not None
+        if data.folds is not None:
+            data = replace(data, fold=seed % data.folds)
+        if plan.size is not None:
+            data = replace(data, size=plan.size)
+        count = plan.length(seed).images
+        return data if count is None else replace(data, train_images=count)
+
+    def experiment(self, method: str, seed: int, shape: Shape) -> Experiment:
+        """A run; `shape` is that of the images as they are."""
         plan = self.plan
         assert plan is not None
-        found = methods(self.group, shape, plan.width, self.network)
-        data = self.data if plan.images is None else replace(self.data, train_images=plan.images)
-        names = sorted(found, key=lambda name: -plan.seconds[name])
-        given = {name: images_for(name, self.group, data) for name in names}
-        return [plan.experiment(name, seed, given[name], found[name]) for seed in range(seeds) for name in names]
+        model = methods(self.group, shape._replace(size=plan.size or shape.size), plan.width, self.network)[method]
+        return plan.experiment(method, seed, images_for(method, self.group, self.images(seed)), model)
+
+    def finished(self, shape: Shape) -> list[Run]:
+        """The finished runs, by method, then seed."""
+        if self.plan is None:
+            return []
+        configs = [self.experiment(name, seed, shape) for name in self.plan.methods for seed in range(MOST_SEEDS)]
+        return [run for run in (run_folder(config, self.folder) for config in configs) if run.finished]
 
 
 def _digest(images: Dataset) -> str:
@@ -106,8 +124,22 @@ def _plan(held: object, names: Collection[str]) -> Plan | None:
     """The plan in a file; None where it is not whole."""
     if not isinstance(held, dict) or held.keys() != set(Plan._fields):
         return None
-    found = Plan(**held)
-    counts = [found.width, found.epochs, found.repeats, found.batch, 1 if found.images is None else found.images]
-    whole = all(type(n) is int and 1 <= n < 2**31 for n in counts)
-    seconds = isinstance(found.seconds, dict) and found.seconds.keys() == set(names)
-    return found if whole and seconds and all(isinstance(s, int | float) for s in found.seconds.values()) else None
+    try:
+        plan = Plan(
+            held["width"],
+            None if held["size"] is None else tuple(held["size"]),
+            tuple(held["methods"]),
+            held["batch"],
+            tuple(Length(*length) for length in held["lengths"]),
+            {name: Seconds(*seconds) for name, seconds in held["seconds"].items()},
+            dict(held["after"]),
+        )
+    except (TypeError, AttributeError):
+        return None
+    counts = [plan.width, plan.batch, *plan.after.values(), *(plan.size or ())]
+    counts += [1 if n is None else n for length in plan.lengths for n in length]
+    whole = all(type(n) is int and 1 <= n < 2**31 for n in counts) and len(plan.lengths) > 0
+    times = [s for one in plan.seconds.values() for s in one]
+    known = len(plan.methods) > 1 and {*plan.methods} <= {*names} and len(plan.size or (0, 0)) == 2
+    same = {*plan.methods} <= plan.seconds.keys() and {*plan.methods} <= plan.after.keys()
+    return plan if whole and known and same and all(isinstance(s, int | float) for s in times) else None

@@ -1,31 +1,58 @@
 """What the methods take on this machine."""
 
+import statistics
+from collections.abc import Callable
+
 import torch
 
 from partialsym.ask.methods import Shape
 from partialsym.ask.planning import BATCH, Seconds
 from partialsym.config import ModelConfig
 from partialsym.inference import evaluating
-from partialsym.profiling import AUTOCAST, Step, interleaved
+from partialsym.profiling import AUTOCAST, Step, seconds
 from partialsym.training.fit import build_model
 from partialsym.training.trainer import precision
 
-STEPS = 2
+FIRST, LONG = 4, 0.4  # images of the first batch, and seconds that are too long for them
+LIMIT, TIMES = 2.0, 5  # seconds for a network's steps, and how many are timed at most
+
+Clock = Callable[[Callable[[], object]], float]
 
 
-def measure(model: ModelConfig, shape: Shape, batch: int = BATCH) -> Seconds:
-    """Seconds of a training step on a batch, and of evaluating an image; on noise, the slowest of two."""
+def measure(model: ModelConfig, shape: Shape, batch: int = BATCH, clock: Clock = seconds) -> Seconds:
+    """Seconds of a training step on a batch, and of evaluating an image; on noise, under the load there is.
+
+    Medians of a few in a process that is warm. Where a step of a few images says that a whole batch would take too
+    long, it is of these few.
+    """
     network = build_model(model, shape.channels, shape.classes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device)
     images = torch.rand(batch, shape.channels, *shape.size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
-    step = Step(network.train(), images, labels, AUTOCAST[precision("auto")])
-    of_step = max(one for (one,) in interleaved(step, pairs=STEPS))
+    autocast = AUTOCAST[precision("auto")]
 
-    def evaluate() -> None:
-        with torch.no_grad(), evaluating(network):
-            network(images)
+    def train(count: int) -> Callable[[], object]:
+        return Step(network.train(), images[:count], labels[:count], autocast)
 
-    of_batch = max(one for (one,) in interleaved(evaluate, pairs=1))
-    return Seconds(of_step, of_batch / batch)
+    def evaluate(count: int) -> Callable[[], object]:
+        def run() -> None:
+            with torch.no_grad(), evaluating(network):
+                network(images[:count])
+
+        return run
+
+    return Seconds(_of(train, batch, clock), _of(evaluate, batch, clock) / batch)
+
+
+def _of(passes: Callable[[int], Callable[[], object]], batch: int, clock: Clock) -> float:
+    """Seconds of a pass over a batch: the median of some, or as much as those of few images say."""
+    few = min(FIRST, batch)
+    warm = passes(few)
+    clock(warm)
+    if (taken := clock(warm)) > LONG:
+        return taken * batch / few
+    one = passes(batch)
+    first = clock(one)  # with memory that it has not had before
+    times = max(1, min(TIMES, int(LIMIT / max(first, 1e-6)) - 1))
+    return statistics.median(clock(one) for _ in range(times))

@@ -1,24 +1,40 @@
-"""Work done by several processes, each with its share of the cores."""
+"""Work done by several processes, each with its share of the cores, and what they say of it meanwhile."""
 
+import json
+import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
+from partialsym._utils.signals import Stopped
 from partialsym.config import Experiment
 from partialsym.data import Dataset
 from partialsym.training.behaviour import behaviour
 from partialsym.training.fit import run_folder, train
 
+STOP, SAID = ".stop", ".progress"  # files of a run: that it is to stop, and how far it is
+EVERY = 1.0  # seconds
+SILENT = 10.0  # seconds after which the log is told how far all is
 K = TypeVar("K")
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """How far a run is: its training steps, and the seconds they took; `measuring`, once it is trained."""
+
+    step: int
+    steps: int
+    seconds: float
+    measuring: bool = False
 
 
 def cores() -> int:
@@ -44,31 +60,99 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     executor.shutdown()
 
 
-def run_one(config: Experiment, out: Path, data: Dataset, deadline: float, needs: float) -> bool:
-    """Train one run, or go on with it, and measure how it behaves; False where it would end after the deadline.
+def run_one(config: Experiment, out: Path, data: Dataset) -> bool:
+    """Train one run, or go on with it, and measure how it behaves; False where all are told to stop.
 
-    Args:
-        deadline: as time.time().
-        needs: seconds that the run is expected to take.
+    Meanwhile a file in its folder says how far it is: see `progress`.
     """
-    run = run_folder(config, out)
-    left = 1 - min(1.0, len(run.history()) / config.training.epochs)
-    if not run.finished and time.time() + left * needs > deadline:
+    folder = run_folder(config, out).folder
+    watch = _Watch(folder)
+    try:
+        run = train(config, out, data=data, resume=True, progress=False, draws=1, watch=watch)
+        watch.measuring()
+        behaviour(run, data=data)
+    except Stopped:
         return False
-    behaviour(train(config, out, data=data, resume=True, progress=False, draws=1), data=data)
+    finally:
+        (folder / SAID).unlink(missing_ok=True)
     return True
 
 
+@contextmanager
+def stopping(folders: Sequence[Path]) -> Iterator[None]:
+    """Inside, the runs in these folders stop at their next step."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STOP).touch()
+    try:
+        yield
+    finally:
+        for folder in folders:
+            (folder / STOP).unlink(missing_ok=True)
+
+
+@contextmanager
+def failures(name: str) -> Iterator[None]:
+    """Says of a failure in a process which training it was.
+
+    Raises:
+        OSError: a process died or failed.
+    """
+    try:
+        yield
+    except BrokenProcessPool:
+        raise OSError("a training process died, for want of memory perhaps: the same command goes on.") from None
+    except RuntimeError as error:
+        raise OSError(f"{name} failed: {' '.join(str(error).split())}") from None
+
+
 def as_they_end(futures: Mapping[Future[T], K], name: Callable[[K], str] = str) -> Iterator[tuple[K, T]]:
-    """What each was and its result of each as it ends.
+    """What each was and its result of each as it ends; the log is told of those that take long.
 
     Raises:
         OSError: a process died or failed; `name` says which.
     """
-    for future in as_completed(futures):
-        try:
-            yield futures[future], future.result()
-        except BrokenProcessPool:
-            raise OSError("a training process died, for want of memory perhaps: the same command goes on.") from None
-        except RuntimeError as error:
-            raise OSError(f"{name(futures[future])} failed: {' '.join(str(error).split())}") from None
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, SILENT, FIRST_COMPLETED)
+        if not done:
+            log.info("still %s", ", ".join(name(futures[future]) for future in waiting))
+        for future in done:
+            with failures(name(futures[future])):
+                result = future.result()
+            yield futures[future], result
+
+
+def progress(config: Experiment, out: Path) -> Progress | None:
+    """How far that run is, as it said last; None where it has said nothing yet, or has ended."""
+    try:
+        return Progress(*json.loads((run_folder(config, out).folder / SAID).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class _Watch:
+    """Writes how far a run is, once a second, and stops it where it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.said, self.stop = folder / SAID, folder / STOP
+        self.began: tuple[int, float] | None = None
+        self.told, self.last = 0.0, Progress(0, 0, 0.0)
+
+    def __call__(self, step: int, steps: int) -> None:
+        now = time.monotonic()
+        if self.began is None:  # after the first step, which is slower than others
+            self.began = (step, now)
+        self.last = Progress(step - self.began[0], steps, now - self.began[1])
+        if now - self.told > EVERY:
+            self.told = now
+            self._tell()
+        if self.stop.exists():
+            raise KeyboardInterrupt
+
+    def measuring(self) -> None:
+        self.last = self.last._replace(measuring=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.said.write_text(json.dumps(self.last))

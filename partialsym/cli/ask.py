@@ -6,10 +6,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from partialsym._utils.signals import Stopped
 from partialsym._utils.validation import check
 from partialsym.ask import Question, ask, caveats
 from partialsym.ask.look import FILE, read, sentences
-from partialsym.ask.methods import Shape
+from partialsym.ask.methods import METHODS, Shape
+from partialsym.ask.planning import Plan
 from partialsym.cli.output import parse_time, say
 from partialsym.config import ConfigError
 from partialsym.report import gather, judge, write, write_answer
@@ -30,7 +32,7 @@ def run(options: Namespace) -> None:
         )
     margin = options.margin
     check("margin", margin, 0 < margin < 100, "more than 0 and less than 100, in points")
-    question, runs = ask(
+    question, runs, stopped = ask(
         options.data,
         options.group,
         network=options.network,
@@ -38,13 +40,16 @@ def run(options: Namespace) -> None:
         out=options.out,
         seeds=options.seeds,
         workers=options.workers,
+        margin=margin / 100,
     )
+    if stopped and not runs:
+        raise Stopped(f"{options.out} is stopped before a run has ended: the same command goes on.")
     if not runs:
         raise ConfigError(
             f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
         )
     out, command = Path(options.out), f"partialsym fit --from {shlex.quote(options.out)}"
-    judged, seen = judge(gather(runs, options.data.root), margin / 100), read(out / FILE)
+    judged, seen = judge(gather(runs, options.data.root, lengths=False), margin / 100), read(out / FILE)
     page = write(judged, out / "report.html", asked(question, runs), seen, command)
     answer = write_answer(out / "answer.json", judged, seen, question, runs, margin / 100, command)
     if judged.verdict is None:
@@ -62,24 +67,58 @@ def run(options: Namespace) -> None:
         if advice and advice.method:
             say(f"to train it longer: {command}")
     say(f"report: {page}, for scripts: {answer}")
+    if stopped:
+        raise Stopped(f"{options.out} is stopped: the page is of what there is, and the same command goes on.")
 
 
 def asked(question: Question, runs: Sequence[Run]) -> str:
     """What was asked, and on which terms it was answered."""
     plan, images = question.plan, runs[0].result()["images"]
     assert plan is not None
-    steps = plan.steps(images["train"])
     trained = runs[0].model()
     shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
     inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape, question.network))
     kind = "residual networks" if question.network == "ResNet" else f"networks {question.network!r}"
-    part = "" if plan.images is None else ", a part of those there are"
+    part = "" if plan.length(0).images is None else ", a part of those there are"
     return (
         f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
         f"{WORDS[question.group]}.\n\n"
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: "
-        f"{kind} of width {plan.width}, {steps:,} steps of {plan.batch} images each. They differ in the group, and "
+        f"{kind} of width {plan.width}, {_steps(plan, runs)}. They differ in the group, and "
         f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
         f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
-        f"accuracies, which chose nothing.{inexact}"
+        f"accuracies, which chose nothing.{_divided(question)}{_lowered(question)}{inexact}"
     )
+
+
+def _steps(plan: Plan, runs: Sequence[Run]) -> str:
+    """How long the trainings were; where the machine became slower meanwhile, of which seeds."""
+    steps: dict[int, int] = {}
+    for run in runs:
+        config, images = run.result()["config"], run.result()["images"]["train"]
+        steps[config["seed"]] = plan.length(config["seed"]).steps(images, plan.batch)
+    if len({*steps.values()}) == 1:
+        return f"{next(iter(steps.values())):,} steps of {plan.batch} images each"
+    which = [f"{count:,} steps with seed {seed}" for seed, count in sorted(steps.items())]
+    return f"{', '.join(which)}, of {plan.batch} images each, because the machine became slower meanwhile"
+
+
+def _divided(question: Question) -> str:
+    if question.data.folds is None:
+        return ""
+    together = "" if question.data.split_by is None else ", which leave together what belongs together"
+    return (
+        f"\n\nThe images had no test split: each seed tests on one of {question.data.folds} folds{together}, and "
+        "trains on the others."
+    )
+
+
+def _lowered(question: Question) -> str:
+    """What the budget did not pay for."""
+    assert question.plan is not None
+    size, said = question.plan.size, []
+    if size is not None:
+        said.append(f"the images were lowered to {size[0]}×{size[1]} pixels")
+    if missing := [name for name in METHODS[question.group] if name not in question.plan.methods]:
+        said.append(f"{' and '.join(missing)} were left out")
+    return f"\n\nSo that all fits into the time, {' and '.join(said)}." if said else ""

@@ -48,7 +48,7 @@ def _ask(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--network", type=str, default="ResNet", help="ResNet, or a registered network")
     parser.add_argument("--budget", type=str, default="10m", help="time for the whole command, such as 90s, 10m or 2h")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method; a verdict needs at least 3")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method, at least; a verdict needs 3")
     parser.add_argument("--workers", type=int | None, default=None, help="runs at the same time; default one per core")
     parser.add_argument("--margin", type=float, default=1.0, help="difference in points that counts as none")
     parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command continues it")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from partialsym._utils.validation import check, one_of
-from partialsym.registry import GROUPS, KERNELS, NETWORKS, SETTINGS, network_defaults, takes
+from partialsym.registry import DENSE_NETWORKS, GROUPS, KERNELS, NETWORKS, SETTINGS, network_defaults, takes
 
 PLACES = ("lifting", "block1", "block2")
 HEADS = ("group", "plane", "linear")
@@ -13,19 +13,20 @@ HEADS = ("group", "plane", "linear")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: see partialsym.GResNet and GCNN13.
+    """The network: see partialsym.models.
 
     Args:
         group: T2, Mirror, SE2, E2, C<n>, D<n> or a registered one.
-        network: ResNet, CNN13 (the 13-layer CNN) or a registered one.
-        options: other arguments of a registered network, such as {depth: 3}.
+        network: ResNet, CNN13 (the 13-layer CNN), a preset such as gresnet18_cifar, gwrn16_4 or gconvnext, or a
+            registered one.
+        options: other arguments of the network, such as {depth: 3} or {checkpoint: true}.
         partial: learn which part of the group each layer retains.
         learned_layers: which layers learn it, all or only the last; the others use the whole group.
         samples: number of group elements in every layer; default 8, or all elements of a finite group.
-        width: channels after lifting; default 32, CNN13 128.
-        kernel_size: in pixels, odd; default 7, CNN13 3.
+        width: channels after lifting, or of the first stage; default 32, CNN13 128, a preset its own.
+        kernel_size: in pixels, odd; default 7, CNN13 3, a preset its own.
         kernel: SIREN, MLP, Fourier, Gabor, MAGNet, Grid or a registered one.
-        hidden: features of the kernel network; default 32, CNN13 8.
+        hidden: features of the kernel network; default 32, CNN13 and presets 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
         pools: for the ResNet, where it pools by 2×2 maxima: any of lifting, block1, block2; default lifting and block1.
         dropout: probability, in [0, 1); default 0, CNN13 0.3.
@@ -40,7 +41,7 @@ class ModelConfig:
 
     group: str = "SE2"
     network: str = "ResNet"
-    options: dict[str, bool | int | float | str] = field(default_factory=dict)
+    options: dict[str, bool | int | float | str | list[int]] = field(default_factory=dict)
     partial: bool = True
     learned_layers: Literal["all", "last"] = "all"
     samples: int | None = None
@@ -61,6 +62,9 @@ class ModelConfig:
         _check_group("model.group", self.group)
         if self.augerino is not None:
             _check_group("model.augerino", self.augerino)
+        dense = self.network in DENSE_NETWORKS
+        right = "one that answers once an image: this one answers pixel by pixel, in a training loop of your own"
+        check("model.network", self.network, not dense, right)
         one_of("model.network", self.network, NETWORKS)
         one_of("model.kernel", self.kernel, KERNELS)
         for name in SETTINGS:

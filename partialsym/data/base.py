@@ -75,7 +75,8 @@ class Dataset:
     """Three splits of one data set, its class names in label order, and its per-channel mean and std.
 
     `probe` holds test images in a known orientation, which are rotated for measurements, or None. `range` holds the
-    values of 16-bit grey that become 0 and 1, or None if no image has 16 bits and no range was passed.
+    values of 16-bit grey that become 0 and 1, or None if no image has 16 bits and no range was passed. `folds` is the
+    number of folds of which the test split is one, or None if it is none.
 
     Raises ValueError if the splits differ in channels or size, a label has no class, two splits share an original, or
     the statistics do not fit the channels.
@@ -90,6 +91,7 @@ class Dataset:
     std: tuple[float, ...]
     probe: Split | None = None
     range: Range | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):

@@ -13,7 +13,8 @@ from partialsym.errors import InputError
 from partialsym.export.trace import Input, Pairs, Taken, alone, in_float64, record, same, shown, tensors
 from partialsym.models import Augerino, named_densities
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.frozen import FrozenConv, FrozenElements, FrozenSpatialConv
+from partialsym.nn.frozen import FrozenConv, FrozenElements, FrozenLocalConv, FrozenSpatialConv
+from partialsym.nn.local import LocalConv
 from partialsym.nn.separable import SeparableGroupConv
 from partialsym.signal import Signal
 
@@ -98,7 +99,8 @@ def _plain(model: nn.Module, elements: Taken, pairs: Pairs) -> nn.Module:
     draws: dict[tuple[int, int], FrozenElements] = {}  # layers that share a draw still share it
     for name, (into, out) in elements.items():
         held = draws.setdefault((id(out.matrices), id(out.weights)), FrozenElements(out))
-        new[layers[name]] = FrozenConv(layers[name], into, held, norms.get(name))
+        kind = FrozenLocalConv if isinstance(layers[name], LocalConv) else FrozenConv
+        new[layers[name]] = kind(layers[name], into, held, norms.get(name))
         parent_name = name.rpartition(".")[0]
         parent = layers[parent_name]
         if isinstance(parent, SeparableGroupConv):
@@ -142,10 +144,8 @@ def _example(model: nn.Module) -> Tensor:
         )
     like = next(model.parameters())
     reason = ""
-    for size in SIZES:
-        noise = torch.rand(
-            1, settings["in_channels"], size, size, generator=torch.Generator().manual_seed(0), device="cpu"
-        )
+    for size in [settings["size"]] if "size" in settings else [(side, side) for side in SIZES]:
+        noise = torch.rand(1, settings["in_channels"], *size, generator=torch.Generator().manual_seed(0), device="cpu")
         try:
             model(noise.to(like))
         except ValueError as error:  # too small

@@ -2,18 +2,26 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.errors import InputError, InputTypeError
 from partialsym.models.augerino import Augerino
+from partialsym.models.convnext import ChannelLinear, GConvNeXt
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
+from partialsym.models.staged import GStagedResNet
+from partialsym.models.unet import GUNet
+from partialsym.nn.conv import GroupConv
+from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import torchs_pool2d
+from partialsym.nn.separable import SpatialConv
+from partialsym.signal import Elements, Signal
 
 
-def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
+def dense_twin(model: nn.Module) -> nn.Module:
     """The plain CNN with the same channels times elements, kernel sizes, normalisations and pools, freshly initialised.
 
     Its weights are its own: it costs what `model` costs as plain convolutions, and computes something else.
@@ -24,13 +32,16 @@ def dense_twin(model: nn.Module) -> "TwinResNet | TwinCNN13":
     """
     if isinstance(model, Augerino):
         raise InputError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
+    if isinstance(model, GStagedResNet | GConvNeXt | GUNet):
+        return _twin(type(model)(**model.settings))
     if not isinstance(model, GResNet | GCNN13):
-        raise InputTypeError(f"{type(model).__name__} has no dense twin: must be a GResNet or a GCNN13.")
+        raise InputTypeError(f"{type(model).__name__} has no dense twin: must be a network of partialsym.models.")
     density = model.lifting.codomain
     assert density is not None
     s, n = model.settings, density.samples
+    options = {"pools": s["pools"], "head": s["head"], "depth": s["depth"]} if isinstance(model, GResNet) else {}
     shared = (n, s["in_channels"], s["num_classes"], s["width"], s["kernel_size"], s["dropout"])
-    return TwinResNet(*shared, pools=s["pools"], head=s["head"]) if isinstance(model, GResNet) else TwinCNN13(*shared)
+    return TwinResNet(*shared, **options) if isinstance(model, GResNet) else TwinCNN13(*shared)
 
 
 class TwinResNet(nn.Module):
@@ -46,13 +57,20 @@ class TwinResNet(nn.Module):
         dropout: float,
         pools: Sequence[str],
         head: str = "group",
+        depth: int = 1,
     ) -> None:
         super().__init__()
         w, k = width * n, kernel_size
+
+        def blocks(into: int, out: int) -> nn.Module:
+            first, more = TwinBlock(into, out, n, k, dropout), range(depth - 1)
+            deeper = [a for _ in more for a in (nn.BatchNorm2d(out), nn.ReLU(), TwinBlock(out, out, n, k, dropout))]
+            return nn.Sequential(first, *deeper)
+
         self.n, self.pools = 1 if head == "plane" else n, tuple(pools)
         self.lifting, self.norm0 = nn.Conv2d(in_channels, w, k, padding="same"), nn.BatchNorm2d(w)
-        self.block1, self.norm1 = TwinBlock(w, w, n, k, dropout), nn.BatchNorm2d(w)
-        self.block2, self.norm2 = TwinBlock(w, 2 * w, n, k, dropout), nn.BatchNorm2d(2 * w)
+        self.block1, self.norm1 = blocks(w, w), nn.BatchNorm2d(w)
+        self.block2, self.norm2 = blocks(w, 2 * w), nn.BatchNorm2d(2 * w)
         out = 2 * width * self.n
         self.last, self.norm3 = nn.Conv2d(2 * w, out, k), nn.BatchNorm2d(out)
         self.linear = nn.Linear(out, 2 * width) if head == "linear" else None
@@ -104,3 +122,45 @@ class TwinCNN13(nn.Module):
             x = torchs_pool2d(x, 2) if i in POOLED else x
             x = self.dropout(x) if i in DROPPED else x
         return self.classifier(x.unflatten(1, (-1, self.n)).mean((2, 3, 4)))
+
+
+def _twin(model: GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
+    """`model` itself, its layers replaced by those of torch on channels times elements; no layer draws."""
+    density = model.lifting.codomain
+    assert density is not None
+    elements = density.eval().sample()
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if (layer := _plain(child, elements)) is not None:
+                parent.register_module(name, layer)
+    return model
+
+
+def _plain(layer: nn.Module, elements: Elements) -> "OnChannels | None":
+    n = len(elements)
+    if isinstance(layer, GroupConv | SpatialConv):
+        k, bias = layer.kernel_size, layer.bias is not None
+        options: dict[str, Any] = {"stride": layer.stride, "padding": layer.reach, "dilation": layer.dilation}
+        if isinstance(layer, SpatialConv):
+            channels = layer.channels * n
+            return OnChannels(nn.Conv2d(channels, channels, k, groups=channels, bias=bias, **options), elements)
+        into = layer.in_channels * (1 if layer.domain.name == "T2" else n)
+        return OnChannels(nn.Conv2d(into, layer.out_channels * n, k, bias=bias, **options), elements)
+    if isinstance(layer, BatchNorm):
+        return OnChannels(nn.BatchNorm2d(layer.channels * n), elements)
+    if isinstance(layer, ChannelLinear):
+        return OnChannels(nn.Conv2d(layer.in_features * n, layer.out_features * n, 1), elements)
+    return None
+
+
+class OnChannels(nn.Module):
+    """A layer of torch on the channels of all elements at once; what comes out lies on `elements`, all told."""
+
+    def __init__(self, layer: nn.Module, elements: Elements) -> None:
+        super().__init__()
+        self.layer, self.elements = layer, elements
+
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
+        """f [batch, channels, n, h, w], or images → [batch, out_channels, n, h', w']."""
+        out = self.layer(f.values.flatten(1, 2) if isinstance(f, Signal) else f)
+        return Signal(out.unflatten(1, (-1, len(self.elements))), self.elements)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym.errors import InputError
+from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
@@ -24,7 +25,7 @@ class GCNN13(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer.
+        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
         width: w, channels after lifting.
         dropout: share of values dropped.
         options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
@@ -44,7 +45,7 @@ class GCNN13(nn.Module):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
-        check_at_least_one(in_channels=in_channels, num_classes=num_classes, width=width)
+        check_at_least_one(in_channels=in_channels, width=width)
         check_dropout(dropout)
         defaults: LayerOptions = {"kernel_size": 3, "hidden": 8}
         layers = Layers(group, **(defaults | options))
@@ -67,10 +68,11 @@ class GCNN13(nn.Module):
         self.norms = nn.ModuleDict({str(i): BatchNorm(w) for i, w in enumerate(widths[1:], 1)})
         self.shrink, self.dropout = SpatialPool(2), nn.Dropout(dropout)
         self.pool = GlobalPool("mean")
-        self.classifier = nn.Linear(2 * width, num_classes)
+        self.num_features = 2 * width
+        self.classifier = classifier(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from partialsym.densities import dirac
 from partialsym.errors import InputError
 from partialsym.groups import T2
+from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
+from partialsym.nn.activation import ReLU
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm, InstanceNorm
 from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
@@ -32,8 +34,9 @@ class GResNet(nn.Module):
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer.
+        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
         width: w, channels after lifting.
+        depth: residual blocks of each of the two widths; the paper has one. BatchNorm and ReLU come between them.
         pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
         dropout: inside the residual blocks.
         head: `group` takes the maximum over the group; `plane` ("T(2) head") lets the last convolution go to T(2), a
@@ -52,13 +55,14 @@ class GResNet(nn.Module):
         in_channels: int = 1,
         num_classes: int = 10,
         width: int = 32,
+        depth: int = 1,
         pools: Sequence[str] = ("lifting", "block1"),
         dropout: float = 0.0,
         head: Literal["group", "plane", "linear"] = "group",
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
-        check_at_least_one(in_channels=in_channels, num_classes=num_classes, width=width)
+        check_at_least_one(in_channels=in_channels, width=width, depth=depth)
         check_dropout(dropout)
         _check_pools(pools)
         layers = Layers(group, **options)
@@ -69,6 +73,7 @@ class GResNet(nn.Module):
             "in_channels": in_channels,
             "num_classes": num_classes,
             "width": width,
+            "depth": depth,
             "pools": pools,
             "dropout": dropout,
             "head": head,
@@ -82,17 +87,23 @@ class GResNet(nn.Module):
             shortcut = layers.shortcut(into, out)
             return ResidualBlock(layers.conv(into, out), layers.conv(out, out), shortcut, dropout)
 
+        def blocks(into: int, out: int) -> nn.Module:
+            first, more = block(into, out), range(depth - 1)
+            deeper = [layer for _ in more for layer in (BatchNorm(out), ReLU(), block(out, out))]
+            return nn.Sequential(first, *deeper) if deeper else first
+
         self.lifting = layers.lifting(in_channels, width)
         self.norm0, self.pool0 = BatchNorm(width), pool("lifting")
-        self.block1, self.norm1, self.pool1 = block(width, width), BatchNorm(width), pool("block1")
-        self.block2, self.norm2, self.pool2 = block(width, 2 * width), BatchNorm(2 * width), pool("block2")
+        self.block1, self.norm1, self.pool1 = blocks(width, width), BatchNorm(width), pool("block1")
+        self.block2, self.norm2, self.pool2 = blocks(width, 2 * width), BatchNorm(2 * width), pool("block2")
         density = {"group": layers.last, "plane": bind(dirac, T2()), "linear": layers.whole}[head]
         self.last, self.norm3 = layers.conv(2 * width, 2 * width, density, padding="valid"), BatchNorm(2 * width)
         self.pool = LinearPool(2 * width, layers.whole().samples) if head == "linear" else GlobalPool("max")
-        self.classifier = nn.Linear(2 * width, num_classes)
+        self.num_features = 2 * width
+        self.classifier = classifier(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:

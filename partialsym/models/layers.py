@@ -9,6 +9,7 @@ from partialsym.densities import Density, Sampling, haar, learned
 from partialsym.errors import InputError
 from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
+from partialsym.nn.separable import SeparableGroupConv
 from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
@@ -87,11 +88,12 @@ class Layers:
         self.inner = part if partial and learned_layers == "all" else self.whole
         self.kernel_size, self.hidden = kernel_size, hidden
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
-        self.given = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"} or {"hidden"}
+        taken = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"}
+        self.kernel_takes = taken or {"hidden"}
 
-    def lifting(self, in_channels: int, out_channels: int) -> GroupConv:
+    def lifting(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
         """From images onto the whole group."""
-        return self._conv(in_channels, out_channels, self.whole(), domain=T2())
+        return self._conv(in_channels, out_channels, self.whole(), domain=T2(), **rest)
 
     def conv(
         self, in_channels: int, out_channels: int, density: Callable[[], Density] | None = None, **rest: Any
@@ -99,9 +101,20 @@ class Layers:
         """On the group, onto the part of it that `density` keeps, by default that of the inner layers."""
         return self._conv(in_channels, out_channels, (density or self.inner)(), **rest)
 
-    def shortcut(self, in_channels: int, out_channels: int) -> GroupConv:
+    def given(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
+        """On the group, onto elements it is given."""
+        return self._conv(in_channels, out_channels, self.group, **rest)
+
+    def shortcut(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
         """Pointwise, onto elements it is given; without bias."""
-        return self._conv(in_channels, out_channels, self.group, size=1, bias=False)
+        return self.given(in_channels, out_channels, size=1, bias=False, **rest)
+
+    def separable(self, in_channels: int, out_channels: int, **rest: Any) -> SeparableGroupConv:
+        """On the group, onto elements it is given, by a kernel that is a product."""
+        kernel = bind(self.kernel, hidden=self.hidden)
+        return SeparableGroupConv(
+            in_channels, out_channels, codomain=self.group, kernel_size=self.kernel_size, kernel=kernel, **rest
+        )
 
     def _conv(
         self,
@@ -127,7 +140,7 @@ class Layers:
     def _size(self, size: int) -> dict[str, int]:
         """What a kernel of that many pixels is given, of features and pixels what its class asks for."""
         sizes = {"hidden": self.hidden if size > 1 else max(1, self.hidden // 2), "kernel_size": size}
-        return {name: sizes[name] for name in sizes if name in self.given}
+        return {name: sizes[name] for name in sizes if name in self.kernel_takes}
 
 
 def check_at_least_one(**counts: int) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -18,11 +19,13 @@ from partialsym._utils.atomic import replace_file, replace_text
 from partialsym._utils.limited_read import read_bytes
 from partialsym.densities import Density
 from partialsym.errors import InputError
+from partialsym.lifting.network import Lifted
 from partialsym.models.augerino import Augerino
 from partialsym.models.round_trip import answers_otherwise, built_otherwise, described, learns_theta
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.frozen import FrozenConv
-from partialsym.registry import NETWORKS
+from partialsym.nn.local import LocalConv
+from partialsym.registry import DENSE_NETWORKS, NETWORKS
 
 FORMAT = 2
 RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
@@ -47,8 +50,8 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     At any moment the folder holds the previous model or the new one, whole.
 
     Args:
-        model: a GResNet, a GCNN13, a registered network, or an Augerino of one; in float32, float64, float16 or
-            bfloat16, on any device.
+        model: a network of `partialsym.models`, a lifted or a registered one, or an Augerino of one; in float32,
+            float64, float16 or bfloat16, on any device.
         folder: made where it does not exist.
         altered: the name of a change that no settings describe. The weights are then kept even where the network would
             come back as another; the record says so, and `load_model` refuses it.
@@ -166,8 +169,10 @@ def _migrated(settings: Any) -> Any:
 
 
 def _classes() -> dict[str, Callable[..., nn.Module]]:
-    """As a saved model names them."""
-    return {network.__name__: network for network in (*NETWORKS.values(), Augerino)}
+    """As a saved model names them: those of presets by their class, whose settings say the rest."""
+    every = (*NETWORKS.values(), *DENSE_NETWORKS.values(), Augerino, Lifted)
+    classes = (network.func if isinstance(network, partial) else network for network in every)
+    return {network.__name__: network for network in classes}
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
@@ -204,7 +209,8 @@ def _lost(model: nn.Module, path: Path, record: dict[str, Any]) -> str | None:
     inside = record["settings"].get("settings") or record["settings"]
     kernel_size, pools = inside.get("kernel_size", 7), inside.get("pools", "12")
     side = (kernel_size + 1) * 2 ** len(pools)  # even all the way, and then a kernel
-    images = torch.randn(1, inside["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
+    size = inside.get("size", (side, side))
+    images = torch.randn(1, inside["in_channels"], *size, generator=torch.Generator().manual_seed(0))
     return answers_otherwise(model, again, images)
 
 
@@ -265,11 +271,21 @@ def _check_before(path: Path, settings: object, tensors: int) -> None:
         for what, value, most in (
             ("a group of order", order, MOST_ELEMENTS),
             ("kernel_size", settings.get("kernel_size"), MOST_PIXELS),
+            ("kernel_size", _largest_kernel(settings), MOST_PIXELS),
             ("layers", options.get("layers") if isinstance(options, dict) else 1, tensors),
         ):
             if isinstance(value, int | float) and value > most:
                 raise StoreError(f"{path} is of a network with {what} {value}, at most {most}: too large to be made.")
         settings = settings.get("settings")  # of what is inside an Augerino
+
+
+def _largest_kernel(settings: dict[str, Any]) -> int | float:
+    """Pixels across the largest kernel of a lifted network, its margin included."""
+    steps, margin = settings.get("steps"), settings.get("margin")
+    options = [step.get("options") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    sizes = [given.get("kernel_size", 1) for given in options if isinstance(given, dict)]
+    numbers = [size for size in sizes if isinstance(size, int | float)]
+    return max(numbers, default=0) + 2 * (margin if isinstance(margin, int | float) else 0)
 
 
 def _check_cost(path: Path, model: nn.Module) -> None:
@@ -278,7 +294,8 @@ def _check_cost(path: Path, model: nn.Module) -> None:
     for conv in (module for module in model.modules() if isinstance(module, GroupConv)):
         elements = max(len(conv.domain_grid), conv.codomain.samples if conv.codomain else 1)
         hidden, layers = conv.kernel.linear.in_features, sum(isinstance(m, nn.Linear) for m in conv.kernel.modules())
-        if elements**2 * len(conv.taps) * hidden * layers > MOST_FEATURES:
+        pairs = elements if isinstance(conv, LocalConv) else elements**2
+        if pairs * len(conv.taps) * hidden * layers > MOST_FEATURES:
             why = f"kernels of {elements} elements, {conv.kernel_size}×{conv.kernel_size} pixels and {hidden} features"
             raise StoreError(f"{path} is of a network with {why}: too large to be made.")
 

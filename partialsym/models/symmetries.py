@@ -14,8 +14,9 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
     """The symmetries of the pixel grid other than e that leave the answer of `model` as it is, but for rounding.
 
     g is one where it maps images of `size` to themselves, the deterministic elements E of every density to
-    themselves (gE = E, with their weights), and no layer weighs single elements. The convolutions, norms and pools of
-    this package then commute with it at any size. Other layers of the model are not looked at.
+    themselves (gE = E, with their weights), and no layer weighs single elements or has windows where torch's plain
+    layers put them. The convolutions, norms and pools of this package then commute with it at any size. Other layers of
+    the model are not looked at.
 
     Args:
         model: images → an answer without place, such as logits.
@@ -29,7 +30,7 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
     >>> exact_symmetries(GResNet("SE2", partial=False, samples=4, width=2, kernel_size=3), (28, 32))
     ['180°']
     """
-    if any(isinstance(module, LinearPool) for module in model.modules()):
+    if any(isinstance(m, LinearPool) or getattr(m, "symmetric", True) is False for m in model.modules()):
         return []
     kept = [module.deterministic() for module in model.modules() if isinstance(module, Density)]
     square = Dihedral(4)

@@ -13,8 +13,10 @@ from partialsym._utils.torch_private import in_forward_mode, tree_map_only
 from partialsym.errors import InputError, UnsupportedError
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.grid import sampled
+from partialsym.nn.local import LocalConv, each_by_itself
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
+from partialsym.nn.windows import read
 from partialsym.ops import CLEARLY, FactoredKernel, calibration, convolve, shape_of, spectral_time
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
@@ -100,6 +102,55 @@ class FrozenSpatialConv(nn.Module):
             raise InputError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
         values = _convolved(self.plain, f.values.flatten(1, 2), self.grid)
         return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
+
+
+class FrozenLocalConv(nn.Module):
+    """What is left of a LocalConv whose elements are known: a plain convolution of each by itself.
+
+    Args:
+        conv: the layer; its filter is evaluated in float64.
+        into: the elements it takes; those of weight 0 are left out.
+        elements: those it gives; layers that share a draw share them.
+        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+    """
+
+    shares: Tensor | None
+
+    def __init__(
+        self, conv: LocalConv, into: Elements, elements: "FrozenElements", norm: BatchNorm | None = None
+    ) -> None:
+        super().__init__()
+        into, out = _kept(into), elements.sample()
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
+        self.domain, self.group, self.taken, self.windows = conv.domain, conv.group, len(into), conv.windows
+        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
+        weight, bias, shares = _evaluated_local(conv, into, out, norm)
+        like = next(conv.parameters())
+        self.weight = nn.Parameter(weight.to(like), requires_grad=False)
+        self.bias = nn.Parameter(bias.to(like), requires_grad=False)
+        self.elements = elements
+        alone = shares is None or torch.equal(shares, torch.eye(*shares.shape))
+        self.register_buffer("shares", None if alone or shares is None else shares.to(like), persistent=False)
+
+    def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `elements` as in `FrozenConv`."""
+        f = as_signal(f, self.domain, self.in_channels)
+        if f.group != self.domain or len(f.elements) != self.taken:
+            raise InputError(
+                f"the input is on {len(f.elements)} elements of {f.group}, but this layer was frozen for {self.taken} "
+                f"of {self.domain}."
+            )
+        out = self.elements.sample()
+        if elements is not None and len(elements) == len(out):
+            out = elements
+        values = f.values if self.shares is None else torch.einsum("bcjhw,ij->bcihw", f.values, self.shares)
+        x, padding = read(values.flatten(1, 2), self.windows)
+        rest = self.stride, padding, self.dilation
+        values = each_by_itself(x.unflatten(1, values.shape[1:3]), self.weight, self.bias, rest, self.groups)
+        return Signal(values.expand(-1, -1, len(out), -1, -1), out)
+
+    def extra_repr(self) -> str:
+        return f"{self.taken} of {self.domain} → {len(self.elements.matrices)} of {self.group}"
 
 
 class FrozenElements(nn.Module):
@@ -188,6 +239,22 @@ def _evaluated_spatial(conv: SpatialConv, elements: Elements, norm: BatchNorm | 
     """weight [(channels n), 1, k, k] and bias [(channels n)], float64."""
     conv = copy.deepcopy(conv).cpu().double()
     return _folded(conv.filters(_double(elements)), conv.bias, conv.channels, norm)
+
+
+@torch.no_grad()
+def _evaluated_local(
+    conv: LocalConv, into: Elements, out: Elements, norm: BatchNorm | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """weight [n_out, out, in / groups, k, k], bias [out], and the shares [n_out, n_in]; float64."""
+    conv = copy.deepcopy(conv).cpu().double()
+    out, into = _double(out), _double(into)
+    weight = conv.moved(out.matrices)
+    flat, bias = _folded(weight.transpose(0, 1).flatten(0, 1), conv.bias, conv.out_channels, norm)
+    shares = conv.shares(out, into)
+    if shares is not None and len(out) == len(into):  # on the input's own elements there is nothing to share
+        own = torch.equal(out.matrices, into.matrices)
+        shares = torch.eye(len(out), dtype=shares.dtype) if own else shares
+    return flat.unflatten(0, (-1, len(weight))).transpose(0, 1), bias[:: len(weight)], shares
 
 
 @torch.no_grad()

@@ -56,9 +56,12 @@ class Method:
         return str(result.get("data") or result["config"]["data"]["name"])
 
 
-def gather(runs: Sequence[Run], root: str | Path | None = None) -> list[Method]:
+def gather(runs: Sequence[Run], root: str | Path | None = None, lengths: bool = True) -> list[Method]:
     """The methods of `runs`, in the order they were given; a name shared by different configs gets a number.
 
+    Args:
+        root: where the data are, if not where the configs say.
+        lengths: whether runs of different length are of different methods.
     Raises:
         FileNotFoundError: a run has not finished.
         ValueError: no runs, or one seed of a method twice.
@@ -68,7 +71,11 @@ def gather(runs: Sequence[Run], root: str | Path | None = None) -> list[Method]:
     read = {run.folder.resolve(): (run, run.result()) for run in runs}
     methods: list[tuple[dict[str, Any], str, dict[int, tuple[Run, dict[str, Any]]]]] = []
     for run, result in read.values():
-        settings, name, seed = _without_seed(result["config"]), str(result["config"]["name"]), result["config"]["seed"]
+        settings, name, seed = (
+            _without_seed(result["config"], lengths),
+            str(result["config"]["name"]),
+            result["config"]["seed"],
+        )
         found = next((m for m in methods if m[0] == settings), None)
         if found is None:
             same = sum(s["name"] == name for s, *_ in methods)
@@ -91,11 +98,13 @@ def _measure(run: Run, result: dict[str, Any], root: str | Path | None) -> Seed:
     return Seed(result, history, found, found["multiply_adds"])
 
 
-def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes two runs the same method: neither their seed nor where the data lies."""
+def _without_seed(config: dict[str, Any], lengths: bool) -> dict[str, Any]:
+    """What makes two runs the same method: neither their seed, nor the fold they test, nor where the data lies."""
     model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
     training = asdict(TrainingConfig()) | config["training"]
-    data = asdict(DataConfig()) | config["data"] | {"root": None}
+    data = asdict(DataConfig()) | config["data"] | {"root": None, "fold": 0}
+    if not lengths:
+        data, training = data | {"train_images": None}, training | {"epochs": 0, "repeats": 0}
     return {key: value for key, value in config.items() if key != "seed"} | {
         "data": data,
         "model": model,

@@ -36,8 +36,9 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         root: folder of the data, if it differs from the run's config.
         data: the run's data set, if it is already loaded.
     Returns:
-        "classes", the names of all; "answers", {"labels", "predictions", "brier"} of upright test images, classes in
-        turn, "brier" the Brier score of each, which files of earlier versions lack;
+        "classes", the names of all; "answers", {"labels", "groups", "predictions", "brier"} of upright test images,
+        classes in turn, "groups" the originals that images share which belong together, "brier" the Brier score of
+        each: files of earlier versions lack both;
         "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images; in the latter
         "by_class" holds the share by angle of the images of each of its "classes";
         "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
@@ -81,6 +82,7 @@ def _damage(found: dict[str, Any]) -> str:
         pairs = [
             (answers["labels"], answers["predictions"]),
             (answers["labels"], answers.get("brier", answers["labels"])),
+            (answers["labels"], answers.get("groups", answers["labels"])),
             (preserved["labels"], preserved["ranges"]),
             (turns["angles"], turns["share"]),
             (turns["angles"], turns["mirrored"]),
@@ -89,6 +91,7 @@ def _damage(found: dict[str, Any]) -> str:
             *answers["labels"],
             *answers["predictions"],
             *answers.get("brier", ()),
+            *answers.get("groups", ()),
             *preserved["ranges"],
             *turns["share"],
             *turns["mirrored"],
@@ -130,6 +133,7 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
             "labels": answered.labels.tolist(),
+            "groups": answered.originals.tolist(),
             "predictions": scores.argmax(1).tolist(),
             "brier": [round(score, 6) for score in brier(scores, answered.labels).tolist()],
         },

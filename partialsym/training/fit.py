@@ -33,6 +33,7 @@ from partialsym.runs.provenance import provenance
 from partialsym.runs.run import Run
 from partialsym.runs.schema import FORMAT
 from partialsym.training.callbacks.divergence import DivergenceCallback
+from partialsym.training.callbacks.progress import WatchCallback
 from partialsym.training.dataloaders import loaders
 from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
@@ -60,6 +61,7 @@ def train(
     alter: Ablation | None = None,
     data: Dataset | None = None,
     draws: int = DRAWS,
+    watch: Callable[[int, int], object] | None = None,
 ) -> Run:
     """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
 
@@ -72,6 +74,8 @@ def train(
         alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
         data: the config's data set, where it is at hand already.
         draws: passes over test images under drawn elements, at least 1.
+        watch: called after every training step with the number of steps done and of all; where it raises
+            KeyboardInterrupt, the training is stopped.
     Returns:
         the finished run. Of several processes the first writes it, alone; in the others it may not have finished.
     Raises:
@@ -88,7 +92,8 @@ def train(
             config.model, channels=1, num_classes=2
         )  # settings that do not fit are found before any data is read
         guard = DivergenceCallback(config.training.diverged == "skip")
-        trainer = trainer_of(config, run, preemption, [guard], progress)
+        callbacks = [guard] if watch is None else [guard, WatchCallback(watch)]
+        trainer = trainer_of(config, run, preemption, callbacks, progress)
     leads = trainer.is_global_zero
     if run.finished if not leads else _finished(run, config, resume, alter):
         return run

@@ -38,7 +38,9 @@ def save(library, tmp_path):
 
 
 def test_a_question_is_of_the_images_and_the_labels_that_were_named(save, tmp_path):
-    plan = planning.Plan(8, 3, 1, None, 11, dict.fromkeys(METHODS["Mirror"], 1.0))
+    names = tuple(METHODS["Mirror"])
+    lengths, seconds = (planning.Length(3, 1, None),), dict.fromkeys(names, planning.Seconds(1.0, 1.0))
+    plan = planning.Plan(8, None, names, 11, lengths, seconds, dict.fromkeys(names, 1))
 
     def question(place, label="kind"):
         data = DataConfig(str(place), source="hf", label=label)
@@ -68,7 +70,8 @@ def brief(request, monkeypatch):
     pools_are(request.param, monkeypatch)
     monkeypatch.setattr(planning, "LEAST", 1)
     monkeypatch.setattr(planning, "MOST", 6)
-    monkeypatch.setattr("partialsym.ask.answer.WIDTHS", (2,))
+    monkeypatch.setattr(planning, "WIDTHS", (2,))
+    monkeypatch.setattr("partialsym.ask.schedule.MOST_SEEDS", 1)
     monkeypatch.setattr("partialsym.ask.look.STEPS", 2)
 
 

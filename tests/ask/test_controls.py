@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.folders import write_folder
-from partialsym.ask import answer
-from partialsym.ask.planning import Plan
+from partialsym.ask import METHODS, answer, schedule
+from partialsym.ask.planning import Length, Plan, Seconds
 from partialsym.config import DataConfig
 from partialsym.report import gather, judge
 
 pytestmark = pytest.mark.long
 STEPS = 160
-METHODS = ("plain", "SE2-full", "SE2-partial", "Mirror-full", "Mirror-partial")
 
 
 @pytest.fixture
@@ -41,17 +40,20 @@ def make(root, tmp_path):
 def fixed(monkeypatch):
     """The same training whatever the machine's speed: `fixed(steps)`."""
 
-    def fix(steps, train):
-        repeats = max(1, steps * 64 // (4 * train))
-        plan = Plan(8, 4, repeats, None, 64, dict.fromkeys(METHODS, 0.0))
-        monkeypatch.setattr(answer, "_plan", lambda *_: plan)
+    def fix(steps, train, group="SE2"):
+        length = Length(4, max(1, steps * 64 // (4 * train)), None)
+        methods = tuple(METHODS[group])
+        seconds = dict.fromkeys(methods, Seconds(0.0, 0.0))
+        plan = Plan(8, None, methods, 64, (length,), seconds, dict.fromkeys(methods, 1))
+        monkeypatch.setattr(answer, "plan", lambda *_, **__: plan)
+        monkeypatch.setattr(schedule, "MOST_SEEDS", 0)  # no more than are asked for
 
     return fix
 
 
 def answers(data, group, out, seeds=3):
     """question → answer."""
-    _, runs = answer.ask(data, group, budget=1e6, out=out, seeds=seeds, workers=2)
+    _, runs, _ = answer.ask(data, group, budget=1e6, out=out, seeds=seeds, workers=2)
     found = judge(gather(runs, data.root)).verdict
     return {finding.question: finding.answer for finding in found.findings}
 
@@ -77,12 +79,12 @@ def test_upright_6_against_9_is_not_called_symmetric(fixed, make, tmp_path):
 
 
 def test_mirrored_pairs_are_not_symmetric(fixed, make, tmp_path):
-    fixed(2 * STEPS, 360)
+    fixed(2 * STEPS, 360, "Mirror")
     assert answers(make("digits-mirrored"), "Mirror", tmp_path / "out")["Mirroring"] == "costs"
 
 
 def test_shuffled_labels_are_no_evidence(fixed, make, tmp_path):
-    fixed(30, 180)
+    fixed(30, 180, "Mirror")
     silent = 0
     for seed in range(20):
         data = make("digits-shuffled", train=200, test=200, seed=seed, size=14)

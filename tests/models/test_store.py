@@ -99,7 +99,10 @@ def saved(tmp_path_factory):
 
 
 def test_augerino_round_a_foreign_or_converted_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Flatten cannot be saved: must be one of GResNet, GCNN13, Augerino"):
+    with pytest.raises(
+        ValueError,
+        match="Flatten cannot be saved: must be one of GResNet, GCNN13, GStagedResNet, GConvNeXt, GUNet, Aug",
+    ):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):
         save_model(to_conv2d(around()), tmp_path)

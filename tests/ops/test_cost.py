@@ -45,7 +45,7 @@ def test_the_folded_twin_is_the_same_function():
 
 
 def test_a_network_without_a_twin_is_refused():
-    with pytest.raises(TypeError, match="Linear has no dense twin: must be a GResNet or a GCNN13"):
+    with pytest.raises(TypeError, match=r"Linear has no dense twin: must be a network of partialsym\.models"):
         dense_twin(nn.Linear(1, 1))
 
 

@@ -32,7 +32,13 @@ from partialsym.registry import KERNELS, NETWORKS
 GROUPS = {"T2": 1, "Mirror": 2, "SE2": 2, "E2": 4, "C4": 4, "D4": 8}
 PRECISIONS = ("32", "bf16", "64")
 OWN = (operator._convolve, operator._convolve_backward)
-TINY = {"width": 2, "hidden": 2, "kernel_size": 3, "num_classes": 3}
+TINY = {"width": 2, "hidden": 2, "kernel_size": 3, "num_classes": 3, "in_channels": 1}
+PAPER = ("ResNet", "CNN13")
+SMALL = {  # of the other networks one of each class
+    "gresnet18": {"blocks": (1, 1), "block": "bottleneck", "checkpoint": True},
+    "gwrn16_4": {"blocks": (1, 1), "stem_width": 2},
+    "gconvnext": {"blocks": (1, 1), "stem_stride": 2},
+}
 SIZE = 14
 
 
@@ -127,7 +133,12 @@ def made_under_a_default_device(gpu, patch):
                 values = layer(ps.Signal.image(torch.randn(1, 1, 6, 6))).values
                 found[name] += devices([values, density.component.probabilities(), *layer.buffers()])
                 density.support()
-        nets = [*map(model, NETWORKS), model(kernel="Gabor"), augerino("E2")]
+        nets = [
+            *map(model, PAPER),
+            *(model(name, **options) for name, options in SMALL.items()),
+            model(kernel="Gabor"),
+            augerino("E2"),
+        ]
         ps.to_conv2d(nets[0])
     found["nets"] = sorted({device for net in nets for device in devices([*net.parameters(), *net.buffers()])})
     return found
@@ -145,7 +156,10 @@ def moved(gpu, patch):
 
 RUNS = {
     f"{name} {group}": partial(learns, make=partial(model, name, group))
-    for name, group in itertools.product(NETWORKS, GROUPS)
+    for name, group in itertools.product(PAPER, GROUPS)
+}
+RUNS |= {
+    name: partial(learns, make=partial(model, name, **options), precisions=("64",)) for name, options in SMALL.items()
 }
 RUNS |= {f"Augerino {group}": partial(learns, make=partial(augerino, group)) for group in ("SE2", "E2", "D4")}
 OPTIONS = [{"kernel": kernel} for kernel in KERNELS if kernel != "SIREN"]

@@ -126,7 +126,8 @@ def gather(
     ends = taken(shown(name), levels, how.range, found.deep)
     splits = {which: found.split(which, ends) for which in ORDER}
     mean, std = levels.moments(found.channels, ends)
-    return Dataset(name, classes, **splits, mean=mean, std=std, range=ends)
+    folds = how.folds if "test" not in given else None
+    return Dataset(name, classes, **splits, mean=mean, std=std, range=ends, folds=folds)
 
 
 def _looked_at(

@@ -1,15 +1,26 @@
 """The progress bar."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from partialsym.measure import learned_subsets
 from partialsym.training.module import ClassifierModule
 
 EVERY = 20  # steps between two updates of the values
+
+
+class WatchCallback(Callback):
+    """Tells after every step how many there were, and how many there are."""
+
+    def __init__(self, watch: Callable[[int, int], object]) -> None:
+        self.watch = watch
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        self.watch(trainer.global_step, int(trainer.estimated_stepping_batches))
 
 
 class ProgressBar(TQDMProgressBar):

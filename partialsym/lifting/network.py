@@ -1,0 +1,212 @@
+"""The network that `lift` gives: a list of steps, each one of our layers on what earlier steps gave."""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial as bind
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.densities import Density, set_proportional
+from partialsym.errors import InputError
+from partialsym.groups import T2, group as group_named
+from partialsym.lifting.densities import identity, part, whole
+from partialsym.lifting.layers import POINTWISE, LiftedConv, PadMaps, WindowPool
+from partialsym.lifting.report import LiftReport
+from partialsym.nn.activation import Activation, Dropout
+from partialsym.nn.local import nearness
+from partialsym.nn.norm import BatchNorm
+from partialsym.nn.pool import project
+from partialsym.nn.resampling import AdaptivePool
+from partialsym.signal import Elements, Signal, cat
+
+Partial = bool | Literal["identity"]
+Resampling = Literal["auto", "original", "symmetric"]
+IMAGE = "image"  # the step before the first
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+}
+_LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "norm": BatchNorm,
+    "adaptive": AdaptivePool,
+    "dropout": Dropout,
+    "pad": PadMaps,
+}
+
+
+class Lifted(nn.Module):
+    """A convolutional network on a group, of steps that `partialsym.lift` reads off a network of torch.
+
+    Layers whose outputs are added or joined have one draw of elements; the first of them has its density.
+
+    Args:
+        group: name of the group.
+        in_channels: of the images.
+        size: height and width of the images that it was made for.
+        steps: dicts of plain values. `name`; `op`: `conv`, `norm`, `activation`, `pool`, `adaptive`, `dropout`, `pad`,
+            `add`, `sub`, `mul`, `div` or `cat`; `of`: the steps it takes; `layer`, if it has that of another step;
+            `draw`, of a convolution: a number for its elements; `options`: arguments of its layer.
+        output: `maps`, `vector`, or a function of the vector: `softmax` or `log_softmax`.
+        samples, partial, resampling, mixing, margin: as in `partialsym.lift`.
+        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    Raises:
+        ValueError: an argument out of range; steps that are not such.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        *,
+        in_channels: int,
+        size: Sequence[int],
+        steps: Sequence[Mapping[str, Any]],
+        output: str = "vector",
+        samples: int | None = None,
+        partial: Partial = True,
+        resampling: Resampling = "auto",
+        mixing: int | None = 1,
+        margin: int = 0,
+        proportional: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(partial, resampling, mixing, margin, output)
+        self.group = h = group_named(group)
+        samples = (8 if h.dim else len(h.components)) if samples is None else samples
+        resampling = ("original" if partial == "identity" else "symmetric") if resampling == "auto" else resampling
+        self.in_channels, self.output = in_channels, output
+        self.settings: dict[str, Any] = {
+            "group": group,
+            "in_channels": in_channels,
+            "size": list(size),
+            "steps": [dict(step) for step in steps],
+            "output": output,
+            "samples": samples,
+            "partial": partial,
+            "resampling": resampling,
+            "mixing": mixing,
+            "margin": margin,
+            "proportional": proportional,
+        }
+        self.steps = _checked(self.settings["steps"])
+        self.last = {name: i for i, step in enumerate(self.steps) for name in step["of"]}  # where each is read last
+        self.report: LiftReport | None = None  # of a network that was lifted here
+        self.layers = nn.ModuleDict()
+        first, later = {True: (whole, part), False: (whole, whole), "identity": (identity, identity)}[partial]
+        self._first, self._later = bind(first, h, samples), bind(later, h, samples)
+        self._conv: dict[str, Any] = {
+            "symmetric": resampling == "symmetric",
+            "nearness": nearness(h, samples),
+            "mixing": None if h.name == "T2" else mixing,
+        }
+        self._fill(margin)
+        set_proportional(self, proportional)
+
+    def _fill(self, margin: int) -> None:
+        """Make the layers."""
+        on_group, drawn = {IMAGE: False}, set[int]()
+        for step in self.steps:
+            name, op, options = step["name"], step["op"], step.get("options", {})
+            on_group[name] = op == "conv" or any(on_group[of] for of in step["of"])
+            draw = self._draw(step)
+            if name in self.layers or step.get("layer", name) != name:
+                continue
+            if op == "conv":
+                self.layers[name] = self._lifted(options, margin, on_group[step["of"][0]], draw, drawn)
+                drawn.add(draw)
+            elif op == "pool":
+                self.layers[name] = WindowPool(**options, symmetric=self._conv["symmetric"])
+            elif op == "activation":
+                self.layers[name] = Activation(bind(POINTWISE[options["fn"]], **options.get("numbers", {})))
+            elif op in _LAYERS:
+                self.layers[name] = _LAYERS[op](**options)
+
+    def _lifted(
+        self, options: Mapping[str, Any], margin: int, on_group: bool, draw: int, drawn: set[int]
+    ) -> LiftedConv:
+        wide = margin if options["kernel_size"] > 1 else 0
+        reach = wide * options.get("dilation", 1)
+        before, after = options.get("padding", (0, 0))
+        size = {"kernel_size": options["kernel_size"] + 2 * wide, "padding": (before + reach, after + reach)}
+        density: Callable[[], Density] = self._later if drawn else self._first  # the lifting keeps the whole group
+        mixing = None if options.get("whole") else self._conv["mixing"]
+        return LiftedConv(
+            **{**options, **size, **self._conv, "mixing": mixing},
+            domain=self.group if on_group else T2(),
+            codomain=self.group if draw in drawn else density(),
+        )
+
+    def _draw(self, step: Mapping[str, Any]) -> int:
+        """Which of the draws a convolution's elements are of: all one, unless layers learn their own."""
+        return step.get("draw", 0) if self.settings["partial"] is True else 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [batch, in_channels, height, width] → what the network of torch gives, the mean over H."""
+        f = self.features(images)
+        out = project(f, "mean")
+        if self.output == "maps":
+            return out
+        out = out.flatten(1)
+        return out if self.output == "vector" else getattr(torch, self.output)(out, 1)
+
+    def features(self, images: Tensor) -> Signal:
+        """The signal before the mean over the group, [batch, channels, n, h, w]; after a linear layer h = w = 1."""
+        held: dict[str, Signal] = {IMAGE: Signal.image(images)}
+        draws: dict[int, Elements] = {}
+        for i, step in enumerate(self.steps):
+            taken = [held[of] for of in step["of"]]
+            held[step["name"]] = f = self._run(step, taken, draws)
+            for of in step["of"]:
+                if self.last[of] == i:
+                    held.pop(of, None)
+        return f
+
+    def _run(self, step: Mapping[str, Any], taken: list[Signal], draws: dict[int, Elements]) -> Signal:
+        op = step["op"]
+        if op == "cat":
+            return cat(taken)
+        if op in _ARITHMETIC:
+            return _ARITHMETIC[op](taken[0], taken[1] if len(taken) > 1 else step["options"]["number"])
+        layer = self.layers[step.get("layer", step["name"])]
+        if op != "conv":
+            return layer(*taken)
+        draw = self._draw(step)
+        out = layer(taken[0], elements=draws.get(draw))
+        draws[draw] = out.elements
+        return out
+
+
+OPS = {"conv", "pool", "activation", "cat", *_LAYERS, *_ARITHMETIC}
+
+
+def _check(partial: object, resampling: str, mixing: int | None, margin: int, output: str) -> None:
+    if not isinstance(partial, bool) and partial != "identity":
+        raise InputError(f"partial is {partial!r}: must be True, False or 'identity'.")
+    if resampling not in ("auto", "original", "symmetric"):
+        raise InputError(f"resampling is {resampling!r}: must be 'auto', 'original' or 'symmetric'.")
+    if mixing is not None and mixing < 0:
+        raise InputError(f"mixing is {mixing}: must be at least 0, or None.")
+    if margin < 0:
+        raise InputError(f"margin is {margin}: must be at least 0.")
+    if output not in ("maps", "vector", "softmax", "log_softmax"):
+        raise InputError(f"output is {output!r}: must be maps, vector, softmax or log_softmax.")
+
+
+def _checked(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`steps` as they are; raises ValueError where they are none."""
+    known = {IMAGE}
+    if not any(step.get("op") == "conv" for step in steps):
+        raise InputError("steps hold no convolution and no linear layer: there is nothing to lift.")
+    for step in steps:
+        name, op, of = step.get("name"), step.get("op"), step.get("of")
+        if op not in OPS:
+            raise InputError(f"a step has the op {op!r}: must be one of {', '.join(sorted(OPS))}.")
+        if not isinstance(name, str) or not name or "." in name or name in known or hasattr(nn.ModuleDict, name):
+            raise InputError(f"a step has the name {name!r}: must be text without a dot, that no other has.")
+        if not isinstance(of, list) or not of or not {*of} <= known:
+            raise InputError(f"the step {name!r} takes {of!r}: must be names of earlier steps, or {IMAGE!r}.")
+        known.add(name)
+    return steps

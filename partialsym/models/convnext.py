@@ -1,0 +1,141 @@
+"""A separable network like ConvNeXt on groups: cheap where a convolution over space, group and channels is not."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from partialsym.models.backbone import check_blocks, classifier, run
+from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
+from partialsym.nn.activation import Activation, Dropout
+from partialsym.nn.norm import BatchNorm
+from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.signal import Signal, check_signal
+
+SCALE = 0.1  # of a branch, at the start
+
+
+class GConvNeXt(nn.Module):
+    """A strided stem, stages of separable residual blocks, mean over group and space, linear.
+
+    As ConvNeXt (Liu et al. 2022), of group convolutions with a kernel that is a product (Knigge et al. 2022): a block
+    mixes channels and elements of a pixel, convolves every channel on every element in space, and mixes channels by two
+    layers, `expansion` times as wide inside. A block takes w²·n² + w·n·k² + 2·expansion·w²·n multiplications a pixel,
+    at w channels and n elements. BatchNorm takes the place of LayerNorm.
+
+    Stages begin with a mean over 2×2 pixels and a pointwise convolution, which draws the elements of the stage. With
+    `partial` these densities are learned; the first stage keeps the whole group.
+
+    Args:
+        group: name of the base group, as in `partialsym.group`.
+        in_channels: of the images.
+        num_classes: of the answer; 0 for none, and the network gives `num_features` features of an image.
+        width: channels of the first stage; they double from stage to stage.
+        blocks: blocks of every stage.
+        stem_stride: pixels from output to output of the stem; its kernel is 2·stem_stride − 1 wide, and at least 3.
+        expansion: how many times as wide the inner layer of a block is.
+        dropout: before the second of the two layers.
+        checkpoint: hold the inputs of the blocks alone for the backward pass, and compute their insides again there.
+        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements of
+            the last stage), `samples`, `kernel_size` (default 5), `kernel`, `hidden` (default 8), `kernel_options`,
+            `sampling`, `proportional`.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        group: str = "SE2",
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: int = 32,
+        blocks: Sequence[int] = (2, 2, 4, 2),
+        stem_stride: int = 4,
+        expansion: int = 4,
+        dropout: float = 0.0,
+        checkpoint: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__()
+        check_at_least_one(in_channels=in_channels, width=width, stem_stride=stem_stride, expansion=expansion)
+        check_blocks(blocks)
+        check_dropout(dropout)
+        defaults: LayerOptions = {"kernel_size": 5, "hidden": 8}
+        layers = Layers(group, **(defaults | options))
+        self.in_channels, self.num_classes, self.checkpoint = in_channels, num_classes, checkpoint
+        self.settings: dict[str, Any] = {
+            "group": group,
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "width": width,
+            "blocks": list(blocks),
+            "stem_stride": stem_stride,
+            "expansion": expansion,
+            "dropout": dropout,
+            "checkpoint": checkpoint,
+            **layers.options,
+        }
+        widths = [width * 2**i for i in range(len(blocks))]
+        size = max(3, 2 * stem_stride - 1)
+        self.lifting = layers.lifting(in_channels, width, size=size, stride=stem_stride, bias=False)
+        self.norm = BatchNorm(width)
+        self.shrink = SpatialPool(2, "mean")
+        self.drawn, self.norms = nn.ModuleDict(), nn.ModuleDict()  # at the start of a stage, which are counted from 1
+        for i, pair in enumerate(pairwise(widths), 2):
+            density = layers.last if i == len(blocks) else layers.inner
+            self.drawn[str(i)] = layers.conv(*pair, density, size=1, bias=False)
+            self.norms[str(i)] = BatchNorm(pair[1])
+        self.stages = nn.ModuleDict(
+            {
+                str(i): nn.Sequential(*(SeparableBlock(layers, w, expansion, dropout) for _ in range(count)))
+                for i, (w, count) in enumerate(zip(widths, blocks, strict=True), 1)
+            }
+        )
+        self.norm_last, self.pool, self.num_features = BatchNorm(widths[-1]), GlobalPool("mean"), widths[-1]
+        self.classifier = classifier(self.num_features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        return self.classifier(self.pool(self.features(images)))
+
+    def features(self, images: Tensor) -> Signal:
+        """The signal before global pooling, [batch, num_features, n, h, w]: a side is divided by `stem_stride`, and by
+        2 by every stage after the first, and rounded up."""
+        f = self.norm(self.lifting(images))
+        for name, stage in self.stages.items():
+            if name in self.drawn:
+                f = self.norms[name](self.drawn[name](self.shrink(f)))
+            for block in stage.children():
+                f = run(block, f, save_memory=self.checkpoint)
+        return self.norm_last(f)
+
+
+class SeparableBlock(nn.Module):
+    """f + γ·W₂ GELU(W₁ BatchNorm(s ⋆ f)): s is a separable group convolution onto the elements of f, W₁ and W₂ mix the
+    channels of an element, γ is a number a channel."""
+
+    def __init__(self, layers: Layers, width: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.conv, self.norm = layers.separable(width, width, bias=False), BatchNorm(width)
+        self.wider, self.act = ChannelLinear(width, expansion * width), Activation(nn.GELU())
+        self.dropout, self.back = Dropout(dropout), ChannelLinear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), SCALE))
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → the same shape on the same elements."""
+        inner = self.act(self.wider(self.norm(self.conv(f, elements=f.elements))))
+        branch = self.back(self.dropout(inner))
+        return f + branch.map(lambda values: values * self.scale[:, None, None, None].to(values.dtype))
+
+
+class ChannelLinear(nn.Linear):
+    """A linear layer over the channels of every element and pixel by itself: f_o(x, h) ↦ Σ_c W_oc f_c(x, h) + b_o."""
+
+    def forward(self, f: Signal) -> Signal:  # type: ignore[override]
+        """f [batch, in_features, n, h, w] → [batch, out_features, n, h, w] on the same elements."""
+        check_signal(f, self.in_features)
+        values = torch.matmul(self.weight, f.values.flatten(2)).unflatten(2, f.values.shape[2:])
+        return Signal(values + self.bias[:, None, None, None].to(values.dtype), f.elements)

@@ -1,0 +1,56 @@
+"""Networks by name: `create("gresnet18", group="SE2", samples=4)`."""
+
+import difflib
+import inspect
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from partialsym.errors import InputError
+from partialsym.models.layers import Layers
+from partialsym.registry import DENSE_NETWORKS, NETWORKS
+
+
+def list_models() -> list[str]:
+    """The names that `create` knows, those of registered networks among them.
+
+    >>> "gresnet18" in list_models()
+    True
+    """
+    return [*NETWORKS, *DENSE_NETWORKS]
+
+
+def create(name: str, **settings: Any) -> nn.Module:
+    """A network by its name, with fresh weights.
+
+    Args:
+        name: one of `list_models()`: `gresnet18`, `gresnet34`, `gresnet50`, with the ImageNet stem, and the same with
+            `_cifar` for small images; `gwrn16_4`, `gwrn28_10`; `gconvnext`, `gconvnext_cifar`; `gunet`, which answers
+            pixel by pixel; `ResNet` and `CNN13`, those of the paper; and what is registered by `register_network`.
+        settings: of its class: `group`, `partial`, `samples`, `in_channels`, `num_classes`, `width`, …
+    Raises:
+        ValueError: an unknown name or setting, or a value out of range.
+
+    >>> net = create("gresnet18", group="SE2", samples=4, width=4, num_classes=0)
+    >>> net.num_features
+    32
+    """
+    held = NETWORKS if name in NETWORKS else DENSE_NETWORKS
+    if name not in held:
+        near = difflib.get_close_matches(name, list_models(), 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"name is {name!r}: must be one of {', '.join(list_models())}.{hint}")
+    network = held[name]
+    own = network.func if isinstance(network, partial) else network
+    taken = dict(inspect.signature(own).parameters)
+    if str(own.__module__).startswith("partialsym."):  # whose `options` are those of their layers
+        taken = {key: p for key, p in taken.items() if p.kind is not p.VAR_KEYWORD} | dict(
+            inspect.signature(Layers).parameters
+        )
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        for key in settings.keys() - taken.keys():
+            near = difflib.get_close_matches(key, taken, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{name} has no setting {key!r}: must be of {', '.join(taken)}.{hint}")
+    return network(**settings)

@@ -1,0 +1,132 @@
+"""A U-Net on groups, full or partial: an answer for every pixel."""
+
+from itertools import pairwise
+from typing import Any, Unpack
+
+from torch import Tensor, nn
+
+from partialsym.models.backbone import classifier, run
+from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
+from partialsym.nn.activation import Dropout, ReLU
+from partialsym.nn.conv import GroupConv
+from partialsym.nn.norm import BatchNorm
+from partialsym.nn.pool import Mode, SpatialPool, check_mode, project
+from partialsym.nn.resampling import Upsample
+from partialsym.signal import Signal, cat
+
+
+class GUNet(nn.Module):
+    """Double convolutions at falling, then at rising resolution, with skip connections (Ronneberger et al. 2015).
+
+    What comes up is interpolated to the size of what skipped it, so that images may have any height and width, and is
+    mapped onto its elements, as `cat` needs. `project` leaves the group at the end, and a linear layer answers for
+    every pixel. With `partial=False` the answers go along with the image, f(g·x) = g·f(x), for every symmetry g of the
+    pixel grid in the group. With `partial` every double convolution on the way down learns its part of the group; what
+    comes up keeps the part of its level.
+
+    Args:
+        group: name of the base group, as in `partialsym.group`.
+        in_channels: of the images.
+        num_classes: of a pixel; 0 for none, and the network gives `num_features` features of a pixel.
+        width: channels at full resolution; they double from level to level.
+        levels: resolutions, the full one included.
+        mode: of the projection, `max` or `mean` over the elements.
+        dropout: between the two convolutions of the lowest level.
+        checkpoint: hold the inputs of the double convolutions alone for the backward pass, and compute their insides
+            again there.
+        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements at
+            full resolution, on which the answers lie), `samples`, `kernel_size` (default 3), `kernel`, `hidden`
+            (default 8), `kernel_options`, `sampling`, `proportional`.
+    Raises:
+        ValueError: an argument out of range.
+
+    >>> import torch
+    >>> GUNet("SE2", samples=4, width=2, levels=2)(torch.randn(1, 3, 15, 20)).shape
+    torch.Size([1, 2, 15, 20])
+    """
+
+    def __init__(
+        self,
+        group: str = "SE2",
+        *,
+        in_channels: int = 3,
+        num_classes: int = 2,
+        width: int = 16,
+        levels: int = 4,
+        mode: Mode = "max",
+        dropout: float = 0.0,
+        checkpoint: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__()
+        check_at_least_one(in_channels=in_channels, width=width, levels=levels)
+        check_dropout(dropout)
+        check_mode(mode)
+        defaults: LayerOptions = {"kernel_size": 3, "hidden": 8}
+        layers = Layers(group, **(defaults | options))
+        self.in_channels, self.num_classes, self.num_features = in_channels, num_classes, width
+        self.mode, self.checkpoint = mode, checkpoint
+        self.settings: dict[str, Any] = {
+            "group": group,
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "width": width,
+            "levels": levels,
+            "mode": mode,
+            "dropout": dropout,
+            "checkpoint": checkpoint,
+            **layers.options,
+        }
+        widths = [width * 2**i for i in range(levels)]
+        self.lifting, self.norm, self.act = layers.lifting(in_channels, width, bias=False), BatchNorm(width), ReLU()
+        self.shrink, self.up = SpatialPool(2), Upsample(2)
+        self.down, self.merge, self.rise = (
+            nn.ModuleDict(),
+            nn.ModuleDict(),
+            nn.ModuleDict(),
+        )  # from level 1, the full one
+        for i, (into, out) in enumerate(pairwise([width, *widths]), 1):
+            density = layers.last if i == 1 else layers.inner
+            convs = layers.conv(into, out, bias=False), layers.conv(out, out, density, bias=False)
+            self.down[str(i)] = DoubleConv(*convs, dropout=dropout if i == levels else 0.0)
+        for i in range(levels - 1, 0, -1):
+            w = widths[i - 1]
+            self.merge[str(i)] = layers.given(2 * w, w, size=1)
+            self.rise[str(i)] = DoubleConv(*(layers.given(c, w, bias=False) for c in (2 * w, w)))
+        self.classifier = classifier(width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [batch, in_channels, height, width] → logits [batch, classes, height, width]."""
+        values = project(self.features(images), self.mode)
+        return self.classifier(values.movedim(1, -1)).movedim(-1, 1)
+
+    def features(self, images: Tensor) -> Signal:
+        """The signal at full resolution before it leaves the group, [batch, num_features, n, height, width]."""
+        f = self.act(self.norm(self.lifting(images)))
+        skipped: list[Signal] = []
+        for conv in self.down.values():
+            f = self.shrink(f) if skipped else f
+            f = run(conv, f, save_memory=self.checkpoint)
+            skipped.append(f)
+        skipped.pop()
+        for merge, conv in zip(self.merge.values(), self.rise.values(), strict=True):
+            skip = skipped.pop()
+            f = self.up(merge(f, elements=skip.elements), size=skip.values.shape[-2:])  # mixed first: it is smaller
+            f = run(conv, cat([skip, f]), save_memory=self.checkpoint)
+        return f
+
+
+class DoubleConv(nn.Module):
+    """Convolution, BatchNorm, ReLU, twice; convolutions without densities map onto the elements of the input."""
+
+    def __init__(self, conv1: GroupConv, conv2: GroupConv, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv1, BatchNorm(conv1.out_channels)
+        self.conv2, self.norm2 = conv2, BatchNorm(conv2.out_channels)
+        self.act, self.dropout, self.draws = ReLU(), Dropout(dropout), conv2.codomain is not None
+
+    def forward(self, f: Signal) -> Signal:
+        """f [batch, channels, n, h, w] → [batch, out_channels, n_out, h, w]."""
+        given = None if self.draws else f.elements
+        f = self.dropout(self.act(self.norm1(self.conv1(f, elements=given))))
+        return self.act(self.norm2(self.conv2(f, elements=given)))
