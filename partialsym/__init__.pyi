@@ -30,6 +30,7 @@ from .inference import monte_carlo as monte_carlo, recalibrate as recalibrate
 from .kernels import MLP as MLP, SIREN as SIREN, Fourier as Fourier, Gabor as Gabor, Kernel as Kernel, MAGNet as MAGNet
 from .measure import (
     class_responses as class_responses,
+    dense_errors as dense_errors,
     equivariance_errors as equivariance_errors,
     lie_derivative as lie_derivative,
     measured_range as measured_range,
