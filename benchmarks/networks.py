@@ -1,6 +1,6 @@
 """`python -m benchmarks.networks`: what a training step of every named network costs beside its dense twin.
 
-Parameters, operations, memory and seconds at 32, 96 and 224 pixels; the memory that checkpointing saves; and the step of
+Parameters, operations, memory and seconds at 32, 96 and 224 pixels; the memory that checkpointing saves; the step of
 gresnet18 that is required. Writes benchmarks/networks.json. `python -m benchmarks.tables` renders it. A step of more
 operations than MOST is counted, not run: its memory and seconds are None.
 """
