@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from partialsym.data import Dataset, Split
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -59,6 +62,32 @@ def test_own_network(tmp_path):
     full, _, _, partial, _, _, kept = map(numbers, run("own-network", tmp_path))
     assert full[0] < 92 < partial[0]
     assert kept[0] < 90
+
+
+@pytest.mark.long
+def test_segmentation(tmp_path):
+    plain, left, rotated, kept = map(numbers, run("segmentation", tmp_path))
+    assert plain[-3] > plain[-2] + 0.2  # upright, and turned by 90°
+    assert rotated[-3] == rotated[-2] > 0.6
+    assert left[0] > 0.1
+    assert kept == [0, 100]
+
+
+def test_a_partial_resnet(monkeypatch, capsys):
+    """As it stands, but for one epoch of few random images and few channels."""
+    images, labels = torch.randint(256, (8, 3, 8, 8), dtype=torch.uint8), torch.arange(8)
+    splits = [Split(images, labels, torch.arange(8) + 8 * i) for i in range(3)]
+    data = Dataset("CIFAR-10", tuple(map(str, range(10))), *splits, (0.5,) * 3, (0.3,) * 3)
+    monkeypatch.setattr("partialsym.data.load", lambda name: data)
+    code = script(PAGES["cifar-resnet18"]).read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 40
+    small = code.replace("EPOCHS, BATCH, WIDTH = 60, 128, 64", "EPOCHS, BATCH, WIDTH = 1, 4, 2")
+    assert small != code
+    exec(compile(small, "cifar_resnet18.py", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("of 8 test images are right")
+    assert said[1] == "lifting keeps ±180°"
+    assert len(said) > 10
 
 
 @pytest.mark.long
