@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from partialsym import monte_carlo, recalibrate
-from partialsym.ask.planning import Plan
+from partialsym.ask.planning import Length, Plan
 from partialsym.config import DataConfig, Experiment, ModelConfig
 from partialsym.data import Dataset, Split, load
 from partialsym.densities import Bernoulli
@@ -26,7 +26,8 @@ from partialsym.training.evaluation import calibration
 from partialsym.training.fit import train
 
 SEEDS, DRAWS = 10, 32
-STEPS = Plan(width=8, epochs=3, repeats=5, images=None, batch=64, seconds={})  # 210 steps on 900 images
+LENGTH = Length(epochs=3, repeats=5, images=None)
+STEPS = Plan(8, None, (), 64, (LENGTH,), {}, {})  # 210 steps on 900 images
 
 
 def sevens(root: str | None) -> Dataset:

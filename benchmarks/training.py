@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.rows import PAIRS, Book, Row, bf16, quotient_of
 from partialsym import GCNN13, GResNet
 from partialsym.ask.methods import Shape, methods
-from partialsym.models.dense_twin import TwinCNN13, TwinResNet, dense_twin
+from partialsym.models.dense_twin import dense_twin
 from partialsym.profiling import Step, interleaved, peak_memory
 from partialsym.training.fit import build_model
 
@@ -90,7 +90,7 @@ def missing(name: str, target: float | None, aim: float | None, precision: str, 
     return Row(name, None, None, target, "", precision, aim=aim, n=0, note=why)
 
 
-def plain_cnn(model: nn.Module) -> TwinResNet | TwinCNN13:
+def plain_cnn(model: nn.Module) -> nn.Module:
     """The network on T(2) in plain convolutions, with as many channels as `model` has per element."""
     assert isinstance(model, GResNet | GCNN13)
     return dense_twin(type(model)(**model.settings | {"group": "T2", "partial": False, "samples": None}))

@@ -155,8 +155,11 @@ def _of_one(one: Visibility, what: str, count: int) -> str:
 
 
 def _too_few(some: Sequence[Visibility], what: str, count: int) -> str:
-    pairs = min(one.pairs for one in some)
-    take = needed(together(count))
+    most, take = max(some, key=lambda one: one.share.high), needed(together(count))
+    pairs = most.pairs
+    if pairs >= take:
+        told, high = (f"{100 * share:.0f} %" for share in (most.share.mean, most.share.high))
+        return f"It is open {what}: of {pairs:,} pairs {told} were told, {most.name}, and up to {high} could be."
     return (
         f"These images are too few to say {what}: {pairs:,} pairs were judged, and it takes some {take:,} to show that "
         f"fewer than {100 * HARDLY:.0f} % can be told."

@@ -122,7 +122,9 @@ class Density(nn.Module):
         """position [components or 1, r] in [−1, 1] and weights [components] → Elements, ordered by component."""
         with torch.autocast(autocasting(self.components), enabled=False):
             angles = self._angles(position)[..., None][..., : self.group.dim]
-            matrices = (self.group.exp(angles) @ self.components[:, None]).flatten(0, 1)
+            matrices = self.group.exp(angles)
+            several = len(self.components) > 1  # the first is the identity
+            matrices = (matrices @ self.components[:, None] if several else matrices).flatten(0, 1)
         if weights is None:
             return Elements(self.group, matrices)
         r = position.shape[1]

@@ -16,7 +16,7 @@ from partialsym.errors import InputError
 def rotation(angle: Tensor) -> Tensor:
     """Rotation matrices [*n, 2, 2] by `angle` [*n] in radians, counter-clockwise."""
     c, s = angle.cos(), angle.sin()
-    return torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
+    return torch.stack([c, -s, s, c], -1).unflatten(-1, (2, 2))
 
 
 def rotations(n: int) -> Tensor:
@@ -119,10 +119,8 @@ class Group(ABC):
 
     @staticmethod
     def inverse(h: Tensor) -> Tensor:
-        """h⁻¹ for h [*n, 2, 2], by the adjugate: exact if the entries of h are exact."""
-        a, b, c, d = h[..., 0, 0], h[..., 0, 1], h[..., 1, 0], h[..., 1, 1]
-        adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
-        return adjugate / (a * d - b * c)[..., None, None]
+        """h⁻¹ of elements [*n, 2, 2], which are orthogonal: the transpose."""
+        return h.mT
 
     @staticmethod
     def act(h: Tensor, x: Tensor) -> Tensor:
@@ -153,7 +151,8 @@ def embed_rotation(h: Tensor) -> Tensor:
 
     The second column of h is (−sin δ, cos δ) in both cases.
     """
-    return torch.stack([h[..., 1, 1], -h[..., 0, 1]], -1)
+    above, below = h[..., 1].unbind(-1)
+    return torch.stack([below, -above], -1)
 
 
 def embed_mirror(h: Tensor) -> Tensor:

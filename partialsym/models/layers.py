@@ -88,7 +88,8 @@ class Layers:
         self.inner = part if partial and learned_layers == "all" else self.whole
         self.kernel_size, self.hidden = kernel_size, hidden
         self.kernel = bind(KERNELS[kernel], **(kernel_options or {}))
-        self.given = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"} or {"hidden"}
+        taken = inspect.signature(KERNELS[kernel]).parameters.keys() & {"hidden", "kernel_size"}
+        self.kernel_takes = taken or {"hidden"}
 
     def lifting(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
         """From images onto the whole group."""
@@ -139,7 +140,7 @@ class Layers:
     def _size(self, size: int) -> dict[str, int]:
         """What a kernel of that many pixels is given, of features and pixels what its class asks for."""
         sizes = {"hidden": self.hidden if size > 1 else max(1, self.hidden // 2), "kernel_size": size}
-        return {name: sizes[name] for name in sizes if name in self.given}
+        return {name: sizes[name] for name in sizes if name in self.kernel_takes}
 
 
 def check_at_least_one(**counts: int) -> None:

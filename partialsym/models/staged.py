@@ -20,7 +20,7 @@ STEMS = ("imagenet", "cifar")
 
 
 class GStagedResNet(nn.Module):
-    """A stem, stages of residual blocks that double channels and halve sides, the mean over space and H, a linear layer.
+    """A stem; stages of residual blocks that double channels and halve sides; the mean over space and H; a linear map.
 
     The family of ResNet-18, 34 and 50 (He et al. 2016) and of the wide ResNets (Zagoruyko & Komodakis 2016):
     `partialsym.models.create` has them by name. Images may have any height and width. On T(2) it is the plain network;

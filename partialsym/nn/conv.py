@@ -157,7 +157,7 @@ class GroupConv(nn.Module):
             mean = mean.to(phi.dtype)
             phi = (phi * mean[:, None, None]).permute(0, 3, 1, 2)
             if phi.shape[3] < self.disc.numel():
-                phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy(3, self.inside, phi)
+                phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy_(3, self.inside, phi)
             phi = phi.unflatten(3, self.disc.shape)
         return FactoredKernel(weight, bias, phi, mean, self.disc)
 
@@ -203,9 +203,10 @@ class GroupConv(nn.Module):
         In the layer's dtype, whatever that of the elements.
         """
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
-        inverse = self.domain.inverse(out)
-        position = self.domain.act(inverse[:, None], self.taps)  # [n_out, taps, 2]
-        relative = self.domain.embed(inverse[:, None] @ into)  # [n_out, n_in, e]
+        inverse = self.group.inverse(out)
+        position = self.taps @ inverse.mT  # [n_out, taps, 2]
+        product = (inverse[:, None, :, :, None] * into[:, None]).sum(3)  # fewer calls than matmul
+        relative = self.domain.embed(product)  # [n_out, n_in, e]
         shape = (len(out), len(into), len(self.taps))
         return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)
 

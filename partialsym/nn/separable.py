@@ -163,7 +163,7 @@ class SpatialConv(nn.Module):
 
     def _coordinates(self, matrices: Tensor) -> Tensor:
         """h⁻¹(y − x) for every element and tap: [n, taps, 2]."""
-        return self.group.act(self.group.inverse(matrices.to(self.taps.dtype))[:, None], self.taps)
+        return self.taps @ self.group.inverse(matrices.to(self.taps.dtype)).mT
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {self.group}, kernel_size={self.kernel_size}{shown_options(self)}"

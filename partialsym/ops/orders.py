@@ -84,9 +84,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
     """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
     whole, features = _augmented(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
-    d_whole = torch.zeros_like(whole, dtype=_wide(f))
-    d_features = torch.empty_like(features, dtype=_wide(f))
-    d_flat = None
+    d_flat, d_whole, d_features = None, None, []
     small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
     into = flat.shape[1] // options.groups
     for chunk in [slice(0, len(features))] if small else _element_chunks(whole, features):
@@ -103,10 +101,12 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
         if small:
             d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
         d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2])
-        d_whole += torch.bmm(d_kernel, features[chunk].transpose(1, 2)).sum(0)
-        d_features[chunk] = torch.matmul(whole.T, d_kernel)
+        part = torch.bmm(d_kernel, features[chunk].transpose(1, 2)).sum(0, dtype=_wide(f))
+        d_whole = part if d_whole is None else d_whole.add_(part)
+        d_features.append(torch.matmul(whole.T, d_kernel).to(_wide(f)))
+    assert d_whole is not None
     d_whole = d_whole.view(*k.bias.shape, -1)
-    d_features = d_features.unflatten(2, k.phi.shape[2:])
+    d_features = (d_features[0] if len(d_features) == 1 else torch.cat(d_features)).unflatten(2, k.phi.shape[2:])
     d_mean = (d_features[:, -1] * k.disc).sum((0, 2, 3))
     d_f = None if d_flat is None else d_flat.to(f.dtype).view(f.shape)
     return Gradients(d_f, d_whole[..., :-1].clone(), d_whole[..., -1].clone(), d_features[:, :-1], d_mean)

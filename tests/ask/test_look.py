@@ -31,6 +31,10 @@ def of(*visible, hidden="not visible"):
         (of(180, 90, 22.5), "Turns are visible, from 90° on: "),
         (of(180), "Turns are visible, from 180° on: "),
         (of(), "Turns are not visible: of 100 pairs at most 95 % can be told."),
+        (
+            [seen(90, "not enough images", 133, 240)],
+            "It is open whether turns are visible: of 240 pairs 55 % were told, tu",
+        ),
         (of(hidden="not enough images"), "These images are too few to say whether turns are visible: 100 pairs"),
         ([seen(0, "visible", 70)], "A network sees of an image that it is mirrored, in 70 % of 100 pairs."),
         (

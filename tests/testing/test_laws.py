@@ -47,7 +47,7 @@ BROKEN = {
     "not closed under inverse": (broken(C4, C4.components[:2]), "an inverse is not in"),
     "not closed under product": (broken(C4, C4.components[[0, 1, 3]]), "a product of .* is not in"),
     "identity not first": (broken(C4, C4.components.roll(1, 0)), "first component is not the identity"),
-    "shear": (broken(Mirror(), torch.stack([E, SHEAR])), "not in the group"),
+    "shear": (broken(Mirror(), torch.stack([E, SHEAR])), "not the identity"),
     "off by 1e-6": (
         broken(Cyclic(3), torch.stack([E, turn(120) + 1e-6, turn(240) - 1e-6])),
         "not exp|not the identity",
