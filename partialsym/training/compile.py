@@ -10,7 +10,7 @@ from torch import Tensor
 from partialsym._utils.torch_private import compiler_errors, mark_dynamic
 
 log = logging.getLogger(__name__)
-PAYS = 5000  # steps, against one to two minutes of compiling; the gain a step has not been measured
+PAYS = 5000  # steps on a GPU, against minutes of compiling; the gain there is an estimate
 
 
 class Compiled:
@@ -40,6 +40,10 @@ class Compiled:
         return result
 
 
-def compiled(function: Callable[..., Any], setting: str, steps: int) -> Callable[..., Any]:
-    """`function`, compiled where `setting` is `always`, or `auto` and as many as 5,000 steps are to come."""
-    return Compiled(function) if setting == "always" or (setting == "auto" and steps >= PAYS) else function
+def compiled(function: Callable[..., Any], setting: str, steps: int, device: str) -> Callable[..., Any]:
+    """`function`, compiled where `setting` is `always`, or `auto` and 5,000 steps or more are to come on a GPU.
+
+    On a processor it does not pay, as `python -m benchmarks.compiled` shows.
+    """
+    pays = device != "cpu" and steps >= PAYS
+    return Compiled(function) if setting == "always" or (setting == "auto" and pays) else function
