@@ -41,7 +41,7 @@ tune(plain, 300, 1e-2, turned=False)
 report("plain network", plain.eval())
 
 network = ps.lift(plain, "SE2", example=images[training][:8], samples=4, partial=False)
-print(network.report)
+print(f"{len(network.report.changes)} layers were moved to lie symmetrically")
 report("lifted", network)
 tune(network, 100, 3e-3, turned=True)
 ps.recalibrate(network, [images[training]])  # BatchNorm's statistics, on the elements that eval mode uses
