@@ -7,6 +7,7 @@ of interleaved pairs on one thread. `partialsym/training/compile.py` follows fro
 import statistics
 import sys
 import time
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from partialsym.profiling import Step
 from partialsym.training.compile import Compiled
 
 PAIRS = 5
-ASKED = {"in_channels": 3, "num_classes": 2, "width": 16, "kernel_size": 5}
+ASKED: dict[str, Any] = {"in_channels": 3, "num_classes": 2, "width": 16, "kernel_size": 5}
 CASES = {
     "ResNet SE2-8": (lambda: GResNet("SE2"), (64, 1, 28)),
     "ask's SE2-4": (lambda: GResNet("SE2", samples=4, **ASKED), (64, 3, 32)),

@@ -126,7 +126,7 @@ class Process:
         methods: int,
         unequal: float,
     ) -> list[Booleans]:
-        """Right answers of methods. The first is better by the gain; its runs spread `unequal` times as much."""
+        """Right answers of so many methods; the first has the gain, and its runs spread `unequal` times as much."""
         groups = np.arange(len(labels))
         common, found = self._part(random, self.image, 1, groups), []
         for method in range(methods):
