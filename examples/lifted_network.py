@@ -41,6 +41,7 @@ tune(plain, 300, 1e-2, turned=False)
 report("plain network", plain.eval())
 
 network = ps.lift(plain, "SE2", example=images[training][:8], samples=4, partial=False)
+assert network.report is not None  # a network that was loaded has none
 print(f"{len(network.report.changes)} layers were moved to lie symmetrically")
 report("lifted", network)
 tune(network, 100, 3e-3, turned=True)
