@@ -68,7 +68,7 @@ def test_own_network(tmp_path):
 def test_segmentation(tmp_path):
     plain, left, rotated, kept = map(numbers, run("segmentation", tmp_path))
     assert plain[-3] > plain[-2] + 0.2  # upright, and turned by 90°
-    assert rotated[-3] == rotated[-2] > 0.6
+    assert rotated[-3] == rotated[-2] > 0.5
     assert left[0] > 0.1
     assert kept == [0, 100]
 
