@@ -125,7 +125,7 @@ class TwinCNN13(nn.Module):
         return self.classifier(x.unflatten(1, (-1, self.n)).mean((2, 3, 4)))
 
 
-def _twin(model: GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
+def _twin(model: GCNN3 | GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
     """`model` itself, its layers replaced by those of torch on channels times elements; no layer draws."""
     density = model.lifting.codomain
     assert density is not None

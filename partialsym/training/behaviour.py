@@ -86,6 +86,8 @@ def _damage(found: dict[str, Any]) -> str:
             (preserved["labels"], preserved["ranges"]),
             (turns["angles"], turns["share"]),
             (turns["angles"], turns["mirrored"]),
+            (turns.get("classes", ()), turns.get("by_class", ())),
+            *((turns["angles"], of_class) for of_class in turns.get("by_class", ())),
         ]
         numbers = [
             *answers["labels"],
@@ -95,12 +97,23 @@ def _damage(found: dict[str, Any]) -> str:
             *preserved["ranges"],
             *turns["share"],
             *turns["mirrored"],
+            *(share for of_class in turns.get("by_class", ()) for share in of_class),
+            found.get("image_seconds", 0.0),
+        ]
+        moved = found.get("changed", [])
+        labels = [
+            *(answers["labels"] + answers["predictions"] + list(turns.get("classes", ()))),
+            *(one[key] for one in moved for key in ("label", "answer")),
         ]
         responses, images = found["responses"], found["images"]
         needed = [found["errors"], found["examples"], found["classes"], responses["mean"], responses["mirrored"]]
         good = (
             all(len(a) == len(b) for a, b in pairs)
             and all(isinstance(number, int | float) for number in numbers)
+            and all(isinstance(label, int) and 0 <= label < len(found["classes"]) for label in labels)
+            and all(isinstance(one["png"], str) and isinstance(one["angle"], int | float) for one in moved)
+            and all(isinstance(one["mirrored"], bool) for one in moved)
+            and 0 in turns["angles"]
             and all(isinstance(value, list) for value in needed)
             and all(isinstance(images[key], int) for key in ("answered", "turned", "compared"))
             and "multiply_adds" in found
