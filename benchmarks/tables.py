@@ -1,4 +1,4 @@
-"""Write what was measured into docs/performance.md and docs/processes.md: `python -m benchmarks.tables`."""
+"""Write what was measured into docs/performance.md, processes.md and networks.md: `python -m benchmarks.tables`."""
 
 import json
 import re
@@ -15,7 +15,10 @@ PERFORMANCE = ROOT.parent / "docs" / "performance.md"
 def main() -> None:
     fill(PERFORMANCE, "measured", steps(_rows("results")))
     fill(PERFORMANCE, "growth", growth(_rows("scaling")))
-    for path, text in processes(_rows("processes")).items():
+    every = processes(_rows("processes"))
+    if (ROOT / "networks.json").exists():
+        every |= networks(json.loads((ROOT / "networks.json").read_text(encoding="utf-8")))
+    for path, text in every.items():
         fill(path, "measured", text)
 
 
@@ -47,6 +50,43 @@ def processes(rows: list[dict[str, Any]]) -> dict[Path, str]:
         seconds = f"{row['ours']:.3g} | {row['twin']:.3g}"
         table += f"| {row['name']} | {row['precision']} | {seconds} | {row['value']:.3g} | {_interval(row)} |\n"
     return {ROOT.parent / "docs" / "processes.md": f"{table}\n{_about(rows, 'a core each')}"}
+
+
+def networks(found: dict[str, Any]) -> dict[Path, str]:
+    """The same of the named networks: ours / dense twin, empty where a step was counted and not run."""
+    head = (
+        "",
+        "pixels",
+        "images",
+        "parameters, M",
+        "operations, G",
+        "memory, MB",
+        "checkpointed, MB",
+        "step, s",
+        "quotient",
+    )
+    table = f"| {' | '.join(head)} |\n|{' --- |' * len(head)}\n"
+    for row in found["networks"]:
+        size = f"{row['name']} | {row['side']} | {row['images']}"
+        numbers = [_both(row, key, unit) for key, unit in (("parameters", 1e6), ("operations", 1e9), ("memory", 1e6))]
+        again = _one(row["checkpointed"], 1e6)
+        table += (
+            f"| {size} | {' | '.join(numbers)} | {again} | {_both(row, 'seconds', 1)} | {_one(row['quotient'], 1)} |\n"
+        )
+    rows = found["required"]
+    limits = "| | value | 95 % interval | required |\n| --- | --- | --- | --- |\n"
+    limits += "".join(f"| {row['name']} | {_value(row)} | {_interval(row)} | {_target(row)} |\n" for row in rows)
+    about = _about(rows, f"{rows[0]['machine']['threads']} threads")
+    return {ROOT.parent / "docs" / "networks.md": f"{about}\n\n{table}\n{limits}"}
+
+
+def _both(row: dict[str, Any], key: str, unit: float) -> str:
+    ours, twin = (row[of][key] for of in ("ours", "twin"))
+    return "" if ours is None else f"{ours / unit:,.3g} / {twin / unit:,.3g}"
+
+
+def _one(value: float | None, unit: float) -> str:
+    return "" if value is None else f"{value / unit:,.3g}"
 
 
 def _about(rows: list[dict[str, Any]], how: str) -> str:

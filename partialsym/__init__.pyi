@@ -40,6 +40,7 @@ from .kernels import (
 from .lifting import Change as Change, Lifted as Lifted, LiftReport as LiftReport, lift as lift
 from .measure import (
     class_responses as class_responses,
+    dense_errors as dense_errors,
     equivariance_errors as equivariance_errors,
     half_changed as half_changed,
     lie_derivative as lie_derivative,

@@ -35,13 +35,8 @@ OTHERS = ((3, 200, 0.5, 0.0), (3, 500, 1.0, 3.0), (3, 2000, 1.0, 0.0), (5, 2000,
 # Seeds, spread, margin, accuracy: how many images show that there is no difference.
 PLANNED = ((3, 0.2, 1.0, 0.85), (5, 0.2, 1.0, 0.85), (3, 0.1, 1.0, 0.98), (5, 0.5, 2.0, 0.85))
 # Of adding seeds: images and spread; gains in points; seeds at the first look and at most; levels of stopping.
-OPEN, OPEN_GAINS, FEWEST, MOST, LEVELS = (
-    ((200, 0.5), (500, 1.0), (2000, 0.5), (2000, 1.0)),
-    (0.0, 3.0),
-    3,
-    12,
-    (0.95, STRICT),
-)
+OPEN, OPEN_GAINS = ((200, 0.5), (500, 1.0), (2000, 1.0)), (0.0, 3.0)
+FEWEST, MOST, LEVELS = 3, 8, (0.95, STRICT)
 # Of folds: seeds, images, spread, how many times as much the runs of one method of five spread.
 FOLDED = (
     (3, 300, 0.5, 1.0),
@@ -488,7 +483,7 @@ def main() -> None:
     parser.add_argument("--stopping", action="store_true", help="draw anew what is added to, and folds; some minutes")
     options = parser.parse_args()
     if options.stopping:
-        replace_text(STOPPING, json.dumps(stopping(options.trials // 2), indent=1, ensure_ascii=False) + "\n")
+        replace_text(STOPPING, json.dumps(stopping(options.trials // 4), indent=1, ensure_ascii=False) + "\n")
     if options.simulate:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(options.out, json.dumps(simulate(options.trials), indent=1, ensure_ascii=False) + "\n")

@@ -20,7 +20,7 @@ from partialsym.ask.question import MOST_SEEDS, Question
 from partialsym.ask.schedule import Comparison, Job, Schedule
 from partialsym.ask.text import signed
 from partialsym.ask.timing import measure
-from partialsym.ask.workers import SILENT, as_they_end, default_workers, pool, progress, run_one, stopping
+from partialsym.ask.workers import SILENT, STOP, as_they_end, default_workers, pool, progress, run_one, stopping
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
 from partialsym.measure import ANGLES
@@ -218,6 +218,7 @@ class _Asking:
     def begin(self, job: Job) -> "Future[bool]":
         config = self.config(job)
         self.running = [*self.running, job]
+        (run_folder(config, self.question.folder).folder / STOP).unlink(missing_ok=True)  # of a command that was killed
         return self.executor.submit(run_one, config, self.question.folder, self.data(job.seed))
 
     def far(self, job: Job) -> tuple[int, float] | None:

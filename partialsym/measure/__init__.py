@@ -1,5 +1,6 @@
 """Measurements of what a model has learned and how it behaves. Evaluation is in float32, in eval mode."""
 
+from partialsym.measure.dense import dense_errors
 from partialsym.measure.equivariance_error import TURNS, equivariance_errors
 from partialsym.measure.lie_derivative import lie_derivative
 from partialsym.measure.predictions import (
@@ -25,6 +26,7 @@ __all__ = [
     "control_error",
     "control_image",
     "copy_gap",
+    "dense_errors",
     "equivariance_errors",
     "half_changed",
     "learned_subsets",

@@ -222,3 +222,78 @@ def test_what_cancels_in_a_group_is_no_difference():
     found = difference(one, other, np.zeros(60, int), groups)
     assert found.size == 1
     assert found.interval().high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+def folded(random, seeds, images=300, folds=3, methods=2, spread=0.0):
+    """Right answers of each method, nan where a run tests another fold; labels."""
+    there = np.arange(images) % folds == np.arange(seeds)[:, None] % folds
+    easy = random.random(images)
+    right = [easy + spread * random.normal(size=(seeds, 1)) < 0.8 for _ in range(methods)]
+    return [np.where(there, one, np.nan) for one in right], np.arange(images) % 2
+
+
+def test_nan_everywhere_the_same_is_the_fixed_split():
+    """Runs that all test the same images, and others that none does: the images that are tested are all there is."""
+    random = np.random.default_rng(0)
+    first, second = random.random((3, 50)) < 0.9, random.random((3, 50)) < 0.7
+    labels = np.arange(100) % 2
+    wide = [np.concatenate([one, np.full((3, 50), np.nan)], 1) for one in (first, second)]
+    found, plain = difference(*wide, labels), difference(first, second, labels[:50])
+    assert found.mean == pytest.approx(plain.mean, abs=1e-12)
+    assert found.images == pytest.approx(plain.images, rel=1e-12)
+    assert found.interaction == pytest.approx(plain.interaction, rel=0.1), "of pairs of runs, not of each method's"
+    assert found.noise == pytest.approx(found.interaction, rel=1e-9), "what images add to runs is then the interaction"
+    assert (found.count, found.seeds) == (50, 3)
+
+
+def test_the_variance_of_folds_is_that_of_pairs_of_runs():
+    """Counted anew by hand: each image in one run, classes of equal size."""
+    random = np.random.default_rng(1)
+    (first, second), labels = folded(random, 3, methods=2, spread=0.1)
+    d = difference(first, second, labels)
+    gains = first - second
+    means = [np.mean([np.nanmean(gains[k, labels == c]) for c in (0, 1)]) for k in range(3)]
+    assert d.mean == pytest.approx(np.mean(means))
+    assert d.runs == pytest.approx(np.var(means, ddof=1) / 3)
+    each = np.nansum(gains, 0)
+    assert d.images == pytest.approx(sum(each[labels == c].var(ddof=1) / 150 for c in (0, 1)) / 4)
+    within = [
+        sum(gains[k, (labels == c) & (np.arange(300) % 3 == k)].var(ddof=1) / 50 for c in (0, 1)) / 4 for k in range(3)
+    ]
+    assert d.noise == pytest.approx((sum(within) - 3 * d.images) / 6)
+    assert d.interaction == 0, "no image is answered twice"
+    assert (d.count, d.seeds, d.run_freedom) == (300, 3, 2)
+
+
+def test_methods_together_say_more_of_the_spread_of_runs():
+    random = np.random.default_rng(2)
+    alone, together = [], []
+    for _ in range(40):
+        methods, labels = folded(random, 3, methods=5, spread=0.05)
+        alone.append(difference(methods[0], methods[1], labels))
+        together.append(difference(methods[0], methods[1], labels, alike=methods))
+    assert {d.run_freedom for d in together} == {8.0}
+    widths = [[np.ptp(d.interval()[1:]) for d in some] for some in (alone, together)]
+    assert np.mean(widths[1]) < 0.85 * np.mean(widths[0])
+    assert np.std(widths[1]) < 0.6 * np.std(widths[0])
+    assert all(a.mean == b.mean for a, b in zip(alone, together, strict=True))
+
+
+def test_groups_of_folds_count_once():
+    """Copies of an image in its group change nothing."""
+    random = np.random.default_rng(3)
+    (first, second), labels = folded(random, 3, methods=2, spread=0.1)
+    twice = [np.repeat(one, 2, axis=1) for one in (first, second)]
+    d = difference(*twice, np.repeat(labels, 2), np.repeat(np.arange(300), 2))
+    one = difference(first, second, labels)
+    assert d.interval() == pytest.approx(one.interval(), rel=1e-9)
+    assert d.images == pytest.approx(one.images)
+    assert difference(*twice, np.repeat(labels, 2)).images < 0.51 * one.images, "not told, it takes them for more"
+
+
+def test_runs_of_other_folds_are_no_pair():
+    (first, second), labels = folded(np.random.default_rng(4), 3)
+    with pytest.raises(ValueError, match="must answer the same images, row by row"):
+        difference(first, second[::-1], labels)
+    with pytest.raises(ValueError, match="a run answers no image"):
+        difference(*(np.where(np.arange(3)[:, None] == 0, np.nan, one) for one in (first, second)), labels)

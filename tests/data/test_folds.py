@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from made_folder import flat, write
+from made_folder import flat, png, write
 
 from partialsym.config import ConfigError, DataConfig
+from partialsym.config.short import in_full
 from partialsym.data.sources.build import spread
 from partialsym.data.sources.folder import folder
+from partialsym.data.sources.hf import hf
 from partialsym.training.fit import load_data
 
 
@@ -100,3 +102,29 @@ def test_a_config_names_fold_and_group(patients):
             DataConfig(source="folder", root="x", **wrong)
     with pytest.raises(ConfigError, match="left out"):
         DataConfig("MNIST", folds=3)
+
+
+@pytest.mark.parametrize("given", [["--split-by", "p[0-9]+"], ["--split-by=p[0-9]+"]])
+def test_the_short_form_is_the_key(given):
+    assert "=".join(in_full(["ask", *given])[1:]) == "--data.split_by=p[0-9]+"
+    assert in_full(["ask", "--split-byte", "x"]) == ["ask", "--split-byte", "x"]
+
+
+def test_a_column_of_a_hugging_face_data_set_names_the_groups(library, tmp_path):
+    features = {
+        "picture": library.Image(),
+        "kind": library.ClassLabel(names=["a", "b"]),
+        "patient": library.Value("int64"),
+    }
+    content = {
+        "picture": [{"bytes": png(i), "path": None} for i in range(24)],
+        "kind": [i % 2 for i in range(24)],
+        "patient": [i // 4 for i in range(24)],
+    }
+    library.Dataset.from_dict(content, features=library.Features(features)).save_to_disk(str(tmp_path / "saved"))
+    data = hf(str(tmp_path / "saved"), folds=3, fold=1, validation=0.3, split_by="patient")
+    parts = [split.originals.unique().tolist() for split in (data.train, data.validation, data.test)]
+    assert sum(map(len, parts)) == 6 == len(set().union(*parts))
+    assert data.folds == 3
+    with pytest.raises(ValueError, match="split_by is 'slide': it must be a column, one of picture, kind, patient"):
+        hf(str(tmp_path / "saved"), split_by="slide")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 EQUATIONS = DOCS / "equations.md"
 REFERENCE = re.compile(r"^::: (\S+)$", re.MULTILINE)
-NAMES = sorted(set(dir(ps)) - {"__version__"})
+NAMES = sorted(set(dir(ps)) - {"__version__", "models"})
 
 
 class Page(HTMLParser):

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from partialsym.data import Dataset, Split
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -62,6 +65,32 @@ def test_own_network(tmp_path):
 
 
 @pytest.mark.long
+def test_segmentation(tmp_path):
+    plain, left, rotated, kept = map(numbers, run("segmentation", tmp_path))
+    assert plain[-3] > plain[-2] + 0.2  # upright, and turned by 90°
+    assert rotated[-3] == rotated[-2] > 0.6
+    assert left[0] > 0.1
+    assert kept == [0, 100]
+
+
+def test_a_partial_resnet(monkeypatch, capsys):
+    """As it stands, but for one epoch of few random images and few channels."""
+    images, labels = torch.randint(256, (8, 3, 8, 8), dtype=torch.uint8), torch.arange(8)
+    splits = [Split(images, labels, torch.arange(8) + 8 * i) for i in range(3)]
+    data = Dataset("CIFAR-10", tuple(map(str, range(10))), *splits, (0.5,) * 3, (0.3,) * 3)
+    monkeypatch.setattr("partialsym.data.load", lambda name: data)
+    code = script(PAGES["cifar-resnet18"]).read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 40
+    small = code.replace("EPOCHS, BATCH, WIDTH = 60, 128, 64", "EPOCHS, BATCH, WIDTH = 1, 4, 2")
+    assert small != code
+    exec(compile(small, "cifar_resnet18.py", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("of 8 test images are right")
+    assert said[1] == "lifting keeps ±180°"
+    assert len(said) > 10
+
+
+@pytest.mark.long
 def test_own_images(tmp_path):
     images, accuracy, *_ = map(numbers, run("own-images", tmp_path))
     assert images == [261, 28, 72]
@@ -73,3 +102,11 @@ def test_export(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     accuracy, *_ = map(numbers, run("export", tmp_path))
     assert accuracy[0] > 85
+
+
+@pytest.mark.long
+def test_lifted_network(tmp_path):
+    plain, _, start, tuned = map(numbers, run("lifted-network", tmp_path))
+    assert plain[0] > max(plain[4], plain[6]) + 20  # upright, and turned by 90° and 270°
+    assert len({*start[4:]} | {start[0]}) == 1  # alike at every quarter turn
+    assert tuned[0] > start[0]

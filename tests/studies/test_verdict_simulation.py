@@ -3,8 +3,22 @@
 import numpy as np
 import pytest
 
+from partialsym.ask.schedule import STRICT
 from partialsym.runs.schema import read_json
-from studies.verdict_simulation import IMAGES, MAIN, PROCESSES, RESULT, SEEDS, SPREADS, cell
+from studies.verdict_simulation import (
+    FEWEST,
+    IMAGES,
+    MAIN,
+    MOST,
+    PROCESSES,
+    RESULT,
+    SEEDS,
+    SPREADS,
+    STOPPING,
+    cell,
+    folded,
+    until_closed,
+)
 
 EVERY = {"main": MAIN, **PROCESSES}
 
@@ -54,3 +68,39 @@ def test_the_committed_simulation_meets_what_is_required():
             assert max(found["helps"], found["costs"]) <= 0.035, key
     assert min(cells[3, 500, spread, 5.0]["helps"] for spread in SPREADS) >= 0.75
     assert min(cells[5, 2000, spread, 3.0]["helps"] for spread in SPREADS) >= 0.9
+
+
+def test_stopping_at_a_stricter_level_repeats_in_small():
+    """Of 100 trials: what is committed, within four standard errors; runs are added only while it is open."""
+    strict, early = (until_closed(MAIN, 200, 0.5, 3.0, level, 100) for level in (STRICT, 0.95))
+    held = {(c["images"], c["spread"], c["gain"], c["level"]): c for c in read_json(STOPPING)["open"]}
+    for found in (strict, early):
+        committed = held[200, 0.5, 3.0, found["level"]]
+        for share in ("coverage", "helps"):
+            assert found[share] == pytest.approx(committed[share], abs=0.2)
+        assert FEWEST <= found["seeds"] <= MOST
+    assert early["seeds"] < strict["seeds"]
+    assert until_closed(MAIN, 200, 0.5, 30.0, STRICT, 5)["seeds"] == FEWEST
+
+
+def test_stopping_keeps_the_stated_coverage():
+    found = read_json(STOPPING)["open"]
+    strict, early = ([c for c in found if c["level"] == level] for level in (STRICT, 0.95))
+    for c in strict:
+        assert c["trials"] >= 500
+        assert 0.93 <= c["coverage"] <= 0.985, c
+        if c["gain"] == 0:
+            assert max(c["helps"], c["costs"]) <= 0.045, c  # 3.5 % and what 500 trials may add
+    equal = [c["helps"] + c["costs"] for c in early if c["gain"] == 0]
+    assert max(equal) > 0.07, "to stop at the first 95 % interval would do as well: the stricter level is for nothing"
+
+
+def test_folds_keep_the_stated_coverage():
+    for c in read_json(STOPPING)["folds"]:
+        assert 0.92 <= c["coverage"] <= 0.985, c
+        assert c["half_width"] < 1.5 * c["needed_half_width"]
+        if c["gain"] == 0 and c["unequal"] == 1:
+            assert max(c["helps"], c["costs"]) <= 0.045, c  # 3.5 % and what 500 trials may add
+    (held,) = [c for c in read_json(STOPPING)["folds"] if (c["seeds"], c["images"], c["gain"]) == (3, 300, 0)]
+    again = folded(3, 300, held["spread"], 1.0, 0.0, 100)
+    assert again["half_width"] == pytest.approx(held["half_width"], rel=0.1)

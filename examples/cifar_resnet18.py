@@ -1,0 +1,39 @@
+"""CIFAR-10 by a ResNet-18 whose layers learn which rotations they keep, in a training loop of your own."""
+
+import torch
+from torch.nn import functional as F
+
+import partialsym as ps
+from partialsym.data import load, normalise
+from partialsym.measure import learned_subsets
+
+EPOCHS, BATCH, WIDTH = 60, 128, 64
+device = "cuda" if torch.cuda.is_available() else "cpu"
+data = load("CIFAR-10")  # downloaded where it is missing, into the folder that PARTIALSYM_DATA names
+
+
+def on_device(images: torch.Tensor) -> torch.Tensor:
+    return normalise(images, data.mean, data.std).to(device)
+
+
+torch.manual_seed(0)
+net = ps.models.create("gresnet18_cifar", group="SE2", samples=4, width=WIDTH, num_classes=10).to(device)
+densities = [p for name, p in net.named_parameters() if "codomain" in name]
+weights = [p for name, p in net.named_parameters() if "codomain" not in name]
+optimiser = torch.optim.AdamW(weights, lr=1e-3)
+optimiser.add_param_group({"params": densities, "lr": 1e-2, "weight_decay": 0.0})
+for _ in range(EPOCHS):
+    net.train()  # each pass draws the elements of every layer anew
+    for batch in torch.randperm(len(data.train)).split(BATCH):
+        images, labels = on_device(data.train.images[batch]), data.train.labels[batch].to(device)
+        loss = F.cross_entropy(net(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+ps.recalibrate(net, [on_device(data.train.images[:1024])])  # BatchNorm's statistics, on the elements of eval mode
+net.eval()
+with torch.no_grad():
+    answers = torch.cat([net(on_device(images)).argmax(1).cpu() for images in data.test.images.split(BATCH)])
+print(f"{float((answers == data.test.labels).float().mean()):.1%} of {len(answers)} test images are right")
+for row in learned_subsets(net):
+    print(f"{row['layer']} keeps ±{row['theta_deg']:.0f}°")

@@ -1,0 +1,66 @@
+"""f(g·x) against g·f(x) for answers a pixel: 0 where it is exact, and by hand where it is not."""
+
+import pytest
+import torch
+from networks import shaken
+from torch import nn
+
+import partialsym as ps
+from partialsym import dense_errors
+
+QUARTERS = (0, 90, 180, 270)
+
+
+def as_it_is(x):
+    return x
+
+
+def unet(group, samples):
+    net = ps.models.create(
+        "gunet", group=group, samples=samples, partial=False, width=2, hidden=2, levels=2, in_channels=1
+    )
+    ps.recalibrate(shaken(net), [torch.rand(4, 1, 9, 9)])
+    return net
+
+
+def test_a_full_network_goes_along_on_the_grid_and_a_plain_one_does_not():
+    images = torch.rand(3, 1, 9, 9)
+    exact = dense_errors(unet("E2", 8), images, as_it_is, QUARTERS, mirrored=True)
+    assert len(exact) == 8
+    assert max(row["error"] for row in exact) < 1e-5
+    assert all(row["agreement"] == 1 for row in exact)
+    plain = dense_errors(unet("T2", 1), images, as_it_is, QUARTERS)
+    assert plain[0]["error"] == 0
+    assert min(row["error"] for row in plain[1:]) > 1e-2
+    mirrored = dense_errors(unet("SE2", 4), images, as_it_is, (0,), mirrored=True)
+    assert [row["error"] > 1e-3 for row in mirrored] == [False, True]
+
+
+class Rows(nn.Module):
+    """1 in the upper half of the image and −1 in the lower, whatever it shows."""
+
+    def forward(self, x):
+        answers = torch.ones_like(x)
+        answers[..., x.shape[-2] // 2 :, :] = -1
+        return answers
+
+
+def test_the_numbers_are_those_of_a_known_answer():
+    """Turned by 180° every sign changes: the difference is twice the answer. By 90° in half of the pixels."""
+    quarter, half = dense_errors(Rows(), torch.rand(2, 1, 8, 8), as_it_is, (90, 180))
+    assert half["error"] == pytest.approx(2)
+    assert half["agreement"] == 0
+    assert quarter["agreement"] == pytest.approx(0.5)
+    assert quarter["error"] == pytest.approx(2**0.5)
+    two = nn.Sequential(Rows(), nn.Conv2d(1, 2, 1, bias=False))
+    with torch.no_grad():
+        two[1].weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])
+    assert dense_errors(two, torch.rand(2, 1, 8, 8), as_it_is, (180,))[0]["agreement"] == 0
+
+
+def test_what_it_cannot_measure_is_said():
+    images = torch.rand(2, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"answer is \(2, 64\): must be \[batch, classes, height, width\] of 8×8"):
+        dense_errors(nn.Flatten(), images, as_it_is)
+    with pytest.raises(ValueError, match="0 images and 13 angles"):
+        dense_errors(Rows(), images[:0], as_it_is)
