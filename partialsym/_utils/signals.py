@@ -1,4 +1,4 @@
-"""Stopping on request: Ctrl-C, and the signals of a cluster that wants its machine back."""
+"""Stopping on request: Ctrl-C, and the signals by which a cluster preempts a job."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-GO_ON = "the same command (`fit`: with --resume) goes on"
+GO_ON = "the same command (`fit`: with --resume) continues"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -15,7 +15,7 @@ STOPPED = 130  # the exit status
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was stopped by the user; the message says how to go on."""
+    """Training was stopped by the user. The message says how to resume it."""
 
     status = STOPPED
 
@@ -27,11 +27,13 @@ class Preempted(Stopped):
 
 
 class Interruption:
-    """A context that a Ctrl-C ends for certain. Python drops a KeyboardInterrupt that is raised in a `__del__`, and a
-    `finally` may make another error of it: at the end of the context it is raised all the same. A Ctrl-C that an outer
-    Interruption has noted is raised at the start.
+    """A context that raises KeyboardInterrupt at its end if Ctrl-C was pressed within it.
 
-    Where SIGINT is ignored, as in what a script starts in the background, or is somebody else's, it is left as it is.
+    Python ignores a KeyboardInterrupt that is raised in a `__del__`, and a `finally` may replace it by another error.
+    This context raises it again when it ends. A Ctrl-C that an outer Interruption has received is raised at the start.
+
+    If SIGINT is ignored (as in a process that a script starts in the background) or another handler is installed, the
+    handler is not changed.
     """
 
     signals: tuple[int, ...] = (signal.SIGINT,)
@@ -49,7 +51,7 @@ class Interruption:
                 raise self.error()
         elif before[signal.SIGINT] is not signal.default_int_handler:
             del before[signal.SIGINT]
-        if _main():  # elsewhere they cannot be had
+        if _main():  # only the main thread can set handlers
             self._before = before
             for number in before:
                 signal.signal(number, self._take)
@@ -57,12 +59,12 @@ class Interruption:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: not of Python's making
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not installed by Python
         if self.raised and not isinstance(error, Stopped):
             raise self.error() from error
 
     def error(self) -> KeyboardInterrupt:
-        """That a signal has stopped what is in the context."""
+        """The error to raise after a signal."""
         return KeyboardInterrupt()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -71,8 +73,9 @@ class Interruption:
 
 
 class Preemption(Interruption):
-    """A context in which SIGTERM and SIGUSR1 raise Preempted: at once, or in `deferred` when the caller is ready. After
-    a Ctrl-C, which raises KeyboardInterrupt at once, it ends in Stopped.
+    """A context in which SIGTERM and SIGUSR1 raise Preempted: immediately, or at the end of `deferred`.
+
+    Ctrl-C raises KeyboardInterrupt immediately, and the context then raises Stopped at its end.
 
     Args:
         subject: what is stopped, for the message.
@@ -86,14 +89,14 @@ class Preemption(Interruption):
         self._deferred = False
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGUSR1 from somebody who took them meanwhile."""
+        """Install the handlers of SIGTERM and SIGUSR1 again, if other code has replaced them."""
         if _main():
             for number in SIGNALS:
                 signal.signal(number, self._take)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note SIGTERM and SIGUSR1; raise Preempted at the end."""
+        """Record SIGTERM and SIGUSR1, and raise Preempted only at the end."""
         self._deferred = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""What the transforms of `torch.func` are told: which tensors they hold, and which derivatives there are not."""
+"""Support for the transforms of `torch.func`: the tensors that they wrap, and errors for unsupported derivatives."""
 
 from typing import Any, Never
 
@@ -10,14 +10,14 @@ from partialsym.errors import UnsupportedError
 
 
 def transformed() -> bool:
-    """Whether a transform of torch.func is at work, outside of a compiler."""
+    """Whether a transform of torch.func is active, outside of a compiler."""
     return not torch.compiler.is_compiling() and functorch_active()
 
 
 def eager_on_cpu(tensor: Tensor) -> bool:
-    """Whether operators on it run one by one on the processor, and nothing else is asked for than their backward pass.
+    """Whether operators on the tensor run eagerly on the CPU and need no derivative other than their backward pass.
 
-    There our own functions may stand for torch's: no compiler, tracer, transform or forward mode looks into them.
+    Our own functions may then replace torch's, because no compiler, tracer, transform or forward mode inspects them.
     """
     return tensor.device.type == "cpu" and not (
         torch.compiler.is_compiling() or torch.jit.is_tracing() or functorch_active() or in_forward_mode()
@@ -25,14 +25,14 @@ def eager_on_cpu(tensor: Tensor) -> bool:
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
-    """What grad, vmap, or one within the other hold: of `vmap` with the axis that it hides."""
+    """The tensor inside all wrappers of grad and vmap, including the axes that `vmap` hides."""
     while (held := unwrap_level(tensor)) is not tensor:
         tensor = held
     return tensor
 
 
 def batched(tensor: Tensor) -> bool:
-    """Whether `torch.vmap` hides an axis of it, at whatever level."""
+    """Whether `torch.vmap` hides an axis of the tensor, at any level."""
     if not transformed():
         return False
     while not is_batched_level(tensor):
@@ -46,21 +46,21 @@ def batched(tensor: Tensor) -> bool:
 def refuse_second(what: str) -> Never:
     """Raise NotImplementedError: `what` has no second derivative."""
     raise UnsupportedError(
-        f"partialsym's {what} has no second derivative. What partialsym.to_conv2d gives has one towards images."
+        f"partialsym's {what} has no second derivative. A model from partialsym.to_conv2d has one for images."
     )
 
 
 def refuse_forward(what: str) -> None:
-    """Raise NotImplementedError within forward-mode differentiation: torch might take a derivative of 0."""
+    """Raise NotImplementedError within forward-mode differentiation, in which torch might use a derivative of 0."""
     if not torch.compiler.is_compiling() and in_forward_mode():
         raise UnsupportedError(
             f"partialsym's {what} has no forward-mode derivative: use the backward pass (torch.func.vjp, jacrev). A "
-            "frozen model has one towards its images: partialsym.to_conv2d."
+            "model from partialsym.to_conv2d has one with respect to images."
         )
 
 
 class FirstOnly(torch.autograd.Function):
-    """A gradient, that is to be differentiated no further."""
+    """A gradient that cannot be differentiated again."""
 
     generate_vmap_rule = True
 
@@ -78,7 +78,10 @@ class FirstOnly(torch.autograd.Function):
 
 
 def first_only(what: str, gradient: Tensor) -> Tensor:
-    """`gradient`, computed in the backward pass of `what`; nothing is done where no graph of it is made."""
+    """`gradient`, computed in the backward pass of `what`, such that differentiating it again raises an error.
+
+    Without `create_graph` it is returned unchanged.
+    """
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and gradient.requires_grad):
         return gradient
     return FirstOnly.apply(gradient, what)

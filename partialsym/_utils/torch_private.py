@@ -1,7 +1,7 @@
-"""The private names of torch that partialsym uses, each with a fallback for a torch that no longer has it.
+"""The private names of torch that partialsym uses, each with a fallback for versions of torch without it.
 
-The requirement `torch>=2.11` has no upper bound, and torch may rename what is private. No other module names anything
-private of torch; a test searches for it, and takes each name away.
+The requirement `torch>=2.11` has no upper bound, and torch may rename private names. No other module uses private names
+of torch; a test checks this, and tests each fallback by removing the name.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ _nodes: dict[type, Node] = {}
 
 
 def _find(name: str) -> Any:
-    """What `module:attribute` names, or `module` alone; None where this torch does not have it."""
+    """The object `module:attribute`, or the module `module`; None if this version of torch lacks it."""
     module, _, attribute = name.partition(":")
     try:
         found = import_module(module)
@@ -31,13 +31,13 @@ def _find(name: str) -> Any:
 
 
 def functorch_active() -> bool:
-    """Whether a transform of torch.func is active; True where torch does not tell, which is correct but slower."""
+    """Whether a transform of torch.func is active; True if this is unknown, which is correct but slower."""
     active = _find("torch._C:_are_functorch_transforms_active")
     return True if active is None else bool(active())
 
 
 def unwrap_level(tensor: Tensor) -> Tensor:
-    """What the innermost transform of torch.func wraps; the tensor itself where none does."""
+    """The tensor that the innermost transform of torch.func wraps; the tensor itself if it is not wrapped."""
     wrapped = _find("torch._C._functorch:is_functorch_wrapped_tensor")
     unwrap = _find("torch._C._functorch:get_unwrapped")
     if wrapped is None or unwrap is None:
@@ -52,13 +52,13 @@ def is_batched_level(tensor: Tensor) -> bool:
 
 
 def of_many_gradients(grad: Tensor) -> bool:
-    """Whether a gradient is one of many taken at a time, `is_grads_batched`; True where torch does not tell."""
+    """Whether a gradient is one of a batch (`is_grads_batched`); True if this is unknown."""
     batched = _find("torch._C._functorch:is_legacy_batchedtensor")
     return True if batched is None else bool(batched(grad)) or is_batched_level(grad)
 
 
 def in_forward_mode() -> bool:
-    """Whether this runs within `forward_ad.dual_level`, or a jvp of torch.func."""
+    """Whether forward-mode differentiation is active: `forward_ad.dual_level`, or a jvp of torch.func."""
     level = _find("torch.autograd.forward_ad:_current_level")
     if level is not None:
         return bool(level >= 0)
@@ -81,7 +81,7 @@ def get_fp32_precision(backend: str, op: str) -> str:
 
 
 def set_fp32_precision(backend: str, op: str, value: str) -> None:
-    """Write what `get_fp32_precision` reads. The fallback leaves mkldnn's `all`: the public name sets all backends."""
+    """Set what `get_fp32_precision` returns. The fallback skips mkldnn's `all`: its public name sets all backends."""
     put = _find("torch._C:_set_fp32_precision_setter")
     if put is not None:
         put(backend, op, value)
@@ -100,14 +100,14 @@ def _public_setting(backend: str, op: str) -> Any:
 
 
 def mark_dynamic(tensor: Tensor, axis: int) -> None:
-    """Compile for every size of the axis; without it the first other size compiles once more."""
+    """Compile for every size of the axis. Without torch's function, the first different size is compiled again."""
     mark = _find("torch._dynamo:maybe_mark_dynamic")
     if mark is not None:
         mark(tensor, axis)
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:
-    """What a missing or failing compiler raises; RuntimeError, their common base, for one that has another name."""
+    """The errors of a missing or failing compiler; RuntimeError, their common base, for each that torch lacks."""
     names = (
         "torch._dynamo.exc:BackendCompilerFailed",
         "torch._inductor.exc:TritonMissing",
@@ -120,13 +120,13 @@ def compiler_errors() -> tuple[type[Exception], ...]:
 
 
 def foreach_norm(tensors: Sequence[Tensor], order: float) -> Sequence[Tensor]:
-    """The norm of each tensor, in one launch on a GPU; the fallback needs one for each."""
+    """The norm of each tensor, in one kernel launch on a GPU; the fallback needs one launch per tensor."""
     norm = _find("torch:_foreach_norm")
     return [torch.linalg.vector_norm(t, order) for t in tensors] if norm is None else norm(tensors, order)
 
 
 def foreach_copy(to: Sequence[Tensor], of: Sequence[Tensor]) -> None:
-    """Copy each tensor into its own, in one launch on a GPU; the fallback needs one for each."""
+    """Copy each tensor of `of` into that of `to`, in one kernel launch on a GPU; the fallback needs one per tensor."""
     copy = _find("torch:_foreach_copy_")
     if copy is not None:
         copy(to, of)
@@ -139,13 +139,13 @@ def foreach_copy(to: Sequence[Tensor], of: Sequence[Tensor]) -> None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a call of the module runs hooks besides `forward`; True where torch does not tell."""
+    """Whether calling the module runs hooks besides `forward`; True if this is unknown."""
     kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return any(getattr(module, kind, True) for kind in kinds)
 
 
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
-    """The children by name; the fallback leaves out the second name of a child that has two."""
+    """The children by name. The fallback omits the second name of a child that has two."""
     found = getattr(module, "_modules", None)
     return dict(module.named_children() if found is None else found)
 
@@ -177,9 +177,9 @@ else:
 
 
 def register_node(kind: type, node: Node, name: str) -> None:
-    """Make instances of a class nodes of trees: `flatten` gives (children, rest), `unflatten` takes them.
+    """Register a class as a node of trees: `flatten` returns (children, rest), from which `unflatten` rebuilds it.
 
-    Without torch's registry, torch.func and torch.export take no such instances as arguments.
+    Without torch's registry, torch.func and torch.export do not accept such instances as arguments.
     """
     _nodes[kind] = node
     pytree = _find("torch.utils._pytree")
@@ -188,7 +188,7 @@ def register_node(kind: type, node: Node, name: str) -> None:
 
 
 def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
-    """What is no tuple, list, dict or registered node, in order."""
+    """The leaves in order: everything that is not a tuple, list, dict or registered node."""
     pytree = _find("torch.utils._pytree")
     if pytree is not None:
         return list(pytree.tree_leaves(tree, is_leaf=is_leaf))
@@ -197,7 +197,7 @@ def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list
 
 
 def tree_map_only(kind: type, function: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree with `function` of each leaf that is an instance of `kind`."""
+    """The tree with `function` applied to each leaf that is an instance of `kind`."""
     pytree = _find("torch.utils._pytree")
     if pytree is not None:
         return pytree.tree_map_only(kind, function, tree)
@@ -208,7 +208,7 @@ def tree_map_only(kind: type, function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def _node(tree: Any) -> tuple[Iterable[Any], Callable[[Iterable[Any]], Any]] | None:
-    """The children of a node, and what makes such a node of others; None for a leaf."""
+    """The children of a node, and a function that builds such a node from new children; None for a leaf."""
     if type(tree) in _nodes:
         flatten, unflatten = _nodes[type(tree)]
         children, rest = flatten(tree)

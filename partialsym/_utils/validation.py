@@ -1,4 +1,4 @@
-"""Checks of settings, in one form: the key, the value, and what would be right."""
+"""Checks of settings. All messages have one form: the key, the value, and what would be right."""
 
 import difflib
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from partialsym.errors import ConfigError
 
 
 def one_of(key: str, value: str, valid: Collection[str]) -> None:
-    """Raise ConfigError where `value` is none of `valid`, naming the nearest of them."""
+    """Raise ConfigError if `value` is not in `valid`; the message suggests the most similar one."""
     if value in valid:
         return
     near = [v for v in valid if v.lower() == value.lower()] or difflib.get_close_matches(value, valid, 1)
@@ -17,6 +17,6 @@ def one_of(key: str, value: str, valid: Collection[str]) -> None:
 
 
 def check(key: str, value: Any, good: bool, right: str, hint: str = "") -> None:
-    """Raise ConfigError where `value` is not good: it must be what `right` says."""
+    """Raise ConfigError if not `good`; the message says that `value` must be `right`."""
     if not good:
         raise ConfigError(f"{key} is {value!r}: must be {right}.{hint}")

@@ -39,9 +39,9 @@ def examine(run: Run) -> VerificationReport:
     """
     config, found = run.config(), VerificationReport()
     if f"seed{config.seed}" != run.folder.resolve().name:
-        found.faults.append(f"config.yaml is of seed {config.seed}, and the folder is called {run.folder.name}")
+        found.faults.append(f"config.yaml has seed {config.seed}, but the folder is called {run.folder.name}")
     if half := leftovers(run.folder):
-        found.notes.append(f"{len(half)} half-written file(s) of a process that was killed: --resume clears them away")
+        found.notes.append(f"{len(half)} half-written file(s) of a process that was killed: --resume removes them")
     history = found.read(run.history)
     files = [path for path in (run.checkpoint, run.checkpoint.with_name("best.ckpt")) if path.is_file()]
     saved = {path.stem: found.read(partial(read_checkpoint, path)) for path in files}
@@ -58,16 +58,16 @@ def _hashes(run: Run, found: VerificationReport) -> None:
     if held is None:
         if not (run.folder / MANIFEST).is_file():
             found.notes.append(
-                f"no {MANIFEST}: a run of an earlier version, whose files cannot be told from altered ones"
+                f"no {MANIFEST}: the run is of an earlier version, and changes of its files cannot be detected"
             )
         return
     now = run.hashes()
     found.faults += [f"{name} is missing" for name in held if name not in now]
     found.faults += [
-        f"{name} was altered: its sha256 is not that of {MANIFEST}" for name in held if _other(name, held, now)
+        f"{name} was changed: its sha256 differs from that in {MANIFEST}" for name in held if _other(name, held, now)
     ]
     found.notes += [f"{name} was added after the run" for name in now if name not in held]
-    found.notes.append(f"{sum(now.get(name) == value for name, value in held.items())} files are as they were written")
+    found.notes.append(f"{sum(now.get(name) == value for name, value in held.items())} files are unchanged")
 
 
 def _other(name: str, held: dict[str, str], now: dict[str, str]) -> bool:
@@ -81,17 +81,17 @@ def _finished(run: Run, config: Experiment, history: Any, saved: dict[str, Any],
     there = found.read(lambda: identity(Experiment.from_dict(result["config"])))
     for key, value in identity(config).items():
         if there and there[key] != value:
-            found.faults.append(f"config.yaml has {key} = {value!r}, and result.json {there[key]!r}")
+            found.faults.append(f"config.yaml has {key} = {value!r}, but result.json has {there[key]!r}")
     early = config.training.patience is not None and result["epochs"] < config.training.epochs
     if result["epochs"] != config.training.epochs and not early:
-        found.faults.append(f"result.json is of {result['epochs']} epochs, and config.yaml of {config.training.epochs}")
+        found.faults.append(f"result.json has {result['epochs']} epochs, but config.yaml has {config.training.epochs}")
     if history is not None and history != result.get("history"):
         found.faults.append("metrics.csv and the history in result.json differ")
     if "altered" not in result:  # such a network cannot be rebuilt
         loaded = found.read(lambda: load_model(run.folder / "model"))
         checkpoint = saved.get("best" if config.training.select == "best" else "last")
         if loaded and checkpoint and not _same(loaded[0].state_dict(), checkpoint["state_dict"]):
-            found.faults.append("the weights in model/ are not those of the checkpoint")
+            found.faults.append("the weights in model/ differ from those of the checkpoint")
     accuracy = 100 * result["accuracy"]["test"]
     found.notes.append(f"finished: {result['epochs']} epochs, test accuracy {accuracy:.1f} %")
 
@@ -100,7 +100,7 @@ def _unfinished(run: Run, config: Experiment, history: Any, last: Any, found: Ve
     done = last["partialsym"]["history"] if last else []
     if history is not None and history[: len(done)] != done:  # it may have rows written after the checkpoint
         found.faults.append("metrics.csv and the history in checkpoints/last.ckpt differ")
-    state = "in training" if in_use(run.folder) else "not finished, --resume goes on"
+    state = "in training" if in_use(run.folder) else "not finished, --resume continues it"
     found.notes.append(f"{state}: {len(done)} of {config.training.epochs} epochs are saved")
 
 

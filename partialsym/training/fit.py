@@ -1,4 +1,4 @@
-"""config → Run: one experiment from its data to its result."""
+"""Run one experiment: from a config to a run with its result."""
 
 import gc
 import logging
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Ablation(NamedTuple):
-    """A change to a network, in place, in a way no config describes: for ablations. The name stands in the result."""
+    """An in-place change to a network that no config describes, for ablations. The result records the name."""
 
     name: str
     apply: Callable[[nn.Module], object]
@@ -63,34 +63,33 @@ def train(
     draws: int = DRAWS,
     watch: Callable[[int, int], object] | None = None,
 ) -> Run:
-    """Run one experiment: train, evaluate once on the test split, write everything to OUT/NAME/seed<seed>.
+    """Run one experiment: train, evaluate once on the test split, and write everything to OUT/NAME/seed<seed>.
 
     Args:
         config: the experiment.
         out: folder of all runs.
-        root: where the data are, if not where the config says.
-        resume: go on with an interrupted run; a finished one is returned as it is.
+        root: folder of the data. It overrides the config's.
+        resume: continue an interrupted run. A finished run is returned unchanged.
         progress: show a progress bar.
-        alter: what to change in the network before it is trained. The saved model cannot be rebuilt.
-        data: the config's data set, where it is at hand already.
-        draws: passes over test images under drawn elements, at least 1.
-        watch: called after every training step with the number of steps done and of all; where it raises
+        alter: a change to the network before it is trained. The saved model cannot be rebuilt.
+        data: the config's data set, if it is loaded already.
+        draws: passes over test images on drawn elements, at least 1.
+        watch: called after every training step with the number of completed steps and the total. If it raises
             KeyboardInterrupt, the training is stopped.
     Returns:
-        the finished run. Of several processes the first writes it, alone; in the others it may not have finished.
+        The finished run. Only rank 0 writes the run; in the other processes it may not have finished.
     Raises:
         ConfigError: the config cannot be run, or the folder exists already or is in use.
-        Diverged: a step was not finite, or a kernel exploded; the checkpoint before it is kept.
-        ConnectionError: another of the processes that train together has died.
-        Stopped: by the user; the last epoch's checkpoint is kept. By SIGTERM or SIGUSR1, in the main thread, it is
-            `Preempted`, and the checkpoint is of the step it came in.
+        Diverged: a step was not finite, or a kernel exploded. The previous checkpoint is retained.
+        ConnectionError: another process of the same training has died.
+        Stopped: the user stopped the training. The checkpoint of the last epoch is retained. SIGTERM and SIGUSR1, in
+            the main thread, raise the subclass `Preempted`; the checkpoint is then of the step during which the signal
+            arrived.
     """
     prepare(config.training.deterministic)
     run = run_folder(config, out)
     with Preemption(run.folder) as preemption:
-        build_model(
-            config.model, channels=1, num_classes=2
-        )  # settings that do not fit are found before any data is read
+        build_model(config.model, channels=1, num_classes=2)  # fail on invalid settings before any data is read
         guard = DivergenceCallback(config.training.diverged == "skip")
         callbacks = [guard] if watch is None else [guard, WatchCallback(watch)]
         trainer = trainer_of(config, run, preemption, callbacks, progress)
@@ -98,7 +97,7 @@ def train(
     if run.finished if not leads else _finished(run, config, resume, alter):
         return run
     with preemption, algorithms(config.training.deterministic):
-        gc.collect()  # an earlier run, images and all, is held by cycles of Lightning's
+        gc.collect()  # reference cycles of Lightning retain an earlier run and its images
         data = load_data(config.data, root) if data is None else data
         lightning.seed_everything(config.seed, verbose=False)
         model = build_model(config.model, data.channels, len(data.classes))
@@ -109,10 +108,10 @@ def train(
             log.info("%s", caveat)
         with locked(run.folder) if leads else nullcontext():
             if leads:
-                if _finished(run, config, resume, alter):  # meanwhile
+                if _finished(run, config, resume, alter):  # another process may have finished it
                     return run
                 run.begin(config)
-            origin = provenance()  # of the code that trains, not of what is committed meanwhile
+            origin = provenance()  # before training, because the repository may change during it
             fit = _fit(config, run, model, data, preemption, trainer)
             if leads:
                 result = _result(config, model, data, fit, draws) | {"diverged": guard.skipped} | origin
@@ -126,7 +125,7 @@ def train(
 
 
 def _finished(run: Run, config: Experiment, resume: bool, alter: Ablation | None) -> bool:
-    """Whether there is nothing left to do; raises ConfigError where the folder is of another run."""
+    """Whether the run has finished. Raises ConfigError if the folder belongs to another run."""
     run.check(config, resume)
     if not run.finished:
         return False
@@ -143,7 +142,7 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
 
 
 def build_model(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
-    """The network of a config, in an Augerino if it names one; a setting they refuse becomes a ConfigError."""
+    """The network of a config, wrapped in Augerino if the config asks for it. Invalid settings raise ConfigError."""
     config = config.complete()
     other = ("network", "options", "copies", "augerino")  # not settings of the network
     settings = {key: value for key, value in vars(config).items() if value is not None and key not in other}
@@ -161,7 +160,10 @@ def build_model(config: ModelConfig, channels: int, num_classes: int) -> nn.Modu
 
 
 def load_data(config: DataConfig, root: str | Path | None = None, range: Range | None = None) -> Dataset:
-    """The data set of a config, from `root` if given; `range` is that of a model, of 16 bits, if not the config's."""
+    """The data set of a config.
+
+    `root` overrides the config's folder, and `range` (for 16-bit images, usually a model's) the config's range.
+    """
     config, root = config.complete(), root or config.root
     name, size = str(config.name), (config.size, config.size) if isinstance(config.size, int) else config.size
     split: dict[str, Any] = {"validation": config.validation, "split_seed": config.split_seed}
@@ -180,7 +182,7 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
 
 @torch.no_grad()
 def check_size(model: nn.Module, data: Dataset) -> None:
-    """Raise ConfigError where the images do not pass through the model."""
+    """Raise ConfigError if the model cannot process images of this size."""
     try:
         with evaluating(model):
             model(torch.zeros(1, data.channels, *data.size))
@@ -189,7 +191,7 @@ def check_size(model: nn.Module, data: Dataset) -> None:
 
 
 def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str:
-    """What a full network is not exactly invariant to although its group has it, and why; empty if there is nothing."""
+    """A message if a full network is not exactly invariant to all symmetries of its group, with the reason; else ""."""
     wanted = symmetries_of(group_named(config.group))
     exact, square = exact_symmetries(model, size), exact_symmetries(model, (size[0], size[0]))
     if config.partial or exact == wanted:
@@ -200,58 +202,58 @@ def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str
     elif config.complete().head not in (None, "group"):
         why = f"the head {config.head!r} breaks the symmetry by design"
     else:
-        why = f"its {config.samples} elements do not go over into each other (take a multiple of 4 a component)"
+        why = f"the symmetry does not permute its {config.samples} elements (use a multiple of 4 per component)"
     return f"the full network of {config.group} is only approximately invariant to {lost}: {why}."
 
 
 def _fit(
     config: Experiment, run: Run, model: nn.Module, data: Dataset, preemption: Preemption, trainer: lightning.Trainer
 ) -> ClassifierModule:
-    """Train `model` in place, from the run's checkpoint if there is one."""
+    """Train `model` in place, starting from the run's checkpoint if there is one."""
     settings, preprocess, device = config.training, Preprocessing(data.mean, data.std), trainer.strategy.root_device
     rank, processes = trainer.global_rank, trainer.world_size
     if device.type == "cuda":
         torch.cuda.set_device(device)
     weights = balanced(data.train.labels, len(data.classes)) if settings.class_weights == "balanced" else None
     fit = ClassifierModule(model, settings, calibration(config, data, preprocess), len(data.classes), weights)
-    fit.rng = random_state()  # DDP seeds anew
+    fit.rng = random_state()  # DDP sets the seed again
     train = batched(trained_on(data), preprocess, device, augmentation(config.data.augment, rank, processes))
     validation = batched(data.validation, preprocess, device)
     batches = loaders(train, validation, settings.batch_size, config.seed, settings.repeats, rank, processes)
     with warnings.catch_warnings():
-        # Lightning's advice on workers (the images are in memory) and on resuming, from within an epoch or not; and
-        # torch's on a schedule that goes on where 16-mixed leaves out the first step.
+        # Ignore Lightning's advice on workers (the images are in memory) and on resuming, and torch's warning about the
+        # schedule, which advances although 16-mixed skips the first step.
         advice = "num_workers|Checkpoint directory|dataloader is not resumable|LeafSpec|lr_scheduler.step"
         warnings.filterwarnings("ignore", message=f".*({advice}).*")
         try:
             with preemption.deferred(), nullcontext() if settings.tf32 else full_float32():
                 last = run.checkpoint if run.checkpoint.exists() else None
                 trainer.fit(fit, *batches, ckpt_path=last, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl-C, and ours to a signal
+        except SystemExit:  # raised by Lightning on Ctrl-C, and by our handler on a signal
             raise preemption.error() from None
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
-                what = "a process that reads images has died, for want of memory perhaps"
+                what = "a process that reads images has died, perhaps because memory was exhausted"
                 raise OSError(f"{run.folder}: {what}; {GO_ON} after its last epoch.") from None
             if not lost(error):
                 raise
             raise ConnectionError(
-                f"{run.folder}: another process of the training is gone ({str(error)[:80]}…); {GO_ON} after its "
-                "last epoch, also in another number of processes."
+                f"{run.folder}: another process of the training has ended ({str(error)[:80]}…); {GO_ON} after its "
+                "last epoch, also with another number of processes."
             ) from None
     if settings.select == "best":
         fit.load_state_dict(read_checkpoint(run.checkpoint.with_stem("best"))["state_dict"])
-    model.to(device).eval()  # Lightning takes it off at the end
+    model.to(device).eval()  # Lightning moves it to the CPU at the end
     return fit
 
 
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: ClassifierModule, draws: int) -> dict[str, Any]:
-    """What result.json holds."""
-    seconds = fit.seconds  # before the evaluation, which is no part of them
+    """The content of result.json."""
+    seconds = fit.seconds  # without the evaluation
     return {
         "format": FORMAT,
-        "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path says nothing elsewhere
-        "components": choose(config, model, data),  # before the test split is looked at
+        "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path is meaningless elsewhere
+        "components": choose(config, model, data),  # before the test split is evaluated
         **evaluation(config, model, data, draws),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),

@@ -1,4 +1,4 @@
-"""Lightning's Trainer for an experiment: on which devices, in how many processes, in what precision."""
+"""Lightning's Trainer for an experiment: its devices, processes and precision."""
 
 import logging
 from collections.abc import Sequence
@@ -21,8 +21,11 @@ from partialsym.training.distributed import SyncStatistics
 
 
 class StoppableDDP(DDPStrategy):
-    """DDP that takes the signals back before it waits for the other processes: Lightning, which has taken SIGTERM just
-    before they meet first, would talk to them from within the signal."""
+    """DDP that restores our signal handlers before it waits for the other processes.
+
+    Lightning installs its own SIGTERM handler just before the first barrier. It would communicate with the other
+    processes from within the handler.
+    """
 
     def __init__(self, preemption: Preemption) -> None:
         super().__init__()
@@ -36,21 +39,22 @@ class StoppableDDP(DDPStrategy):
 def trainer(
     config: Experiment, run: Run, preemption: Preemption, callbacks: Sequence[Callback], progress: bool = False
 ) -> lightning.Trainer:
-    """The Trainer of an experiment, of this process's rank where several train together: started by Lightning, or by
-    torchrun or SLURM, whose variables it finds.
+    """The Trainer of an experiment, with the rank of this process if several processes train together.
+
+    Lightning starts the processes, unless torchrun or SLURM has started them; it detects their environment variables.
 
     Args:
-        preemption: what stops it.
+        preemption: stops the training on a signal.
         callbacks: called before the checkpoints are written.
     Raises:
-        ConfigError: the devices asked for are not there, or have no such precision.
+        ConfigError: the requested devices do not exist, or do not support the precision.
     """
     for name in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     settings, folder = config.training, run.checkpoint.parent
     written = [Checkpoint(folder, "last")]
     if settings.select == "best":
-        written = [Checkpoint(folder, "best", best=True), *written]  # before the last, which keeps its state
+        written = [Checkpoint(folder, "best", best=True), *written]  # "last" saves the state of "best"
     if settings.patience is not None:
         callbacks = [*callbacks, Patience(settings.patience)]
     try:
@@ -61,7 +65,7 @@ def trainer(
             devices=config.trainer.devices,
             num_nodes=config.trainer.num_nodes,
             **_processes(config.trainer.processes, preemption),
-            use_distributed_sampler=False,  # batches are shared by `EpochBatchSampler`
+            use_distributed_sampler=False,  # `EpochBatchSampler` distributes the batches
             logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
             callbacks=[*callbacks, RunCallback(run, preemption), *written, *([ProgressBar()] if progress else [])],
             enable_progress_bar=progress,
@@ -71,26 +75,26 @@ def trainer(
         )
         if isinstance(found.strategy, DDPStrategy) and (launcher := found.strategy.cluster_environment) is not None:
             launcher.validate_settings(config.trainer.devices, config.trainer.num_nodes)
-    except (ValueError, RuntimeError) as error:  # Lightning's own is one of these
+    except (ValueError, RuntimeError) as error:  # Lightning's MisconfigurationException is a subclass of one of these
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
     return found
 
 
 def _processes(count: int, preemption: Preemption) -> dict[str, Any]:
-    """How so many processes train. One is one under SLURM, too."""
+    """The strategy and plugins for `count` processes. A single process stays single under SLURM, too."""
     if count == 1:
         return {"plugins": [AtomicCheckpoints(), LightningEnvironment()]}
     return {"strategy": StoppableDDP(preemption), "plugins": [AtomicCheckpoints(), SyncStatistics()]}
 
 
 def precision(setting: str) -> str:
-    """`auto` resolved: bf16-mixed where the processor has it in hardware.
+    """The precision to use; `auto` becomes bf16-mixed if the hardware supports it, else 32.
 
     Raises:
-        ConfigError: 16-mixed without a GPU, where Lightning would take bf16-mixed for it.
+        ConfigError: 16-mixed without a GPU, which Lightning would silently replace by bf16-mixed.
     """
     if setting == "16-mixed" and not torch.cuda.is_available():
-        raise ConfigError("training.precision is '16-mixed': must be bf16-mixed, 32 or auto where there is no GPU.")
+        raise ConfigError("training.precision is '16-mixed': must be bf16-mixed, 32 or auto without a GPU.")
     if setting != "auto":
         return setting
     if torch.cuda.is_available():

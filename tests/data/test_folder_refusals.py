@@ -53,7 +53,7 @@ def test_strange_folders_beside_the_splits_are_named(tmp_path):
     with refused(
         "3 bad files",
         "valid is a second folder of validation images",
-        "extra is no split: beside train may lie val and test",
+        "extra is no split: must be train, val or test",
         "train/stray.png lies beside the folders of the classes",
     ):
         folder(tmp_path)
@@ -68,7 +68,7 @@ def test_a_folder_that_is_nearly_called_as_a_split_is_named(tmp_path, given, rig
     with refused("alone has no train", f"\n  {given}: did you mean {right}?"):
         folder(tmp_path / "alone")
     write(three(tmp_path / "beside", (3,), ("train",)), {f"{given}/a/x.png": 99})
-    with refused("1 bad file", f"{given} is no split: beside train may lie val and test: did you mean {right}?"):
+    with refused("1 bad file", f"{given} is no split: must be train, val or test: did you mean {right}?"):
         folder(tmp_path / "beside")
     assert folder(flat(tmp_path / "class", **{given: 3, "other": 3})).classes == tuple(sorted((given, "other")))
 
@@ -107,7 +107,7 @@ def test_classes_must_be_in_every_split(tmp_path):
 def test_too_few_are_refused(tmp_path):
     with refused("too few images, each must have 3 distinct images or more", "\n  'b': 2\n  'c': 1"):
         folder(flat(tmp_path / "1", a=3, b=2, c=1))
-    with refused("2 distinct images or more to give some to validation:\n  'a': 1\n  'b': 1"):
+    with refused("2 distinct images or more, because validation must have some:\n  'a': 1\n  'b': 1"):
         folder(three(tmp_path / "2", (1, 5), ("train", "test")))
     assert counts(folder(three(tmp_path / "3", (1, 1, 1))))["train"] == [1, 1]
     with refused("'b': 2"):  # three files, two of them the same

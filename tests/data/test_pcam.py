@@ -87,10 +87,10 @@ WRONG = {
     "channels first": ("x", lambda x: x.transpose(0, 3, 1, 2), r"\[5, 3, 96, 96\]"),
     "one image": ("x", lambda x: x[0], r"uint8 \[96, 96, 3\]"),
     "none": ("x", lambda x: x[:0], r"\[0, 96, 96, 3\].*N >= 1"),
-    "fewer images": ("x", lambda x: x[:-1], "5 labels, expected 4, one an image"),
+    "fewer images": ("x", lambda x: x[:-1], "5 labels, expected 4, one per image"),
     "flat labels": ("y", lambda y: y.ravel(), r"uint8 \[5\], expected uint8 \[N, 1, 1, 1\]"),
     "wide labels": ("y", lambda y: y.astype(np.int64), r"int64 \[5, 1, 1, 1\]"),
-    "more labels": ("y", lambda y: np.concatenate([y, y]), "10 labels, expected 5, one an image"),
+    "more labels": ("y", lambda y: np.concatenate([y, y]), "10 labels, expected 5, one per image"),
     "third class": ("y", lambda y: y * 2, "label 2, expected 0 or 1"),
 }
 

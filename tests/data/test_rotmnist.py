@@ -143,7 +143,7 @@ def test_an_altered_archive_a_loose_file_and_altered_mnist_are_refused(tmp_path)
     np.savez(tmp_path / "mnist.npz", **arrays())
     made = rotmnist(tmp_path, sizes=SIZES, content_md5={}, sha256=None)
     assert (made.name, len(made.test)) == ("rotMNIST-generated", 4)
-    with pytest.raises(ValueError, match=r"rotMNIST made from MNIST has sha256 .*, expected aab54414"):
+    with pytest.raises(ValueError, match=r"rotMNIST generated from MNIST has sha256 .*, expected aab54414"):
         rotmnist(tmp_path, sizes=SIZES, content_md5={})
     (tmp_path / MEMBERS[0]).write_text("0 0")
     with pytest.raises(ValueError, match=r"train_valid.amat: must be inside mnist_rotation_new.zip"):

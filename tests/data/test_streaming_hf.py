@@ -114,7 +114,7 @@ def test_a_stream_without_a_length_or_other_splits_is_refused(hub, library, tmp_
     with refused("owner/name: 0 columns of type Image"):
         hf("owner/name", stream=True)
     one = saved(library, tmp_path / "x", rows(library, 16), validation=None)
-    with refused("has no validation images: a stream is not divided"):
+    with refused("has no validation images: a stream cannot be split"):
         hf(one, stream=True)
     rows(library, 16).save_to_disk(tmp_path / "y")
     with refused("has no validation and no test images"):

@@ -160,7 +160,7 @@ def test_the_exact_symmetries_are_those_of_elements_head_and_image():
         ({"group": "SE2"}, (15, 15), None),
         ({"group": "SE2"}, (15, 20), "invariant to 90°, 270°: images of 15×20 pixels are not square"),
         ({"group": "Mirror"}, (15, 20), None),
-        ({"group": "E2", "samples": 12}, (15, 15), "its 12 elements do not go over into each other"),
+        ({"group": "E2", "samples": 12}, (15, 15), "the symmetry does not permute its 12 elements"),
         ({"group": "SE2", "head": "plane"}, (15, 15), "to 90°, 180°, 270°: the head 'plane' breaks the symmetry"),
         ({"group": "SE2", "partial": True}, (15, 20), None),
         ({"group": "T2"}, (15, 20), None),

@@ -32,13 +32,16 @@ def link(file, to):
 
 
 FILES = {
-    "an external link": (lambda file: link(file, h5py.ExternalLink("other.h5", "/x")), "is a link to elsewhere"),
-    "a soft link": (lambda file: link(file, h5py.SoftLink("/y")), "is a link to elsewhere"),
+    "an external link": (
+        lambda file: link(file, h5py.ExternalLink("other.h5", "/x")),
+        "is a link to another file or object",
+    ),
+    "a soft link": (lambda file: link(file, h5py.SoftLink("/y")), "is a link to another file or object"),
     "external storage": (
         lambda file: file.create_dataset("x", (2, *SHAPE), np.uint8, external=[("other.h5", 0, 2 * 96 * 96 * 3)]),
-        "lies in other files",
+        "is stored in other files",
     ),
-    "a virtual array": (virtual, "lies in other files"),
+    "a virtual array": (virtual, "is stored in other files"),
     "a bomb": (
         lambda file: file.create_dataset("x", (MOST_IMAGES + 1, *SHAPE), np.uint8, chunks=(1, *SHAPE)),
         "declares 262,145 images",

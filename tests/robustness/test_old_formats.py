@@ -120,4 +120,4 @@ def test_a_run_of_the_first_release_which_had_fewer_formats_is_read(tmp_path, ca
     assert train(run.config(), tmp_path, resume=True, progress=False).finished
     (run.folder / "manifest.json").unlink()
     assert main(["check", str(run.folder)]) == 0
-    assert "no manifest.json: a run of an earlier version" in capsys.readouterr().out
+    assert "no manifest.json: the run is of an earlier version" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def test_a_sound_run_is_said_to_be(run, capsys):
     status, out, err = check(run, capsys)
     assert (status, err) == (0, "")
     held = len(run.manifest())
-    assert f"{held} files are as they were written" in out
+    assert f"{held} files are unchanged" in out
     assert "finished: 3 epochs, test accuracy" in out
     assert out.endswith("is consistent\n")
     assert set(run.hashes()) == {
@@ -65,10 +65,10 @@ def test_every_file_is_watched(run, capsys):
         status, _, err = check(run, capsys)
         assert status == 1, name
         assert "Traceback" not in err
-        assert f"  {name} was altered: its sha256" in err or name == "config.yaml"  # this one is no YAML then
+        assert f"  {name} was changed: its sha256" in err or name == "config.yaml"  # this one is no YAML then
         path.unlink()
         if name == "result.json":  # as of a run that was killed just before its end
-            assert "not finished, --resume goes on" in check(run, capsys)[1]
+            assert "not finished, --resume continues it" in check(run, capsys)[1]
         else:
             status, _, err = check(run, capsys)
             assert status == 1, name
@@ -80,17 +80,17 @@ def test_every_file_is_watched(run, capsys):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda run: rewrite(run, epochs=2), "result.json is of 2 epochs, and config.yaml of 3"),
+        (lambda run: rewrite(run, epochs=2), "result.json has 2 epochs, but config.yaml has 3"),
         (lambda run: rewrite(run, history=[]), "metrics.csv and the history in result.json differ"),
         (lambda run: rewrite(run, format=7), "result.json has format version 7"),
         (
             lambda run: rewrite(run, config=OTHER),
-            "config.yaml has data.name = 'digits-6-180', and result",
+            "config.yaml has data.name = 'digits-6-180', but result",
         ),
         (lambda run: run.checkpoint.write_bytes(b"PK"), "last.ckpt is damaged"),
         (lambda run: (run.folder / "metrics.csv").write_text("epoch\nx\n"), "could not convert string to float"),
         (lambda run: (run.folder / "model" / "model.json").unlink(), "model contains no model"),
-        (lambda run: other_weights(run), "the weights in model/ are not those of the checkpoint"),
+        (lambda run: other_weights(run), "the weights in model/ differ from those of the checkpoint"),
     ],
 )
 def test_without_a_manifest_files_are_compared_with_each_other(run, capsys, harm, message):
@@ -126,14 +126,14 @@ def test_a_run_that_was_renamed_to_another_seed_is_noticed(run, capsys):
     moved = Run(run.folder.rename(run.folder.with_name("seed1")))
     status, _, err = check(moved, capsys)
     assert status == 1
-    assert "config.yaml is of seed 0, and the folder is called seed1" in err
+    assert "config.yaml has seed 0, but the folder is called seed1" in err
 
 
 def test_an_unfinished_run(stopped, capsys):
     (stopped.folder / "checkpoints" / ".last.ckpt.x.tmp").write_bytes(b"half")
     status, out, _ = check(stopped, capsys)
     assert status == 0
-    assert "not finished, --resume goes on: 1 of 3 epochs are saved" in out
+    assert "not finished, --resume continues it: 1 of 3 epochs are saved" in out
     assert "1 half-written file(s) of a process that was killed" in out
     with locked(stopped.folder):
         assert "in training: 1 of 3 epochs" in check(stopped, capsys)[1]

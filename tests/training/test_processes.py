@@ -199,7 +199,7 @@ def test_a_process_killed_under_lightnings_launcher_ends_the_command_in_a_line(t
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANG, env=environment)
     assert done.returncode in (1, -9)
     assert "Traceback" not in done.stderr
-    assert "another process of the training is gone" in done.stderr
+    assert "another process of the training has ended" in done.stderr
 
 
 def test_a_bound_of_theta_looks_at_the_gradient_of_all_processes():

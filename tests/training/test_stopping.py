@@ -91,7 +91,7 @@ def signal_in(monkeypatch, window, how, number=signal.SIGINT):
 @pytest.mark.parametrize("window", few(WINDOWS, *list(WINDOWS)[1::3], *LATE[:1]))
 def test_a_ctrl_c_that_python_drops_stops_the_run(window, monkeypatch, tmp_path, handler):
     signal_in(monkeypatch, window, dropped)
-    with pytest.raises(Stopped, match=r"seed0 is stopped; the same command \(`fit`: with --resume\) goes on"):
+    with pytest.raises(Stopped, match=r"seed0 is stopped; the same command \(`fit`: with --resume\) continues"):
         run(tmp_path, SMALL, draws=1)
     assert run_folder(SMALL, tmp_path).finished is (window in LATE)
     assert signal.getsignal(signal.SIGINT) is handler

@@ -1,4 +1,4 @@
-"""The idx format of MNIST: 8-bit arrays behind a small big-endian header, gzipped or not."""
+"""The idx format of MNIST: a small big-endian header followed by an 8-bit array, gzipped or not."""
 
 import gzip
 import hashlib
@@ -24,17 +24,17 @@ def header(shape: tuple[int, ...]) -> bytes:
 
 
 def md5(array: Bytes) -> str:
-    """MD5 of the array written as an uncompressed idx file."""
+    """MD5 of the array as an uncompressed idx file."""
     digest = hashlib.md5(header(array.shape), usedforsecurity=False)
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
-    """The `ndim`-dimensional uint8 array in an idx file; gzip is told by content, not by name.
+    """The `ndim`-dimensional uint8 array in an idx file. Gzip is detected by content, not by name.
 
-    No more is unpacked than the header declares, and that is at most MOST_BYTES. Raises ValueError, naming the file,
-    on a wrong magic number, on missing or surplus bytes, and on more than that.
+    Only the bytes that the header declares are unpacked, at most MOST_BYTES. Raises ValueError, naming the file, for a
+    wrong magic number, for missing or surplus bytes, and if more than MOST_BYTES are declared.
     """
     with Path(path).open("rb") as file, gzip.open(file) if file.peek(2)[:2] == GZIP else file as stream:
         try:

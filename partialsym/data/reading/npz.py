@@ -14,7 +14,7 @@ LISTED = 20
 
 
 def read_npz(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """The arrays `keys` of the file; raises ValueError, naming the file, where it is damaged or lacks one."""
+    """The arrays `keys` of the file. Raises ValueError, naming the file, if it is damaged or lacks an array."""
     expected = f"expected {', '.join(keys)}"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -22,7 +22,7 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, Any]:
             arrays = {key: _array(archive.getinfo(f"{key}.npy"), archive) for key in keys if key in names}
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged zip fails in a dozen ways
+    except Exception as error:  # a damaged zip can raise many different errors
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: damaged or not an npz file ({reason}): {expected}") from None
     for key in keys:
@@ -32,7 +32,7 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _array(entry: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Any:
-    if entry.file_size > MOST_BYTES:  # and more than this is never unpacked
+    if entry.file_size > MOST_BYTES:  # a zip never unpacks more than it declares
         raise InputError(f"{entry.filename} declares {entry.file_size:,} bytes: at most {MOST_BYTES:,} are read")
     with archive.open(entry) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)

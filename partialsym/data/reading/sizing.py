@@ -14,7 +14,7 @@ FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
-    """An image [C, H, W], C 1 or 3, uint8 or grey in uint16, as [C, *size]: bilinear, smoothed where it shrinks.
+    """Resize an image [C, H, W] (C 1 or 3, uint8 or grey uint16) to [C, *size], bilinearly and with antialiasing.
 
     `fit`: "resize" uses the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
     the middle; "centre" the middle `size` pixels, without rescaling. An image that has the size already, or is larger
@@ -34,10 +34,10 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
         return image[:, above : above + size[0], before : before + size[1]].contiguous()
     box = (0.0, 0.0, float(wide), float(high))
     if fit == "crop":
-        by_height = size[0] * wide >= size[1] * high  # the whole height is taken
+        by_height = size[0] * wide >= size[1] * high  # the crop has the whole height
         taken_high = high if by_height else size[0] * wide / size[1]
         taken_wide = size[1] * high / size[0] if by_height else wide
-        left, top = (wide - taken_wide) // 2, (high - taken_high) // 2  # whole pixels: what is only cropped stays sharp
+        left, top = (wide - taken_wide) // 2, (high - taken_high) // 2  # whole pixels keep a mere crop sharp
         box = (left, top, left + taken_wide, top + taken_high)
     if deep := image.dtype == torch.uint16:
         picture = Image.fromarray(image[0].numpy().astype(np.float32))
@@ -50,7 +50,7 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
 
 
 def check_fit(size: tuple[int, int] | None, fit: str) -> None:
-    """Raise ValueError unless `size` is None or two ints >= 1, and `fit` one of FITS."""
+    """Raise ValueError unless `size` is None or two ints >= 1, and `fit` is one of FITS."""
     if fit not in FITS:
         raise InputError(f"fit is {fit!r}: it must be one of {', '.join(map(repr, FITS))}")
     if size is None:

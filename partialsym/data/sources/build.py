@@ -1,4 +1,4 @@
-"""Single images, wherever they come from, made into a data set: read, brought to one size, checked, divided."""
+"""Build a data set from single images of any source: read, resize, check and split them."""
 
 import logging
 from collections import Counter
@@ -22,11 +22,11 @@ from partialsym.errors import InputError
 log = logging.getLogger(__name__)
 ORDER = ("train", "validation", "test")
 LISTED = 20
-SOME = 64  # images that a worker looks at before it tells
+SOME = 64  # images that a worker inspects before it reports
 
 
 class Seen(NamedTuple):
-    """What is to be known of an image; the image itself where it is to be kept."""
+    """The shape and digest of an image, and the image itself if it is retained in memory."""
 
     shape: tuple[int, ...]
     digest: bytes
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
 @dataclass
 class _Gathered:
-    """The images of all splits, in order: kept where `workers` is None, else they stay in their files."""
+    """The images of all splits, in order. They are in memory if `workers` is None, and else remain in their files."""
 
     how: ImageOptions
     workers: int | None
@@ -49,11 +49,13 @@ class _Gathered:
     first: dict[bytes, int] = field(default_factory=dict)
     sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     channels: int = 1
-    levels: dict[str, Levels] = field(default_factory=lambda: {which: Levels() for which in ORDER})  # as they came
+    levels: dict[str, Levels] = field(
+        default_factory=lambda: {which: Levels() for which in ORDER}
+    )  # by the given split
 
     def add(self, which: str, picture: ImageSource, seen: Seen) -> None:
         self.sizes[seen.shape[1:]] += 1
-        if len(self.sizes) > 1:  # refused in the end: no need to keep pixels
+        if len(self.sizes) > 1:  # an error will follow
             self.images.clear()
         if seen.image is not None:
             self.images.append(seen.image)
@@ -68,7 +70,7 @@ class _Gathered:
 
     @property
     def deep(self) -> bool:
-        """Whether there are images of 16 bits."""
+        """Whether there are 16-bit images."""
         return any(levels.images[1] for levels in self.levels.values())
 
     def split(self, which: str, range: Range | None) -> Split:
@@ -93,14 +95,16 @@ def gather(
     workers: int | None = None,
     head: bool = False,
 ) -> Dataset:
-    """The Dataset of the pictures in `parts`: "train" and perhaps "validation" and "test", else taken from train.
+    """Build the Dataset of the images in `parts`: "train", and optionally "validation" and "test".
+
+    Missing splits are split off from the training images.
 
     Args:
-        bad: what is wrong already, a line each.
-        workers: leave the images in their files, from which so many processes read them; None takes them into memory.
-        head: of the training images these are the first only, which need not be of all classes.
+        bad: errors that were found already, one line each.
+        workers: number of processes that read the images, which remain in their files; None loads them into memory.
+        head: whether these are only the first training images, which need not include all classes.
     Raises:
-        ValueError: as `folder` does.
+        ValueError: in the same cases as for `folder`.
     """
     found, wrong = _Gathered(how, workers), list(bad)
     given = [which for which in ORDER if which in parts]
@@ -133,7 +137,7 @@ def gather(
 def _looked_at(
     parts: Mapping[str, Iterable[ImageSource]], found: _Gathered
 ) -> Iterator[tuple[str, ImageSource, Seen | str]]:
-    """Every picture with what is seen of it, or what is wrong with it; values are counted on the way."""
+    """Yield every image with its properties or an error message, and add its values to `found.levels`."""
     if found.workers is None:
         for which, part in parts.items():
             for picture in part:
@@ -152,7 +156,7 @@ def _looked_at(
 def _read(
     pictures: Mapping[str, Sequence[ImageSource]], how: ImageOptions, workers: int
 ) -> Iterator[tuple[str, Sequence[ImageSource], list[Seen | str], Levels]]:
-    """Some pictures of a split after the other, with what workers see of them, and their values."""
+    """Yield blocks of the images of each split, with the properties that workers found, and their values."""
     keys = [(which, slice(i, i + SOME)) for which, part in pictures.items() for i in range(0, len(part), SOME)]
     for (which, some), looks in zip(keys, Loader(_Looks(pictures, how), keys, workers), strict=True):
         yield which, pictures[which][some], *looks
@@ -168,7 +172,7 @@ def _look(picture: ImageSource, how: ImageOptions) -> Seen | str:
 
 
 class _Looks(Items[tuple[list[Seen | str], Levels]]):
-    """What is seen of some pictures, without the images, and their values."""
+    """The properties of a block of images, without the pixels, and the statistics of their values."""
 
     def __init__(self, pictures: Mapping[str, Sequence[ImageSource]], how: ImageOptions) -> None:
         self.pictures, self.how = pictures, how
@@ -186,7 +190,7 @@ class _Looks(Items[tuple[list[Seen | str], Levels]]):
 
 
 def _moved(found: _Gathered, which: str) -> Levels:
-    """The values of the images that were moved to a split; those that stay in their files are read again."""
+    """The values of the images that were moved to a split. Images that remain in their files are read again."""
     index = [i for i, split in enumerate(found.splits) if split == which]
     levels = Levels()
     if found.workers is None:
@@ -202,13 +206,13 @@ def _moved(found: _Gathered, which: str) -> Levels:
 
 
 def listing(lines: Sequence[str]) -> str:
-    """The lines below each other, indented: LISTED of them, then how many more."""
+    """The first LISTED lines, indented, one below the other, and the number of further lines."""
     more = [f"and {len(lines) - LISTED} more"] * (len(lines) > LISTED)
     return "".join(f"\n  {line}" for line in [*lines[:LISTED], *more])
 
 
 def _check(found: _Gathered, classes: tuple[str, ...], given: Sequence[str]) -> None:
-    """Refuse a class that is not in every given split and a file that is in two; mention one under two classes."""
+    """Raise InputError if a given split lacks a class or two splits share a file; warn if two classes share a file."""
     there = set(zip(found.splits, found.labels, strict=True))
     lacking = [
         f"{which} has no {name!r}" for which in given for i, name in enumerate(classes) if (which, i) not in there
@@ -225,7 +229,7 @@ def _check(found: _Gathered, classes: tuple[str, ...], given: Sequence[str]) -> 
 
 
 def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> None:
-    """Move training images to the splits that have none: of every class a share of its originals, at least one."""
+    """Move training images to the splits without images: a share of the originals of each class, at least one."""
     shares = {"test": how.test, "validation": how.validation}
     missing = [which for which in shares if which not in found.splits]
     if how.folds is not None or any(group is not None for group in found.groups):
@@ -237,12 +241,12 @@ def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> No
             members[found.labels[i]].append(i)
     few = [f"{classes[label]!r}: {len(own)}" for label, own in enumerate(members) if len(own) <= len(missing)]
     if few:
-        needed = f"{len(missing) + 1} distinct images or more to give some to {' and '.join(missing)}"
+        needed = f"{len(missing) + 1} distinct images or more, because {' and '.join(missing)} must have some"
         raise InputError(f"classes with too few images, each must have {needed}:{listing(few)}")
     generator, moved = torch.Generator().manual_seed(how.split_seed), dict[int, str]()
     for own in members:
         order = [own[i] for i in torch.randperm(len(own), generator=generator).tolist()]
-        for after, which in zip(range(len(missing), 0, -1), missing, strict=True):  # each after this one gets one too
+        for after, which in zip(range(len(missing), 0, -1), missing, strict=True):  # leave one for each next split
             count = min(max(1, round(shares[which] * len(order))), len(order) - after)
             moved |= dict.fromkeys(order[:count], which)
             order = order[count:]
@@ -250,9 +254,9 @@ def _divide(found: _Gathered, classes: tuple[str, ...], how: ImageOptions) -> No
 
 
 def _join(found: _Gathered) -> None:
-    """Let the images of a group share an original, those that their identical files share one with as well."""
+    """Assign one original to all images of a group, and to all images that are identical to one of them."""
     first: dict[str, int] = {}
-    whole = list(range(len(found.originals)))  # original → an earlier one that it is joined to
+    whole = list(range(len(found.originals)))  # a union-find forest: original → an earlier original
 
     def root(i: int) -> int:
         while whole[i] != i:
@@ -277,7 +281,7 @@ def _join(found: _Gathered) -> None:
 
 
 def _divide_evenly(found: _Gathered, classes: tuple[str, ...], how: ImageOptions, missing: Sequence[str]) -> None:
-    """Move whole originals, groups among them, so that every part gets its share of the images of every class."""
+    """Move whole originals (including groups) so that every part has its share of the images of every class."""
     units: dict[int, Counter[int]] = {}
     for original, label, which in zip(found.originals, found.labels, found.splits, strict=True):
         if which == "train":
@@ -306,13 +310,14 @@ def _divide_evenly(found: _Gathered, classes: tuple[str, ...], how: ImageOptions
 
 
 def spread(units: Sequence[Mapping[int, int]], shares: Sequence[float], generator: torch.Generator) -> list[int]:
-    """A part for each unit, such that each part gets its share of the images of each class, as nearly as they allow.
+    """Assign a part to each unit, such that each part has approximately its share of the images of each class.
 
-    In random order, but the large ones first, each unit goes where there is least of its classes.
+    Units are assigned greedily, from large to small and in random order among equals, to the part that has the least of
+    their classes.
 
     Args:
         units: class → number of images.
-        shares: of the parts, which add up to 1.
+        shares: the shares of the parts, which add up to 1.
     """
     totals: Counter[int] = Counter()
     for unit in units:

@@ -25,7 +25,7 @@ CLASSES = {
     "CIFAR-10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     "CIFAR-100": tuple(HUNDRED.split()),
 }
-STATISTICS = {  # the customary ones, of the 50,000 training images
+STATISTICS = {  # the commonly used values, of the 50,000 training images
     "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "CIFAR-100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
@@ -52,15 +52,15 @@ def cifar(
     batch_md5: Mapping[str, str] | None = None,
     content_sha256: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """`name` "CIFAR-10" or "CIFAR-100" (fine labels), 32x32 RGB: the official test split, the training images divided.
+    """CIFAR-10 or CIFAR-100 (fine labels), 32x32 RGB, with the official test split.
 
-    The images are in their canonical order, so that any source gives the same data set, validation split included.
-    `originals` counts through the training images, then the test images. CIFAR-100 as published has 10 images in both
-    splits: they stay, under two numbers.
+    The validation split is split off from the training images. The images are in canonical order, so that every source
+    results in the same data set, including the validation split. `originals` numbers the training images, then the test
+    images. The published CIFAR-100 has 10 images in both splits; they are retained with two numbers each.
 
-    `content_sha256`: what `digest` of a split must be; one it leaves out goes unchecked. `archive_md5` is that of the
-    archive, `batch_md5` those of its batch files by name: what has another MD5 is not unpickled. By default all three
-    are the official ones. Raises ValueError on another name, and see `read_cifar`.
+    `content_sha256`: the expected `digest` of each split; a split without one is not checked. `archive_md5` is the
+    expected MD5 of the archive, and `batch_md5` those of its batch files by name. A file with another MD5 is not
+    unpickled. By default all three are the official ones. Raises ValueError for another name, and as `read_cifar` does.
     """
     if name not in LAYOUTS:
         raise ValueError(f"name is {name!r}: it must be one of {', '.join(map(repr, LAYOUTS))}")
@@ -88,14 +88,14 @@ def cifar(
 
 
 def canonical(part: Part) -> Part:
-    """The same images and labels, ascending by (SHA-256 of an image's 3,072 bytes, label)."""
+    """The same images and labels, sorted by (SHA-256 of an image's 3,072 bytes, label)."""
     hashes = [hashlib.sha256(image).digest() for image in np.ascontiguousarray(part.images)]
     order = sorted(range(len(hashes)), key=lambda i: (hashes[i], part.labels[i]))
     return Part(part.images[order], part.labels[order])
 
 
 def digest(part: Part) -> str:
-    """SHA-256 of the images [N, 32, 32, 3], then of the labels, a byte each."""
+    """SHA-256 of the images [N, 32, 32, 3] followed by the labels, one byte per label."""
     both = hashlib.sha256(np.ascontiguousarray(part.images).data)
     both.update(np.ascontiguousarray(part.labels).data)
     return both.hexdigest()

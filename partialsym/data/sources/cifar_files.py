@@ -1,4 +1,4 @@
-"""The files of CIFAR-10 and CIFAR-100: found, or downloaded, read and checked."""
+"""Find or download the files of CIFAR-10 and CIFAR-100, read them and check them."""
 
 import hashlib
 import io
@@ -29,9 +29,9 @@ PACKED = {"blob": np.uint8, "offsets": np.int64, "y": np.uint8}
 
 
 class Layout(NamedTuple):
-    """How one of the data sets lies in files: the packed one, and the official archive with its batch files.
+    """The files of one of the data sets: the packed file, and the official archive with its batch files.
 
-    `batches`: of each split the names of its files, with the MD5 of each.
+    `batches`: for each split, the names of its files and their MD5s.
     """
 
     packed: str
@@ -88,11 +88,11 @@ def read_cifar(
     *,
     mirrors: Sequence[str] = MIRRORS,
 ) -> tuple[Path, dict[str, Part]]:
-    """What was read, and the splits "train" and "test" in the order they have there.
+    """Return the path that was read, and the splits "train" and "test" in the order of the files.
 
-    Read from the packed npz, else the official archive, else the folder it unpacks to; where there is none, the
+    The packed npz is used first, then the official archive, then the folder that it unpacks to. If none exists, the
     archive is downloaded from `mirrors`. `classes`: the names that a packed file must have, in label order. Raises
-    ValueError, naming the file, on anything damaged or altered; for the rest see `data_root` and `fetch`.
+    ValueError, naming the file, if a file is damaged or changed; for other errors see `data_root` and `fetch`.
     """
     folder = data_root(root)
     packed, archive, unpacked = (folder / name for name in (layout.packed, layout.archive, layout.folder))
@@ -143,7 +143,7 @@ def _unpack(path: Path, split: str, arrays: Mapping[str, Any], classes: int) -> 
             with opener.open(io.BytesIO(blob[start:stop].tobytes()), formats=("WEBP",)) as picture:
                 if (found := f"{picture.mode} {picture.width}x{picture.height}") == whole:
                     mosaics[k] = picture
-        except Exception as error:  # Pillow's own message is an address or less
+        except Exception as error:  # Pillow's message shows at most an object's address
             raise InputError(f"{origin} is damaged ({type(error).__name__}): expected a whole WebP file") from None
         if found != whole:
             raise InputError(f"{origin} is {found}, expected {whole}")
@@ -173,7 +173,7 @@ def _read_official(path: Path, layout: Layout) -> dict[str, Part]:
 
 
 def _untar(path: Path, raw: bytes, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    """Content of the members that are `wanted`, by the name that each has there; nothing is written to the disk."""
+    """The content of the members in `wanted`, by the name that `wanted` maps them to. Nothing is written to disk."""
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:gz") as archive:
             return {wanted[member.name]: _content(archive, member) for member in archive if member.name in wanted}
@@ -191,7 +191,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def read_batch(origin: str, raw: bytes, md5: str, labels_key: str) -> Part:
     """One official batch file: a pickled dict with uint8 "data" [N, 3072], channel after channel, and N labels.
 
-    A pickle can run any code: this one is loaded only if its MD5 is that of the official file, which runs none.
+    A pickle can run any code. This one is loaded only if its MD5 is that of the official file, which runs none.
     """
     check_md5(origin, raw, md5, "file")
     with warnings.catch_warnings():
@@ -202,7 +202,7 @@ def read_batch(origin: str, raw: bytes, md5: str, labels_key: str) -> Part:
 
 
 def check_md5(origin: str, raw: bytes, md5: str, what: str) -> None:
-    """Raise ValueError, naming `origin`, where the MD5 of `raw` is another."""
+    """Raise ValueError, naming `origin`, if the MD5 of `raw` differs from `md5`."""
     if (found := hashlib.md5(raw).hexdigest()) != md5:
         raise InputError(
             f"{origin}: MD5 {found}, expected {md5}: damaged or not the official {what}, so it is not read"

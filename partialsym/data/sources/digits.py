@@ -1,4 +1,4 @@
-"""The sixes of scikit-learn's digits, with turned or mirrored copies: a set that needs no download."""
+"""The sixes of scikit-learn's digits with rotated or reflected copies: a data set that needs no download."""
 
 import os
 
@@ -15,8 +15,8 @@ TEST_FRACTION, TEST_SEED = 0.25, 0
 
 
 def enlarge(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] scaled bilinearly to float32 [N, C, 28, 28]: commutes with 180° turn and mirror."""
-    # in double: the rounding of single precision breaks the symmetry in the last bits
+    """Images [N, C, H, W], scaled bilinearly to float32 [N, C, 28, 28]; commutes with 180° rotation and reflection."""
+    # float64, because rounding in float32 breaks the symmetry in the last bits
     return interpolate(images.double(), size=(28, 28), mode="bilinear", align_corners=False).float()
 
 
@@ -29,8 +29,8 @@ def digits(
 ) -> Dataset:
     """181 sixes, 28x28, each with its copy of `kind` ("180", "M"); a fixed quarter of them is the test split.
 
-    `root` is ignored: the images come with scikit-learn. Statistics are those of the training split. Raises
-    ImportError without scikit-learn, ValueError on a bad kind, fraction or seed.
+    `root` is ignored, because scikit-learn contains the images. Statistics are those of the training split. Raises
+    ImportError without scikit-learn, and ValueError for an invalid kind, fraction or seed.
     """
     name, classes = f"digits-6-{kind}", pair_classes(kind)
     raw = extra("sklearn.datasets", "demo", name).load_digits()

@@ -1,4 +1,4 @@
-"""People's own images: a folder of each class's images."""
+"""The user's own images: one folder of images per class."""
 
 import difflib
 import os
@@ -34,31 +34,31 @@ def folder(
     stream: bool = False,
     workers: int = 2,
 ) -> Dataset:
-    """The images in `root/train/CLASS/*`, with `root/val` and `root/test` where there are, or in `root/CLASS/*`.
+    """The images in `root/train/CLASS/*`, and in `root/val` and `root/test` if these exist, or in `root/CLASS/*`.
 
-    uint8, or float32 in [0, 1] where some have 16 bits; classes by name, images by path. A split that is missing is
-    taken from the training images, by seed and the same share of every class: first `test` of them, then `validation`
-    of the rest, each in (0, 0.5]. Identical files
-    share an original. Hidden files and empty folders are skipped; a link may lead to anything inside `root`.
+    Images are uint8, or float32 in [0, 1] if some have 16 bits. Classes are sorted by name, images by path. A missing
+    split is split off from the training images at random (by seed), with the same share of every class: first `test` of
+    them, then `validation` of the rest, each in (0, 0.5]. Identical files share an original. Hidden files and empty
+    folders are skipped. A link may point to anything inside `root`.
 
     Args:
-        size: height and width; None where all images have the same.
-        fit: how they get that size, see `fitted`.
-        channels: 1 for grey, 3 for RGB; None for 1 where all images are grey.
-        range: the values of 16-bit grey that become 0 and 1, as what is beyond does; None for the least and the largest
-            of the training images. 8-bit images are divided by 255 all the same. What was taken is logged, with a
-            warning where training images use less than a tenth of the range of their type, or of that given.
-        folds: divide the training images into as many folds, and test on number `fold` of them, not on a share.
-        split_by: a regular expression that finds in the name of every file what it belongs to (a patient, a slide), by
-            its first group if it has one: files that belong together share an original, and no split divides them.
-        stream: leave the images in their files, which are read once to be checked and then whenever they are needed.
-            The data set is the same, in less memory and more time.
-        workers: processes that read them then; 0 for none beside this one.
+        size: height and width; None if all images have the same size.
+        fit: how images are brought to that size, see `fitted`.
+        channels: 1 for grey, 3 for RGB; None for 1 if all images are grey, else 3.
+        range: the values of 16-bit grey images that are mapped to 0 and 1; values outside are clamped. None uses the
+            smallest and the largest value of the training images. 8-bit images are always divided by 255. The range is
+            logged, with a warning if the training images use less than a tenth of the given range, or of their type's.
+        folds: divide the training images into this number of folds, and use fold number `fold` as the test split.
+        split_by: a regular expression that finds in every file name what the file belongs to (a patient, a slide): its
+            first group, or the whole match. Files that belong together share an original and are in the same split.
+        stream: leave the images in their files. They are read once to be checked, and again whenever they are needed.
+            The data set is the same; it needs less memory and more time.
+        workers: number of processes that read streamed images; 0 reads them in this process.
     Raises:
-        ValueError: files that are no images (all in one message), sizes that differ, a class missing in a split, with
-            too few images, or with a file that another split has too; an argument out of its range; 16 bits in no
-            training image but in others, or all the same, without a `range`; no `train`, but what may be meant by it; a
-            file that `split_by` does not fit, or groups that splits divide or that are too few for them.
+        ValueError: files are not images (all in one message); sizes differ; a split lacks a class, a class has too few
+            images, or two splits share a file; an argument is out of range; without `range`, no training image has 16
+            bits but others have, or all values are equal; there is no `train`, but a folder with a similar name;
+            `split_by` does not match a file name, or a group is in two splits, or there are too few groups.
         FileNotFoundError: `root` is not a folder.
     """
     how = ImageOptions(size, fit, channels, validation, test, split_seed, range, folds, fold)
@@ -83,9 +83,9 @@ def folder(
 
 
 def imbalance(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """For each split: `images` of every class, the `largest` class (the first of equals) and its `share` in (0, 1].
+    """For each split: `images` per class, the `largest` class (the first of equals) and its `share` in (0, 1].
 
-    Of a stream those of `train` are counted, which are some of its images.
+    For a stream, only the images in `train` are counted, which are a part of its images.
     """
     result = {}
     for which in ORDER:
@@ -104,7 +104,7 @@ def _pattern(split_by: str) -> re.Pattern[str]:
 
 
 def _group(path: Path, top: Path, pattern: re.Pattern[str] | None, bad: list[str]) -> str | None:
-    """What the file belongs to by its name; `bad` is told where the pattern does not say."""
+    """The group of the file according to its name. If the pattern does not match, a message is added to `bad`."""
     if pattern is None:
         return None
     found = pattern.search(path.name)
@@ -120,7 +120,7 @@ def _entries(place: Path) -> list[Path]:
 
 
 def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
-    """What lies in the folder of each split; all of `top` is training images where it has no `train` with folders."""
+    """The content of the folder of each split. Without a `train` that has folders, all of `top` is training images."""
     tops = _entries(top)
     if not any(p.name.lower() == "train" and p.is_dir() and any(q.is_dir() for q in _entries(p)) for p in tops):
         lines = [f"{shown(p.name)}: did you mean {split}?" for p in tops if (split := meant(p.name)) and _divided(p)]
@@ -135,20 +135,20 @@ def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
             splits[which] = _entries(path)
         elif inside and not (path.is_dir() and not _entries(path)):
             hint = f": did you mean {near}?" if (near := meant(path.name)) else "."
-            none = f"no split: beside train may lie val and test{hint}"
+            none = f"no split: must be train, val or test{hint}"
             bad.append(f"{shown(path.name)} is {f'a second folder of {which} images.' if which else none}")
     return {which: places for which, places in splits.items() if which == "train" or any(map(_filled, places))}
 
 
 def meant(name: str) -> str | None:
-    """What a split is called that such a name is near, as `training` is to `train`; None for that itself or others."""
+    """The name of the split that `name` resembles, as `training` resembles `train`; None for a split's own name."""
     word = re.split(r"[^a-z]", name.lower())[0]
     near = difflib.get_close_matches(word, SPLITS, 1, 0.7)
     return near[0] if near and name.lower() not in SPLITS else None
 
 
 def _divided(path: Path) -> bool:
-    """Whether it holds folders, and nothing else, as a split does."""
+    """Whether the folder contains only folders, as a split does."""
     inner = _entries(path) if path.is_dir() else []
     return all(p.is_dir() for p in inner) and any(map(_filled, inner))
 
@@ -158,7 +158,7 @@ def _filled(path: Path) -> bool:
 
 
 def _files(places: Sequence[Path], top: Path, bad: list[str]) -> Iterator[tuple[str, Path]]:
-    """Class and path of the images in the folders among `places`; what can be none goes to `bad`."""
+    """Yield class and path of the images in the folders of `places`. For other files, a message is added to `bad`."""
     suffixes = {*extra("PIL.Image", "train", "reading images").registered_extensions(), ""}
     for place in places:
         if not _inside(place, top, bad):
@@ -179,15 +179,15 @@ def _files(places: Sequence[Path], top: Path, bad: list[str]) -> Iterator[tuple[
 
 
 def _inside(path: Path, top: Path, bad: list[str]) -> bool:
-    """Whether `path` may be followed; where it is a link to nothing or out of `top`, `bad` is told."""
+    """Whether `path` may be followed. For a broken link or a link out of `top`, a message is added to `bad`."""
     if not path.is_symlink():
         return True
     name = shown(path.relative_to(top))
     try:
         leaves = not path.resolve(strict=True).is_relative_to(top.resolve())
-    except (OSError, RuntimeError):  # a loop is the latter before Python 3.13
+    except (OSError, RuntimeError):  # before Python 3.13 a loop raises RuntimeError
         bad.append(f"{name} is a link to nothing.")
         return False
     if leaves:
-        bad.append(f"{name} is a link out of the folder: copy what it leads to.")
+        bad.append(f"{name} is a link out of the folder: copy the file that it points to.")
     return not leaves

@@ -1,4 +1,4 @@
-"""Image data sets of the Hugging Face Hub, or saved by its library."""
+"""Image data sets from the Hugging Face Hub, or saved by its library."""
 
 import logging
 import os
@@ -41,32 +41,32 @@ def hf(
 ) -> Dataset:
     """A data set of Hugging Face's `datasets`: `name` on the Hub, or a folder written by its `save_to_disk`.
 
-    Its train, validation and test splits where there are, else what `folder` takes from train; other splits are left
-    out. Classes in the order of its labels. `size` to `range`: see `folder`, which treats the images alike.
+    The data set's own train, validation and test splits are used. Missing ones are split off from train as by `folder`;
+    other splits are ignored. Classes are in the order of the data set's labels. For `size` to `range` see `folder`.
 
     Args:
-        name: the data set; an existing folder is never looked up on the Hub, and its last part names the images.
-        config: its configuration, where it has several.
-        split_by: column that says what an image belongs to; see `folder`.
+        name: the data set. An existing folder is never looked up on the Hub; its last part is the name of the data set.
+        config: the configuration, if the data set has several.
+        split_by: column with the group of each image; see `folder`.
         root: folder of downloads; by default that of `datasets`.
         image: column of images, by default the only one of type Image.
         label: column of labels, by default the only one of type ClassLabel.
-        stream: read the training images as they are needed, and download none of them: see `Stream`. `train` holds the
-            first 4,096 of them, shuffled by `split_seed`; they alone are checked before, for mean, std and range, for a
-            size and channels that are not given, and for files that validation and test have too.
-        workers: processes that decode them then; 0 for none beside this one.
+        stream: read the training images when they are needed, without downloading them: see `Stream`. `train` holds
+            the first 4,096 of them, shuffled by `split_seed`. Only these are checked in advance: they determine mean,
+            std and range, the size and channels if not given, and are compared with the files of validation and test.
+        workers: number of processes that decode streamed images; 0 decodes them in this process.
     Raises:
-        ValueError: no train split, no such column or several, images and arguments that `folder` refuses, a label that
-            is missing or -1, a data set that cannot be loaded; a stream of unknown length, or without validation or
-            test images: it cannot be divided.
-        FileNotFoundError, OSError: there is no such data set; it cannot be downloaded.
+        ValueError: there is no train split; a column does not exist or is ambiguous; `folder` would reject the images
+            or arguments; a label is missing or -1; the data set cannot be loaded; a stream has unknown length, or no
+            validation or test images, because a stream cannot be split.
+        FileNotFoundError, OSError: the data set does not exist, or cannot be downloaded.
         ImportError: `datasets` is missing.
     """
     how = ImageOptions(size, fit, channels, validation, test, split_seed, range, folds, fold)
     splits = _splits(_load(name, config, root, stream), name)
     if stream and (missing := [which for which in ORDER if which not in splits]):
-        raise InputError(f"{name} has no {' and no '.join(missing)} images: a stream is not divided, it must have both")
-    features = splits["train"].features or {}  # a stream may not know its own
+        raise InputError(f"{name} has no {' and no '.join(missing)} images: a stream cannot be split")
+    features = splits["train"].features or {}  # None for some streams
     datasets = extra("datasets", "hf", "a Hugging Face data set")
     of_images = _column(features, datasets.Image, "image", image, name)
     of_labels = _column(features, datasets.ClassLabel, "label", label, name)
@@ -102,12 +102,12 @@ def _load(name: str, config: str | None, root: str | os.PathLike[str] | None, st
         raise FileNotFoundError(f"{_line(error)}{hint}") from None
     except (OSError, ImportError):
         raise
-    except Exception as error:  # the library's own are of no common type
+    except Exception as error:  # the library's errors have no common base
         raise InputError(f"{name} cannot be loaded: {_line(error)}") from None
 
 
 def _folder(name: str) -> Path | None:
-    """Where a data set of that name is saved."""
+    """The folder of a saved data set with that name, or None."""
     place = Path(name).expanduser()
     return place.resolve() if place.is_dir() else None
 
@@ -117,7 +117,7 @@ def _line(error: Exception) -> str:
 
 
 def _splits(loaded: Any, name: str) -> dict[str, Any]:
-    """The splits by our names; a data set in one piece is all training images."""
+    """The splits by our names. A data set without splits becomes the training split."""
     if not isinstance(loaded, Mapping):
         return {"train": loaded}
     splits: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def _splits(loaded: Any, name: str) -> dict[str, Any]:
 
 
 def _column(features: Mapping[str, Any], kind: type, argument: str, asked: str | None, name: str) -> str:
-    """The column `asked` for, or the only one of its kind."""
+    """The column `asked`, or the only one of type `kind`."""
     found = [column for column, feature in features.items() if isinstance(feature, kind)]
     if asked in found:
         return str(asked)

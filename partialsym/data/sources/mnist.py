@@ -1,4 +1,4 @@
-"""MNIST, and its sixes with turned or mirrored copies (MNIST6-180, MNIST6-M)."""
+"""MNIST, and its sixes with rotated or reflected copies (MNIST6-180, MNIST6-M)."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
 from partialsym.data.sources.pairs import pair_classes, pairs
 from partialsym.data.splitting import Labelled, assemble
 
-STATISTICS = (0.1307, 0.3081)  # the customary ones, of the 60,000 training images
+STATISTICS = (0.1307, 0.3081)  # the commonly used values, of the 60,000 training images
 
 
 def mnist(
@@ -21,10 +21,10 @@ def mnist(
     mirrors: Sequence[str] = MIRRORS,
     content_md5: Mapping[str, str] = CONTENT_MD5,
 ) -> Dataset:
-    """The 70,000 digits: the official test split, and `validation` of the 60,000 training images held out.
+    """The 70,000 digits, with the official test split; `validation` of the 60,000 training images are held out.
 
-    `originals` counts through the training images, then the test images. `mirrors`, `content_md5` and errors:
-    see `read_mnist`.
+    `originals` numbers the training images, then the test images. For `mirrors`, `content_md5` and errors see
+    `read_mnist`.
     """
     check_validation(validation, split_seed)
     pool, test = _digits(root, mirrors, content_md5)
@@ -41,9 +41,9 @@ def mnist6(
     mirrors: Sequence[str] = MIRRORS,
     content_md5: Mapping[str, str] = CONTENT_MD5,
 ) -> Dataset:
-    """Every "6" (5,918 training, 958 test) with its copy of `kind` ("180" turned, "M" mirrored); see `mnist`.
+    """Every "6" (5,918 training, 958 test) with its copy of `kind` ("180" rotated, "M" reflected); see `mnist`.
 
-    `originals` are the numbers those sixes have in `mnist`.
+    `originals` are the numbers of those sixes in `mnist`.
     """
     check_validation(validation, split_seed)
     name, classes = f"MNIST6-{kind}", pair_classes(kind)

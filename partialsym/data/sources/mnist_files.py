@@ -1,4 +1,4 @@
-"""The files of MNIST: found, or downloaded, read and checked."""
+"""Find or download the files of MNIST, read them and check them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ GZIP_MD5 = {
     "x_test": "9fb629c4189551a2d022fa330f9573f3",
     "y_test": "ec29112dd5afa0611ce80d1b7f02629c",
 }
-# of the uncompressed files: it tells a changed array in whatever container it comes
+# of the uncompressed files, so that arrays from any container can be checked
 CONTENT_MD5 = {
     "x_train": "6bbc9ace898e44ae57da46a324031adb",
     "y_train": "a25bea736e30d166cdddb491f175f624",
@@ -45,10 +45,10 @@ def read_mnist(
 ) -> dict[str, Bytes]:
     """MNIST in uint8: x_train [60000, 28, 28], y_train [60000], x_test [10000, 28, 28], y_test [10000].
 
-    Read from `mnist.npz`, else from the four idx files (gzipped or not, in `root` or `root/MNIST/raw`), of
-    which missing ones are downloaded from `mirrors`, checked by `gzip_md5`. `content_md5`: what the MD5 of
-    each array as idx file must be; an array it leaves out goes unchecked. Raises ValueError, naming the file,
-    on anything damaged; for the rest see `data_root` and `fetch`.
+    They are read from `mnist.npz`, else from the four idx files (gzipped or not, in `root` or `root/MNIST/raw`).
+    Missing idx files are downloaded from `mirrors` and checked with `gzip_md5`. `content_md5`: the expected MD5 of each
+    array as an idx file; an array without one is not checked. Raises ValueError, naming the file, if a file is damaged;
+    for other errors see `data_root` and `fetch`.
     """
     folder = data_root(root)
     npz = folder / "mnist.npz"
@@ -67,7 +67,7 @@ def read_mnist(
             raise InputError(f"{origin[key]}: not the official content: MD5 as idx {found}, expected {expected}")
     for x, y in (("x_train", "y_train"), ("x_test", "y_test")):
         if len(arrays[x]) != len(arrays[y]):
-            raise InputError(f"{origin[y]}: {len(arrays[y])} labels, expected {len(arrays[x])}, one an image")
+            raise InputError(f"{origin[y]}: {len(arrays[y])} labels, expected {len(arrays[x])}, one per image")
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""An image and its transformed copy: the task a fully equivariant network cannot solve."""
+"""Pairs of an image and its transformed copy: a task that a fully equivariant network cannot solve."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ CLASSES = {"180": ("6", "6 turned by 180°"), "M": ("6", "6 mirrored")}
 
 
 def pair_classes(kind: str) -> tuple[str, ...]:
-    """What the labels 0 and 1 of `pairs` mean; ValueError on a kind that is not "180" or "M"."""
+    """The meaning of the labels 0 and 1 of `pairs`. Raises ValueError if `kind` is not "180" or "M"."""
     if kind not in CLASSES:
         raise InputError(f"kind is {kind!r}: it must be one of {', '.join(map(repr, CLASSES))}")
     return CLASSES[kind]
 
 
 def pairs(images: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Each image followed by its copy, turned by 180° (`kind` "180") or mirrored left-right ("M").
+    """Each image followed by its copy, rotated by 180° (`kind` "180") or reflected left-right ("M").
 
     images [N, C, H, W] -> images [2N, C, H, W], labels [2N] (0 original, 1 copy), originals [2N] in [0, N).
-    Raises ValueError on another kind or shape.
+    Raises ValueError for another kind or shape.
     """
     pair_classes(kind)
     if images.ndim != 4:

@@ -1,4 +1,4 @@
-"""PatchCamelyon (PCam): patches of lymph nodes, with tumour or without."""
+"""PatchCamelyon (PCam): patches of lymph nodes, with or without tumour."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,12 @@ from partialsym.data.reading.download import data_root, extra
 from partialsym.data.splitting import Labelled
 from partialsym.errors import InputError
 
-SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # ours: as in the names of the files
+SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # our name → the name in the files
 SHAPES = {"x": (96, 96, 3), "y": (1, 1, 1)}
 CLASSES = ("no tumour", "tumour")
 HOME = "https://github.com/basveeling/pcam"
 MOST_IMAGES = 2**18  # of the training split
-BLOCK = 4096  # images that are read at once: all in their own layout besides would take 7 GB more
+BLOCK = 4096  # images per read; reading all at once in the file's layout would need 7 GB more
 
 
 def pcam(
@@ -26,14 +26,14 @@ def pcam(
     validation: float = 0.1,
     split_seed: int = 0,
 ) -> Dataset:
-    """PCam with its own splits, in full 262,144 / 32,768 / 32,768 RGB images of 96x96 (9 GB of memory).
+    """PCam with its own splits of 262,144 / 32,768 / 32,768 RGB images of 96x96 (9 GB of memory).
 
-    Read from the six official files `camelyonpatch_level_2_split_*.h5` in `root` or `root/pcam`. `validation` and
-    `split_seed` are checked, but without effect. `originals` counts through train, validation and test. Statistics
-    are those of the training split.
+    The images are read from the six official files `camelyonpatch_level_2_split_*.h5` in `root` or `root/pcam`.
+    `validation` and `split_seed` are checked but have no effect. `originals` numbers the images of train, validation
+    and test consecutively. Statistics are those of the training split.
 
-    Raises FileNotFoundError on a missing file: none is downloaded; ValueError, naming the file, on a damaged one;
-    ImportError without h5py.
+    Raises FileNotFoundError if a file is missing (nothing is downloaded), ValueError, naming the file, if one is
+    damaged, and ImportError without h5py.
     """
     check_validation(validation, split_seed)
     folder = data_root(root)
@@ -43,7 +43,7 @@ def pcam(
     for split in SPLITS:
         images, labels = _read(paths[split, "x"], "x"), _read(paths[split, "y"], "y").flatten().long()
         if len(labels) != len(images):
-            raise InputError(f"{paths[split, 'y']}: {len(labels)} labels, expected {len(images)}, one an image")
+            raise InputError(f"{paths[split, 'y']}: {len(labels)} labels, expected {len(images)}, one per image")
         if (top := int(labels.max())) > 1:
             raise InputError(f"{paths[split, 'y']}: label {top}, expected 0 or 1")
         originals = torch.arange(start, start := start + len(images))
@@ -71,14 +71,14 @@ def _read(path: Path, key: str) -> Tensor:
     try:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get(key, getlink=True), h5py.HardLink | None):
-                raise InputError(f"{path}: {key!r} is a link to elsewhere, {expected}")
+                raise InputError(f"{path}: {key!r} is a link to another file or object, {expected}")
             if not isinstance(data := file.get(key), h5py.Dataset):
                 raise InputError(f"{path}: no array {key!r}, found {sorted(file)}: {expected}")
             if data.dtype != np.uint8 or data.ndim != 4 or data.shape[1:] != SHAPES[key] or not len(data):
                 raise InputError(f"{path}: {data.dtype} {list(data.shape or ())}, {expected}, N >= 1")
             if data.external or data.is_virtual:
-                raise InputError(f"{path}: {key!r} lies in other files, {expected}")
-            if len(data) > MOST_IMAGES:  # they need not even be in the file
+                raise InputError(f"{path}: {key!r} is stored in other files, {expected}")
+            if len(data) > MOST_IMAGES:  # the file can declare more than it holds
                 raise InputError(f"{path}: declares {len(data):,} images, {expected}, N <= {MOST_IMAGES:,}")
             result = torch.empty(len(data), channels, height, width, dtype=torch.uint8)
             for start in range(0, len(data), BLOCK):

@@ -1,4 +1,4 @@
-"""rotMNIST: digits turned by any angle, 10,000 to train on, 2,000 for validation, 50,000 to test."""
+"""rotMNIST: digits rotated by random angles; 10,000 for training, 2,000 for validation, 50,000 for testing."""
 
 import hashlib
 import os
@@ -44,14 +44,14 @@ def rotmnist(
     mirrors: Sequence[str] = MIRRORS,
     content_md5: Mapping[str, str] = CONTENT_MD5,
 ) -> Dataset:
-    """Larochelle et al. (2007): the authors' `mnist_rotation_new.zip` where it is in `root`, else made from MNIST.
+    """rotMNIST (Larochelle et al. 2007): the authors' `mnist_rotation_new.zip` in `root`, else generated from MNIST.
 
-    The data set's name says which: `rotMNIST` or `rotMNIST-generated`. The latter takes a seeded permutation of all
-    70,000 digits of MNIST, turns each of the first 62,000 by an angle uniform in [0°, 360°), bilinear on black, and
-    divides them in that order. It has a split of its own: `validation` and `split_seed` are without effect.
+    The data set is named `rotMNIST` or `rotMNIST-generated` accordingly. The latter permutes all 70,000 digits of MNIST
+    with a fixed seed, rotates each of the first 62,000 by an angle uniform in [0°, 360°) (bilinear, black background),
+    and splits them in that order. The splits are fixed: `validation` and `split_seed` have no effect.
 
-    `archive_md5`, `sizes`, `sha256` (of the generated pixels and labels; None: any): for other files than the official
-    ones. Raises ValueError, naming the file, on anything damaged or altered; for MNIST see `read_mnist`.
+    `archive_md5`, `sizes` and `sha256` (of the generated pixels and labels; None for no check) are for files other than
+    the official ones. Raises ValueError, naming the file, if a file is damaged or changed; for MNIST see `read_mnist`.
     """
     folder = data_root(root)
     archive = folder / ARCHIVE
@@ -59,13 +59,15 @@ def rotmnist(
         name, (images, labels) = "rotMNIST", read_archive(archive, archive_md5, sizes)
     else:
         if loose := next((file for file in MEMBERS if (folder / file).is_file()), None):
-            right = f"must be inside {ARCHIVE} (MD5 {archive_md5}), whose content can be told from an altered one"
-            raise InputError(f"{folder / loose}: {right}; move it away to have rotMNIST generated from MNIST")
+            right = f"must be inside {ARCHIVE} (MD5 {archive_md5}), which makes changes detectable"
+            raise InputError(f"{folder / loose}: {right}; move it away to generate rotMNIST from MNIST instead")
         name = "rotMNIST-generated"
         images, labels = generate(read_mnist(root, mirrors=mirrors, content_md5=content_md5), sum(sizes.values()))
         found = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
         if sha256 is not None and found != sha256:
-            raise InputError(f"rotMNIST made from MNIST has sha256 {found}, expected {sha256}: not the same images")
+            raise InputError(
+                f"rotMNIST generated from MNIST has sha256 {found}, expected {sha256}: not the same images"
+            )
     everything = Labelled(images, labels, torch.arange(len(images)))
     parts, start = {}, 0
     for part, size in sizes.items():
@@ -75,10 +77,10 @@ def rotmnist(
 
 
 def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
-    """The first `count` of all MNIST digits in a seeded order, each turned by a random angle.
+    """The first `count` of all MNIST digits in a random order given by `seed`, each rotated by a random angle.
 
-    Returns uint8 images [count, 1, 28, 28] and int64 labels [count]. RandomState is a stream that numpy promises to
-    keep; in float64 no pixel is near enough to a half for rounding to depend on the machine.
+    Returns uint8 images [count, 1, 28, 28] and int64 labels [count]. NumPy guarantees that the stream of RandomState
+    does not change. In float64 no pixel is close enough to a half for rounding to depend on the machine.
     """
     random = np.random.RandomState(seed)
     chosen = random.permutation(len(arrays["y_train"]) + len(arrays["y_test"]))[:count]
@@ -88,8 +90,11 @@ def generate(arrays: Mapping[str, np.ndarray], count: int, seed: int = SEED) -> 
 
 
 def turned(images: Tensor, angles: Tensor) -> Tensor:
-    """uint8 images [n, 1, H, W], each turned by its angle [n] in radians, float64, counter-clockwise: bilinear on
-    black, rounded. In parts: all in float64 at once would take gigabytes."""
+    """Rotate each uint8 image [n, 1, H, W] counter-clockwise by its angle [n] (radians, float64).
+
+    Interpolation is bilinear on a black background, and values are rounded. The images are processed in parts, because
+    all of them in float64 would need gigabytes.
+    """
     parts = zip(images.split(4096), angles.split(4096), strict=True)
     return torch.cat([(warp(part.double(), rotation(a)) + 0.5).floor().to(torch.uint8) for part, a in parts])
 
@@ -97,7 +102,7 @@ def turned(images: Tensor, angles: Tensor) -> Tensor:
 def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor, Tensor]:
     """The authors' images, float32 [N, 1, 28, 28] in [0, 1], and labels, int64 [N]: training, validation, test.
 
-    Raises ValueError where the archive is not the authors'.
+    Raises ValueError if the archive is not that of the authors.
     """
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -120,13 +125,13 @@ def read_archive(path: Path, md5: str, sizes: Mapping[str, int]) -> tuple[Tensor
 
 
 def read_amat(file: IO[bytes], name: str, count: int) -> np.ndarray:
-    """A table of numbers in text, float32 [count, 785]: pixels and label, a line an image.
+    """A table of numbers in text form, float32 [count, 785]: one line per image, with pixels and label.
 
-    Raises ValueError, naming it, where it is anything else; no more is read than a line more.
+    Raises ValueError, naming the file, if it is anything else. At most one more line is read.
     """
     lines = (_line(file, i) for i in range(count + 1))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an empty table is told by its shape
+        warnings.simplefilter("ignore")  # the shape shows that a table is empty
         try:
             table = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Orientation sectors: images of one digit, told apart by how far they are turned. How far is known to matter."""
+"""Orientation sectors: images of one digit, classified by orientation. The symmetry of the labels is known exactly."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, Bytes, rea
 from partialsym.data.sources.rotmnist import turned
 from partialsym.data.splitting import Labelled, assemble
 
-DIGIT = 3  # looks like no other turn of itself, and is written with little slant
-GAP = 4.0  # degrees between a sector and the middle of the way to the next
+DIGIT = 3  # has no rotational symmetry, and is written with little slant
+GAP = 4.0  # degrees between the end of a sector and the boundary to the next
 PROBE = 500  # images at the centres of their sectors
 SEED = 0
 
@@ -28,14 +28,14 @@ def sectors(
     mirrors: Sequence[str] = MIRRORS,
     content_md5: Mapping[str, str] = CONTENT_MD5,
 ) -> Dataset:
-    """K = `count` classes: threes of MNIST turned to 360°·k/K ± (180°/K − 4°), k = 0 … K − 1, counter-clockwise.
+    """K = `count` classes: threes of MNIST rotated by 360°·k/K ± (180°/K − 4°), k = 0 … K − 1, counter-clockwise.
 
-    The largest turn that never changes the label of an image at the centre of its sector is 180°/K: that is what a
-    measurement of the data's symmetry should find. `probe` holds such images, test digits turned to centres. Each digit
-    is used once a split; `originals` are the numbers it has in MNIST. For the rest see `mnist`.
+    The largest rotation that never changes the label of an image at the centre of its sector is 180°/K. A measurement
+    of the data's symmetry should find this angle. `probe` holds such images: test digits rotated to the centres. Each
+    digit is used once per split; `originals` are the numbers of the digits in MNIST. For the rest see `mnist`.
 
     Raises:
-        ValueError: count outside 2 to 36, or what `mnist` refuses.
+        ValueError: count is outside 2 to 36, or as for `mnist`.
     """
     if not 2 <= count <= 36:
         raise ValueError(f"count is {count}: must be from 2 to 36, so that sectors are wider than their gaps")
@@ -56,7 +56,7 @@ def sectors(
 def _turned(
     images: Bytes, digits: Bytes, start: int, count: int, spread: float, random: np.random.RandomState
 ) -> Labelled:
-    """The digits of one kind, in their order, each turned into a random one of equally many sectors."""
+    """The images of DIGIT in their order, each rotated into a random sector; all sectors have equally many."""
     chosen = np.flatnonzero(digits == DIGIT)
     labels = torch.from_numpy(random.permutation(len(chosen)) % count).long()
     angles = 360 * labels.double() / count + torch.from_numpy(random.uniform(-spread, spread, len(chosen)))
