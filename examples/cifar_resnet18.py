@@ -36,4 +36,4 @@ with torch.no_grad():
     answers = torch.cat([net(on_device(images)).argmax(1).cpu() for images in data.test.images.split(BATCH)])
 print(f"{float((answers == data.test.labels).float().mean()):.1%} of {len(answers)} test images are right")
 for row in learned_subsets(net):
-    print(f"{row['layer']} keeps ±{row['theta_deg']:.0f}°")
+    print(f"{row['layer']} uses ±{row['theta_deg']:.0f}°")

@@ -16,21 +16,21 @@ from pathlib import Path
 from faults import SMALL
 from dataclasses import replace
 from partialsym.config import DataConfig
-from partialsym.training.module import Fit
+from partialsym.training.module import ClassifierModule
 from partialsym.training.fit import train
 
 def peak(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1000
 
-def step(self, *arguments, before=Fit.training_step):
+def step(self, *arguments, before=ClassifierModule.training_step):
     if self.global_step == STEPS:
         print(json.dumps([peak(os.getpid()), *(peak(child.pid) for child in multiprocessing.active_children())]))
         sys.stdout.flush()
         os._exit(0)  # workers notice
     return before(self, *arguments)
 
-Fit.training_step = step
+ClassifierModule.training_step = step
 data = DataConfig(source="folder", root=sys.argv[1], stream=sys.argv[2] == "stream", channels=3)
 settings = replace(SMALL.training, batch_size=4, recalibration_images=4)
 train(replace(SMALL, data=data, training=settings), sys.argv[3], progress=False)
