@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.rows import PAIRS, Book, Row, bf16, quotient_of
 from partialsym import GCNN13, GResNet
+from partialsym.models import GCNN3
 from partialsym.ask.methods import Shape, methods
 from partialsym.models.dense_twin import dense_twin
 from partialsym.profiling import Step, interleaved, peak_memory
@@ -92,7 +93,7 @@ def missing(name: str, target: float | None, aim: float | None, precision: str, 
 
 def plain_cnn(model: nn.Module) -> nn.Module:
     """The network on T(2) in plain convolutions, with as many channels as `model` has per element."""
-    assert isinstance(model, GResNet | GCNN13)
+    assert isinstance(model, GResNet | GCNN13 | GCNN3)
     return dense_twin(type(model)(**model.settings | {"group": "T2", "partial": False, "samples": None}))
 
 

@@ -212,6 +212,7 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     assert json.loads((tmp_path / "ask" / "ask.json").read_text())["plan"]["width"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ctrl_c_gives_the_page_of_what_there_is(small, request, tmp_path, capsys, monkeypatch):
     """After the fourth of six runs."""

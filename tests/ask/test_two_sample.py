@@ -119,6 +119,7 @@ def test_images_in_all_orientations_hide_their_turns_and_show_their_handedness()
     assert all(v.pairs == 180 for v in found.values())
 
 
+@pytest.mark.long
 def test_upright_images_show_all_their_turns():
     found = {v.degrees: v for v in small(wedges(200, spread=10), TURNED)}
     assert {d: v.answer for d, v in found.items()} == dict.fromkeys((180, 90, 45, 22.5), "visible")
@@ -126,6 +127,7 @@ def test_upright_images_show_all_their_turns():
     assert found[180].told == round(found[180].share.mean * found[180].pairs)
 
 
+@pytest.mark.long
 def test_the_wider_images_are_spread_the_larger_a_turn_must_be_to_be_seen():
     """Within ±80° a turn of 180° leaves no orientation in common, one of 22.5° most of them."""
     wide = {v.degrees: v.share.mean for v in small(wedges(300, spread=80), (TURNED[0], TURNED[3]))}

@@ -302,7 +302,7 @@ def test_unequal_terms_are_refused():
     plain, full = arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.9))
     longer = with_(full, lengths=((99, 1, None), *full.lengths[1:]))
     with pytest.raises(
-        ValueError, match=r"seed 0: epochs, passes and images are \(99, 1, None\) in 'SE2-False', \(10, "
+        ValueError, match=r"epochs, passes and images are \(99, 1, None\) in seed 0 of 'SE2-False' and \(10, "
     ):
         verdict([plain, longer])
     free = with_(full, terms=full.terms | {"training.haar": 0.1})  # a prior that a full network has no use for

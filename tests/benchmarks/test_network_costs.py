@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import torch
 
 from benchmarks import networks, tables
@@ -33,6 +35,7 @@ def test_what_is_counted_on_meta_is_what_is_run(monkeypatch):
         assert found[key]["parameters"] == sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.long
 def test_the_table_is_written_and_rendered(monkeypatch, tmp_path, capsys):
     small(monkeypatch)
     most = networks.counted("gconvnext", 1, 96)["twin"]["operations"]

@@ -136,6 +136,7 @@ def test_sixteen_bits_are_read_as_they_are(run, tmp_path, capsys):
     assert "has mode F" in refused(capsys, "predict", run, tmp_path / "float.tiff")
 
 
+@pytest.mark.long
 def test_a_full_disk_gets_one_line_and_keeps_the_run(config, tmp_path):
     """Files of that process may not grow beyond 16 kB: the first checkpoint fails as on a full disk."""
     args = ["fit", "--config", str(config), "--out", str(tmp_path)]

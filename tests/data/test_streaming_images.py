@@ -126,6 +126,7 @@ def test_what_the_library_raises_within_a_stream_is_one_line(library, tmp_path, 
         list(order)
 
 
+@pytest.mark.long
 def test_training_on_a_stream_goes_on_where_it_was_whatever_reads_it(library, tmp_path, monkeypatch):
     parts = {which: rows(library, 10, start, size=(28, 28)) for which, start in (("validation", 800), ("test", 900))}
     place = saved(library, tmp_path / "x", rows(library, 50, size=(28, 28)), **parts)

@@ -57,6 +57,7 @@ def test_own_training_loop(tmp_path):
     assert min(layer[-1] for layer in layers) < 150
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_own_network(tmp_path):
     full, _, _, partial, _, _, kept = map(numbers, run("own-network", tmp_path))

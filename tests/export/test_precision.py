@@ -207,6 +207,7 @@ for i in range(300):
 """
 
 
+@pytest.mark.long
 def test_whatever_was_set_by_either_interface_is_set_again():
     """In a process of its own: once written over, cuDNN's default does not come back."""
     done = subprocess.run([sys.executable, "-c", FUZZ], capture_output=True, text=True)

@@ -68,7 +68,7 @@ def test_the_plain_networks_are_not_invariant_and_the_original_resampling_breaks
     close(odd(images.flip(3)), odd(images))  # at that size nothing is asymmetric
 
 
-@pytest.mark.parametrize("group", few(["SE2", "E2", "D4", "Mirror"], "E2"))
+@pytest.mark.parametrize("group", few(["SE2", "E2", "D4", "Mirror"], "D4"))
 def test_a_lifted_network_is_equivariant_whatever_its_layers_draw(group):
     """Every draw of every layer, with mixing and rings of zeros, in float64."""
     model, images = ready("timm", 13)

@@ -211,7 +211,8 @@ def test_converted_it_gives_the_same(name, float64):
     assert kept(model)["input"][0] == len(frozen.density.matrices)
 
 
-@pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".onnx"))
+@pytest.mark.long
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_a_file_gives_the_same_answers_at_any_batch(suffix, tmp_path):
     model = shaken(Augerino(GCNN13("SE2", width=2, samples=2, in_channels=2, num_classes=5), "E2", proportional=True))
     export(model, tmp_path / f"model{suffix}", **ABOUT)
@@ -225,7 +226,8 @@ def test_a_file_gives_the_same_answers_at_any_batch(suffix, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("inside", few(["linear", "GResNet"], "linear"))
+@pytest.mark.long
+@pytest.mark.parametrize("inside", ["linear", "GResNet"])
 def test_a_compiled_step_is_one_graph_for_every_batch_size(inside):
     torch._dynamo.reset()
     linear = nn.Sequential(nn.Flatten(), nn.Linear(14 * 12, 10))

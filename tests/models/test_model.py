@@ -154,7 +154,7 @@ def test_proportional_takes_fewer_elements_in_eval_mode(proportional):
 ERRORS = [
     ({"name": "SE3"}, "'SE3'"),
     ({"in_channels": 0}, "in_channels is 0"),
-    ({"num_classes": 0}, "num_classes is 0"),
+    ({"num_classes": -1}, "num_classes is -1"),
     ({"width": -1}, "width is -1"),
     ({"hidden": 0}, "hidden is 0"),
     ({"kernel": "CNN"}, "kernel is 'CNN'.*SIREN"),

@@ -101,7 +101,7 @@ def saved(tmp_path_factory):
 def test_augerino_round_a_foreign_or_converted_model_is_refused(tmp_path):
     with pytest.raises(
         ValueError,
-        match="Flatten cannot be saved: must be one of GResNet, GCNN13, GStagedResNet, GConvNeXt, GUNet, Aug",
+        match="Flatten cannot be saved: must be one of GResNet, GCNN13, GCNN3, GStagedResNet, GConvNeXt, GUNet, Aug",
     ):
         save_model(around(torch.nn.Flatten()), tmp_path)
     with pytest.raises(ValueError, match="this Augerino is frozen"):

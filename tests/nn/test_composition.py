@@ -164,6 +164,7 @@ def test_composed_networks_are_measured_on_given_elements():
     assert all(row["interpolation"] < 1e-4 for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by dynamo itself
 def test_composed_networks_are_compiled_and_mapped():

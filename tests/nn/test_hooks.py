@@ -147,6 +147,7 @@ def test_a_layer_in_another_is_read_with_it():
     assert conv.kernel.linear.down.weight.grad.any()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_hooked_network_is_compiled_as_one_graph():

@@ -208,7 +208,8 @@ def test_what_does_not_fit_is_said(make, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("training", few([False, True], True))
+@pytest.mark.long
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by dynamo itself
 def test_a_u_net_is_compiled_as_one_graph(training):
     net, x = shaken(UNet("SE2")).train(training), torch.randn(2, 2, 11, 10)

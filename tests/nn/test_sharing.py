@@ -70,6 +70,7 @@ def alone(group, share):
     return trained(group, given, 0, len(given), 1, shared=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", ["even", "ragged", "one empty"])
 @pytest.mark.parametrize("group", ["SE2", "E2"])
 def test_processes_with_shares_of_any_size_learn_what_one_does(group, share, seen):

@@ -188,7 +188,7 @@ def test_where_files_cannot_be_locked_a_warning_says_so(tmp_path, monkeypatch, c
     monkeypatch.setattr("partialsym.runs.lock.lock_descriptor", refuse)
     with caplog.at_level("WARNING"), locked(tmp_path):
         pass
-    assert "files cannot be locked here ([Errno 37] No locks available): see that no other process" in caplog.text
+    assert "files cannot be locked here ([Errno 37] No locks available): make sure that no other process" in caplog.text
 
 
 def test_data_that_vanished_are_named_and_the_checkpoint_is_kept(tmp_path, monkeypatch, capsys):
