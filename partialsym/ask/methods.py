@@ -67,7 +67,7 @@ def methods(group: str, shape: Shape, width: int, network: str = NETWORK) -> dic
     free |= {} if network in (NETWORK, *PRESETS) else {"kernel_size": KERNEL}
     shared: dict[str, Any] = {key: value for key, value in free.items() if takes(network, key)}
     if network == NETWORK:
-        shared["options"] = {"first_pool": 8 if side >= 64 else 4 if side >= 24 else 2}
+        shared["options"] = {"stride": 2 if side >= 64 else 1, "first_pool": 4 if side >= 24 else 2}
     return {name: ModelConfig(network=network, **shared, **settings) for name, settings in METHODS[group].items()}
 
 

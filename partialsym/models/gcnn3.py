@@ -26,6 +26,7 @@ class GCNN3(nn.Module):
         group: name of the base group, as in `partialsym.group`.
         in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
         width: w, channels after lifting.
+        stride: of lifting, for large images.
         first_pool: pixels of the pool after lifting.
         dropout: share of features dropped before the linear layer.
         options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
@@ -41,12 +42,13 @@ class GCNN3(nn.Module):
         in_channels: int = 1,
         num_classes: int = 10,
         width: int = 16,
+        stride: int = 1,
         first_pool: int = 2,
         dropout: float = 0.0,
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
-        check_at_least_one(in_channels=in_channels, width=width, first_pool=first_pool)
+        check_at_least_one(in_channels=in_channels, width=width, stride=stride, first_pool=first_pool)
         check_dropout(dropout)
         defaults: LayerOptions = {"kernel_size": 3, "hidden": 16}
         layers = Layers(group, **(defaults | options))
@@ -56,12 +58,13 @@ class GCNN3(nn.Module):
             "in_channels": in_channels,
             "num_classes": num_classes,
             "width": width,
+            "stride": stride,
             "first_pool": first_pool,
             "dropout": dropout,
             **layers.options,
         }
         widths = [width, 2 * width, 4 * width]
-        self.lifting, self.norm0 = layers.lifting(in_channels, width), BatchNorm(width)
+        self.lifting, self.norm0 = layers.lifting(in_channels, width, stride=stride), BatchNorm(width)
         self.pool0, self.pool1 = SpatialPool(first_pool), SpatialPool(2)
         kept = [layers.inner, layers.last]
         self.conv1, self.conv2 = (layers.conv(*pair, p) for pair, p in zip(pairwise(widths), kept, strict=True))
@@ -75,7 +78,8 @@ class GCNN3(nn.Module):
         return self.classifier(self.dropout(self.pool(self.features(images))))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 4w, n, ⌈⌈h / first_pool⌉ / 2⌉, …]."""
+        """The signal on the base group before global pooling, [batch, 4w, n, h', w']: sides over
+        2·stride·first_pool."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")

@@ -46,9 +46,9 @@ def test_on_the_plane_it_is_a_plain_cnn():
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ["SE2", "E2", "Mirror", "D4"])
-@pytest.mark.parametrize("first_pool", [2, 4])
-def test_it_is_invariant_to_its_group_and_to_no_other(name, first_pool):
-    net = cnn(name, first_pool=first_pool)
+@pytest.mark.parametrize(("stride", "first_pool"), [(1, 2), (2, 4)])
+def test_it_is_invariant_to_its_group_and_to_no_other(name, stride, first_pool):
+    net = cnn(name, stride=stride, first_pool=first_pool)
     assert_equivariant(net, images(), group(name), transport=False)
     quarter, mirror = grid_symmetries()[1], grid_symmetries()[4]
     lacking = {"SE2": mirror, "Mirror": quarter}.get(name)
@@ -57,7 +57,7 @@ def test_it_is_invariant_to_its_group_and_to_no_other(name, first_pool):
 
 
 def test_it_is_saved_frozen_and_has_a_twin(tmp_path):
-    net, x = cnn("E2", partial=True, first_pool=4), images(24, 24)
+    net, x = cnn("E2", partial=True, stride=2, first_pool=4), images(24, 24)
     save_model(net, tmp_path / "model")
     again, _ = load_model(tmp_path / "model")
     assert torch.equal(again(x), net(x))
