@@ -1,4 +1,4 @@
-"""What layers keep and how a model answers, drawn on the circle."""
+"""The learned subsets of layers and the responses of a model, drawn on the circle."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Training curves: loss, accuracy and what the layers keep, over epochs."""
+"""Training curves: loss, accuracy and learned subsets over epochs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def panels(seeds: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
 
 
 def _shown(seeds: Sequence[Sequence[Mapping[str, float]]]) -> tuple[dict[str, str], dict[str, str]]:
-    """What there is to draw → its title, and layer → colour."""
+    """The quantities to draw → title, and layer → colour."""
     keys = dict.fromkeys(key for rows in seeds for row in rows for key in row)
     shown = {k: title for k, title in TITLES.items() if k in SPLIT or any(_kind(key) == k for key in keys)}
     layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
@@ -121,7 +121,7 @@ def _curve(
     style: str = "-",
     label: str = "",
 ) -> None:
-    """The mean of `key` over the seeds that reached each epoch, and the range they span."""
+    """The mean and range of `key` over the seeds that reached each epoch."""
     epochs = max(map(len, seeds), default=0)
     values = np.full((len(seeds), epochs), np.nan)
     for seed, rows in zip(values, seeds, strict=True):

@@ -1,4 +1,4 @@
-"""What the layers keep, against their depth."""
+"""The learned subsets of the layers against their depth."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def depths(results: Results) -> Figure:
 
 
 def _series(cells: Sequence[Cell]) -> dict[str, np.ndarray]:
-    """What is to be drawn → [seeds, layers], NaN where a layer has no such number."""
+    """The quantities to draw → [seeds, layers], NaN if a layer has no such quantity."""
     found: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
         numbers = {THETA: [cell.numbers["theta_deg"]]} if "theta_deg" in cell.numbers else {}
@@ -119,7 +119,7 @@ def _draw(axes: Axes, layers: Sequence[str], series: Mapping[str, np.ndarray]) -
 
 
 def _name_layers(axes: Axes, layers: Sequence[str], inside: float) -> None:
-    """`conv1 conv2` under each layer, the block they are of under them all."""
+    """Write `conv1 conv2` under the layers, and the name of their block below."""
     parts = [layer.rpartition(".") for layer in layers]
     axes.set_xticks(range(len(layers)), [tail for _, _, tail in parts], parse_math=False, fontsize=6.5)
     wide = [text.get_window_extent().width / axes.figure.dpi for text in axes.get_xticklabels()]

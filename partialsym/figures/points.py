@@ -1,4 +1,4 @@
-"""What a row of results is of: which method, on which images."""
+"""The method and the data set of a row of results."""
 
 import re
 from collections.abc import Sequence
@@ -61,13 +61,13 @@ def points_of(rows: Results) -> list[Point]:
 
 
 def _kind(model: ModelConfig) -> str:
-    """What the method is called; on T(2) there is nothing to be partial about."""
+    """The name of the method. For T(2), partial and full are the same."""
     kind = "CNN" if model.group == "T2" else "Partial G-CNN" if model.partial else "G-CNN"
     return f"{kind} + Augerino" if model.augerino else kind
 
 
 def _differ(models: Sequence[ModelConfig]) -> list[str]:
-    """Settings that these models do not share; `partial` is in the name of the method."""
+    """Settings in which these models differ, except `partial`, which is part of the method's name."""
     keys = [f.name for f in fields(ModelConfig) if f.name != "partial"]
     return [key for key in keys if any(getattr(m, key) != getattr(models[0], key) for m in models)]
 

@@ -1,4 +1,4 @@
-"""The answer to a question as a file for scripts: docs/ask.md describes it."""
+"""The answer to a question as a file for scripts, as described in docs/ask.md."""
 
 import json
 from collections.abc import Sequence
@@ -101,5 +101,5 @@ def _interval(found: Interval | None) -> dict[str, float] | None:
 
 
 def _inside(run: Run, path: Path) -> str:
-    """The folder of a run, as seen from that of the answer."""
+    """The folder of a run relative to the folder of the answer."""
     return run.folder.resolve().relative_to(path.parent.resolve()).as_posix()
