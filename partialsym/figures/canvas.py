@@ -30,10 +30,10 @@ def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as .png (150 dpi), .svg or .pdf; at any moment the file is the old or the new one.
+    """Write a figure as .png (150 dpi), .svg or .pdf. The file is replaced atomically.
 
     Raises:
-        ValueError: any other suffix.
+        ValueError: the suffix is another one.
     """
     path = Path(path)
     if path.suffix not in FORMATS:

@@ -58,15 +58,16 @@ def of_table(results: Results) -> dict[str, Figure]:
 
 
 def sizes(results: Results) -> Figure:
-    """Accuracy against the size of the training set: a panel a data set, a line a method, the mean over seeds.
+    """Accuracy against the size of the training set: one panel per data set, and one line per method.
 
-    Upwards the error falls by equal factors. Single seeds are small dots, the range they span is shaded.
+    Lines are means over seeds. The vertical axis is logarithmic in the error. Single seeds are small dots, and their
+    range is shaded.
 
     Args:
-        results: name → result of each seed; read are "config", "data", "images" and "accuracy".
+        results: name → result of each seed, of which "config", "data", "images" and "accuracy" are used.
     Raises:
-        ValueError: nothing to draw, the seeds of a name differ in more than their seed, or two names are of one
-            method, data set and size.
+        ValueError: there is nothing to draw; the results of a name differ in more than the seed; or two names have the
+            same method, data set and size.
     """
     points = points_of(some(results))
     places = Counter((p.method, p.size, p.data) for p in points)

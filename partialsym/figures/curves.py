@@ -27,12 +27,12 @@ DEPTHS = ("#0b2a4a", "#1f6f9f", "#2aa198", "#8fae3c", "#e0a21b", "#c8502d")  # f
 
 
 def training(histories: Histories) -> Figure:
-    """Loss, accuracy and what the layers keep, over epochs: a row a name, mean over seeds with its range.
+    """Loss, accuracy and learned subsets over epochs: one row per name, with the mean and the range over seeds.
 
     Args:
-        histories: name → the rows of each seed's history, one an epoch.
+        histories: name → the rows of each seed's history, one per epoch.
     Raises:
-        ValueError: nothing to draw.
+        ValueError: there is nothing to draw.
     """
     names = list(some(histories))
     shown, colors = _shown([rows for seeds in histories.values() for rows in seeds])
@@ -51,9 +51,9 @@ def training(histories: Histories) -> Figure:
 
 
 def panels(seeds: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
-    """The panels of one row of `training`, each a picture of its own: what it shows → figure.
+    """The panels of one row of `training` as separate figures: quantity → figure.
 
-    What never changes, as in a network that keeps its whole group, has none.
+    Quantities that never change have none, as in a network that retains its whole group.
     """
     shown, colors = _shown(seeds)
     rows = [row for seed in seeds for row in seed]

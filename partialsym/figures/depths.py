@@ -26,16 +26,16 @@ HIGH, CELL = 1.15, 1.95  # inches: of an axes, of a panel with its title and the
 
 
 def depths(results: Results) -> Figure:
-    """What each layer keeps against its depth: a panel a name, turns and mirrorings each a line, the mean over seeds.
+    """The learned subset of each layer against its depth: one panel per name, lines for rotations and reflections.
 
-    θ, half the width of the interval whatever its centre, is in degrees on the left; P is on the right, for C<n> and
-    D<n> the mean over all turns, or mirrorings, but e. Lifting keeps everything by construction and is hollow. Layers
-    that can keep nothing, those on T(2), are left out.
+    Lines are means over seeds. θ, half the width of the interval regardless of its centre, is in degrees on the left. P
+    is on the right; for C<n> and D<n> it is the mean over all rotations, or reflections, except e. The lifting layer
+    retains the whole group by construction and has a hollow mark. Layers on T(2), which have no subset, are omitted.
 
     Args:
-        results: name → what result.json holds for each of its seeds; read is "subsets".
+        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
     Raises:
-        ValueError: nothing to draw, or the seeds of one name are of different models.
+        ValueError: there is nothing to draw, or the seeds of one name belong to different models.
     """
     rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
     kept = {name: {layer: cell for layer, cell in row.items() if cell.numbers} for name, row in rows.items()}

@@ -28,9 +28,10 @@ class Point:
 
 
 def points_of(rows: Results) -> list[Point]:
-    """A point a row, in the order of the rows; what one method's rows on the same images differ in is in its name.
+    """One point per row, in the order of the rows.
 
-    So are the copies of Augerino where any two rows with it differ in them.
+    If rows of one method on the same images differ in settings, the names contain these settings. The names of Augerino
+    contain the number of copies if any two rows with Augerino differ in it.
 
     Raises:
         ValueError: the seeds of a row differ in model or images.

@@ -28,16 +28,16 @@ def write_answer(
     margin: float,
     command: str,
 ) -> Path:
-    """Write everything that the page says as JSON; returns its path.
+    """Write the content of the page as JSON, and return its path.
 
     Args:
         path: in the folder of the question.
         judged: the methods and the verdict on them.
-        seen: what networks saw of the images alone.
-        question: what was asked.
-        runs: all that finished.
-        margin: a difference that makes none.
-        command: what carries out the recommendation.
+        seen: the results of the two-sample tests on the images.
+        question: the question.
+        runs: all finished runs.
+        margin: the largest difference that is regarded as none.
+        command: the command that carries out the recommendation.
     """
     verdict, folders = judged.verdict, dict[str, list[Run]]()
     found = verdict.recommendation if verdict else None

@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """A test image that gets another answer when it is moved.
+    """A test image whose predicted class changes when it is transformed.
 
     `picture` is a data URL, `moved` the transformation of an SVG that draws it moved into the square from 0 to 1.
     """

@@ -17,8 +17,8 @@ class Seed:
     """One run.
 
     Attributes:
-        behaviour: see `partialsym.training.behaviour`; None where model or data are gone, and `problem` says why.
-        operations: multiply–adds of one image through the trained network; None where that is unknown.
+        behaviour: see `partialsym.training.behaviour`; None if the model or data are missing, and `problem` says why.
+        operations: multiply–adds of the trained network for one image; None if unknown.
     """
 
     result: dict[str, Any]
@@ -60,11 +60,11 @@ def gather(runs: Sequence[Run], root: str | Path | None = None, lengths: bool = 
     """The methods of `runs`, in the order they were given; a name shared by different configs gets a number.
 
     Args:
-        root: where the data are, if not where the configs say.
-        lengths: whether runs of different length are of different methods.
+        root: folder of the data. It overrides the configs'.
+        lengths: whether runs of different length belong to different methods.
     Raises:
         FileNotFoundError: a run has not finished.
-        ValueError: no runs, or one seed of a method twice.
+        ValueError: there are no runs, or a seed of a method occurs twice.
     """
     if not runs:
         raise InputError("There is nothing to report: no runs were given.")

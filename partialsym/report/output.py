@@ -20,15 +20,15 @@ def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked
     """Write the results of finished runs as an HTML page, and return its path.
 
     Args:
-        runs: those that differ in nothing but their seed are one method.
-        out: a file ending in .html, which holds everything; or a folder for index.html, with figures (.png) and
-            tables (.csv) beside it. Nothing is written there unless every run can be read.
-        root: where the data are, if not where the runs' configs say. Where they, or a model, cannot be had, the page
-            says so in place of what is measured on them.
-        asked: what was asked, in a reader's words, and after a blank line on which terms.
+        runs: run folders. Runs that differ only in the seed form one method.
+        out: a file ending in .html, which contains everything; or a folder for index.html, figures (.png) and tables
+            (.csv). Nothing is written unless every run can be read.
+        root: folder of the data. It overrides the runs' configs. If the data or a model are missing, the page says so
+            instead of showing the measurements on them.
+        asked: the question in plain words, then a blank line and the conditions.
     Raises:
         FileNotFoundError: a run has not finished.
-        ValueError: no runs, or one seed of a method twice.
+        ValueError: there are no runs, or a seed of a method occurs twice.
     """
     return write(judge(gather(runs, root)), out, asked)
 

@@ -42,10 +42,10 @@ def page(
 
     Args:
         judged: methods and the verdict on them.
-        files: name → content of the CSV files; a `single` page holds them, another links to them.
-        asked: what was asked, in a reader's words, and after a blank line on which terms, below the verdict.
-        seen: what networks saw of the images alone.
-        command: what carries out the recommendation.
+        files: name → content of the CSV files; a `single` page contains them, other pages link to them.
+        asked: the question in plain words, then a blank line and the conditions, shown below the verdict.
+        seen: the results of the two-sample tests on the images.
+        command: the command that carries out the recommendation.
     """
     methods = judged.methods
     style, script = _static("page.css"), "\n".join(map(_static, SCRIPTS))

@@ -90,8 +90,8 @@ def _responses(judged: Judged) -> Rows:
 
 
 def _unchanged(judged: Judged) -> Rows:
-    """The share of predictions unchanged by angle, the median preserved range in degrees, and from which turn on half
-    of the predictions change, empty where at none."""
+    """The fraction of unchanged predictions per angle, the median preserved range in degrees, and the smallest angle at
+    which half of the predictions change, empty if there is none."""
     angles: list[float] = []
     for method in judged.methods:
         for seed, behaviour in method.measured:
