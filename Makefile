@@ -79,12 +79,14 @@ reproduce-gpu:
 tables: setup
 	for folder in results/*/; do \
 		name=$$(basename $$folder); \
-		test $$name = departures || test $$name = identifiability || test $$name = verdict || test $$name = visibility || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
+		test ! -e partialsym/reproduction/tables/$$name.yaml || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
 	done
 	$(BIN)/python -m studies.reproduction
 	$(BIN)/python -m studies.identifiability
 	$(BIN)/python -m studies.verdict_simulation
 	$(BIN)/python -m studies.visibility
+	$(BIN)/python -m studies.lifting --table
+	$(BIN)/python -m benchmarks.turned_filters
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m studies.numbers
 

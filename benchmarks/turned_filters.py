@@ -1,4 +1,4 @@
-"""What a filter of pixels loses where it is turned: `python -m benchmarks.turned_filters` (seconds).
+"""What a filter of pixels loses where it is turned: `python -m benchmarks.turned_filters` writes docs/lifting.md.
 
 To a wave exp(iω·x) a filter answers ŵ(ω) = Σ_t w_t exp(iω·t), and turned by g it should answer ŵ(g⁻¹ω). The error is
 relative, in the mean square over waves up to a frequency and over filters.
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.tables import ROOT, fill
 from partialsym.groups import SE2
 from partialsym.kernels import Grid
 
+DOCUMENT = ROOT.parent / "docs" / "lifting.md"
 SIZES = (3, 5, 7)
 BANDS = {"π/4": math.pi / 4, "π/2": math.pi / 2, "π": math.pi}  # of waves, radians a pixel
 ROWS = {"random, window as it is": (False, 0), "random, window 2 pixels wider": (False, 1)}
@@ -64,7 +66,7 @@ def table() -> str:
 
 
 def main() -> None:
-    print(table())  # noqa: T201
+    fill(DOCUMENT, "turned", table())
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ def overlap(net: torch.nn.Module, images: Tensor, masks: Tensor) -> float:
 
 images, masks = scenes(256, seed=0)
 test, test_masks = scenes(64, seed=1)
-for group, samples, width in (("T2", 1, 8), ("SE2", 4, 6)):
+for group, samples, width in (("T2", 1, 8), ("SE2", 4, 4)):
     torch.manual_seed(0)
     net = ps.models.create(
         "gunet", group=group, samples=samples, partial=False, in_channels=1, width=width, levels=3, hidden=4
     )
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(120):
+    for _ in range(80):
         batch = torch.randint(len(images), (16,))
         loss = F.cross_entropy(net(normalised(images[batch])), masks[batch])
         optimiser.zero_grad()

@@ -51,6 +51,7 @@ from .measure import (
     subset_spread as subset_spread,
 )
 from .models import (
+    GCNN3 as GCNN3,
     GCNN13 as GCNN13,
     Augerino as Augerino,
     GConvNeXt as GConvNeXt,

@@ -148,6 +148,7 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     {
         "ResNet": Reference("partialsym.models.gresnet", "GResNet"),
         "CNN13": Reference("partialsym.models.gcnn13", "GCNN13"),
+        "CNN3": Reference("partialsym.models.gcnn3", "GCNN3"),
         **{n: Reference("partialsym.models.staged", "GStagedResNet", (), s) for n, s in _STAGED.items()},
         **{n: Reference("partialsym.models.convnext", "GConvNeXt", (), s) for n, s in _SEPARABLE.items()},
     },
@@ -184,6 +185,7 @@ _DEFAULTS: dict[
         "head": "group",
     },
     "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
+    "CNN3": {"width": 16, "kernel_size": 3, "hidden": 16, "dropout": 0.0},
     **{n: {"width": s.get("width", 64), "kernel_size": 3, "hidden": 8, "dropout": 0.0} for n, s in _STAGED.items()},
     **{n: {"width": 32, "kernel_size": 5, "hidden": 8, "dropout": 0.0} for n in _SEPARABLE},
 }

@@ -14,7 +14,7 @@ from partialsym._utils.validation import check, one_of
 from partialsym.ask.decide import MARGIN, SEEDS, comparisons
 from partialsym.ask.look import look, seconds as looking
 from partialsym.ask.method_results import method_results
-from partialsym.ask.methods import METHODS, Shape, methods
+from partialsym.ask.methods import METHODS, NETWORK, Shape, methods
 from partialsym.ask.planning import LEAST, PAGE, START, Budget, Length, Plan, Seconds, plan, revised
 from partialsym.ask.question import MOST_SEEDS, Question
 from partialsym.ask.schedule import Comparison, Job, Schedule
@@ -45,7 +45,7 @@ def ask(
     data: DataConfig,
     group: str = "E2",
     *,
-    network: str = "ResNet",
+    network: str = NETWORK,
     budget: float = 600.0,
     out: str | Path = "ask",
     seeds: int = SEEDS,
@@ -67,7 +67,7 @@ def ask(
     Args:
         data: the images.
         group: SE2, Mirror or E2.
-        network: which kind is trained, ResNet or one that was registered.
+        network: which kind is trained, CNN3, ResNet or another one that is registered.
         budget: seconds on the clock.
         out: folder of this question and no other.
         seeds: runs of each method at least. A later, larger number adds runs.
@@ -111,7 +111,7 @@ def ask(
     return Asked(asking.question, asking.question.finished(_shape(images)), stopped)
 
 
-def caveats(group: str, shape: Shape, network: str = "ResNet") -> list[str]:
+def caveats(group: str, shape: Shape, network: str = NETWORK) -> list[str]:
     """What the full networks are only approximately invariant to, a sentence each."""
     found = methods(group, shape, 1, network).values()
     return list(filter(None, (inexact(m, build_model(m, shape.channels, shape.classes), shape.size) for m in found)))

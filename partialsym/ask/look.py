@@ -71,11 +71,13 @@ def look(executor: Executor, workers: int, group: str, data: Dataset, out: Path,
 
 
 def read(path: Path) -> list[Visibility]:
-    """What `look` kept.
+    """What `look` kept; empty where it was stopped before, or saw nothing.
 
     Raises:
         ValueError: the file is damaged, or of another format version.
     """
+    if not path.is_file():
+        return []
     held = read_json(path)
     if not isinstance(held, Mapping) or held.get("format") != FORMAT:
         raise InputError(f"{path} is damaged, or of another format version: delete it, and it is made anew.")

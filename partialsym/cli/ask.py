@@ -17,6 +17,7 @@ from partialsym.config import ConfigError
 from partialsym.report import gather, judge, write, write_answer
 from partialsym.runs.run import Run
 
+KINDS = {"CNN3": "networks of three convolutions", "ResNet": "residual networks"}
 WORDS = {
     "SE2": "rotations, SE(2)",
     "Mirror": "mirroring alone",
@@ -76,7 +77,7 @@ def asked(question: Question, runs: Sequence[Run]) -> str:
     trained = runs[0].model()
     shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
     inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape, question.network))
-    kind = "residual networks" if question.network == "ResNet" else f"networks {question.network!r}"
+    kind = KINDS.get(question.network, f"networks {question.network!r}")
     part = "" if plan.length(0).images is None else ", a part of those there are"
     return (
         f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "

@@ -17,16 +17,16 @@ class ModelConfig:
 
     Args:
         group: T2, Mirror, SE2, E2, C<n>, D<n> or a registered one.
-        network: ResNet, CNN13 (the 13-layer CNN), a preset such as gresnet18_cifar, gwrn16_4 or gconvnext, or a
-            registered one.
+        network: ResNet, CNN13 (the 13-layer CNN), CNN3 (three convolutions), a preset such as gresnet18_cifar,
+            gwrn16_4 or gconvnext, or a registered one.
         options: other arguments of the network, such as {depth: 3} or {checkpoint: true}.
         partial: learn which part of the group each layer retains.
         learned_layers: which layers learn it, all or only the last; the others use the whole group.
         samples: number of group elements in every layer; default 8, or all elements of a finite group.
-        width: channels after lifting, or of the first stage; default 32, CNN13 128, a preset its own.
-        kernel_size: in pixels, odd; default 7, CNN13 3, a preset its own.
+        width: channels after lifting, or of the first stage; default 32, CNN13 128, CNN3 16, a preset its own.
+        kernel_size: in pixels, odd; default 7, CNN13 and CNN3 3, a preset its own.
         kernel: SIREN, MLP, Fourier, Gabor, MAGNet, Grid or a registered one.
-        hidden: features of the kernel network; default 32, CNN13 and presets 8.
+        hidden: features of the kernel network; default 32, CNN3 16, CNN13 and presets 8.
         kernel_options: other arguments of the kernel network, such as {omega0: 10}.
         pools: for the ResNet, where it pools by 2×2 maxima: any of lifting, block1, block2; default lifting and block1.
         dropout: probability, in [0, 1); default 0, CNN13 0.3.

@@ -31,7 +31,7 @@ class TrainingConfig:
         tf32: true lets torch's settings decide whether training steps in float32 use TF32; by default convolutions on a
             GPU do. false trains in full float32. Evaluation always uses full float32.
         compile: whether torch.compile compiles the training step: always, never, or auto, which compiles runs of 5,000
-            steps or more. Only runs of one process can be compiled.
+            steps or more on a GPU; on a processor it does not pay. Only runs of one process can be compiled.
         recalibration_images: number of training images on which BatchNorm statistics are recomputed before each
             validation.
         select: the model that is saved: last, of the last epoch, or best, of the highest validation accuracy.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from partialsym.errors import InputError, InputTypeError
 from partialsym.models.augerino import Augerino
 from partialsym.models.convnext import ChannelLinear, GConvNeXt
+from partialsym.models.gcnn3 import GCNN3
 from partialsym.models.gcnn13 import DROPPED, GCNN13, POOLED
 from partialsym.models.gresnet import GResNet
 from partialsym.models.staged import GStagedResNet
@@ -32,7 +33,7 @@ def dense_twin(model: nn.Module) -> nn.Module:
     """
     if isinstance(model, Augerino):
         raise InputError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
-    if isinstance(model, GStagedResNet | GConvNeXt | GUNet):
+    if isinstance(model, GCNN3 | GStagedResNet | GConvNeXt | GUNet):
         return _twin(type(model)(**model.settings))
     if not isinstance(model, GResNet | GCNN13):
         raise InputTypeError(f"{type(model).__name__} has no dense twin: must be a network of partialsym.models.")
@@ -124,7 +125,7 @@ class TwinCNN13(nn.Module):
         return self.classifier(x.unflatten(1, (-1, self.n)).mean((2, 3, 4)))
 
 
-def _twin(model: GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
+def _twin(model: GCNN3 | GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
     """`model` itself, its layers replaced by those of torch on channels times elements; no layer draws."""
     density = model.lifting.codomain
     assert density is not None

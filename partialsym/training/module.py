@@ -86,9 +86,9 @@ class ClassifierModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         steps = int(self.trainer.estimated_stepping_batches)
         alone = self.trainer.world_size == 1  # communication within the step does not compile
-        self.objective = compiled(
-            objective(self.model, self.config, self.weights), self.config.compile if alone else "never", steps
-        )
+        setting = self.config.compile if alone else "never"
+        step = objective(self.model, self.config, self.weights)
+        self.objective = compiled(step, setting, steps, self.device.type)
 
     def on_train_start(self) -> None:
         if self.rng is not None:

@@ -88,6 +88,10 @@ def test_too_few_images_are_no_reason_to_stop(brief, tmp_path, caplog):
     assert read(tmp_path / FILE) == []
 
 
+def test_a_question_that_was_stopped_before_has_seen_nothing(tmp_path):
+    assert read(tmp_path / FILE) == []
+
+
 @pytest.mark.parametrize(
     "content", ["{", "[]", '{"format": 9}', '{"format": 1}', '{"format": 1, "transformations": [{}]}']
 )

@@ -8,7 +8,7 @@ from convolutions import ORDERS
 from torch.nn import functional as F
 
 import partialsym as ps
-from benchmarks.turned_filters import BANDS, turn_error
+from benchmarks.turned_filters import BANDS, DOCUMENT, table, turn_error
 from partialsym.signal import Elements
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -111,3 +111,7 @@ def test_theta_learns_through_the_filter():
     torch.testing.assert_close(
         found, (out(angle + step) - out(angle - step)).detach()[None] / (2 * step), rtol=1e-6, atol=1e-6
     )
+
+
+def test_the_document_says_what_a_turn_costs():
+    assert table() in DOCUMENT.read_text(encoding="utf-8")

@@ -141,10 +141,11 @@ def test_what_auto_does():
     def step(x):
         return x
 
-    assert compiled(step, "never", 10**6) is step
-    assert compiled(step, "auto", PAYS - 1) is step
-    assert isinstance(compiled(step, "auto", PAYS), Compiled)
-    assert isinstance(compiled(step, "always", 1), Compiled)
+    assert compiled(step, "never", 10**6, "cuda") is step
+    assert compiled(step, "auto", PAYS - 1, "cuda") is step
+    assert compiled(step, "auto", 10**6, "cpu") is step
+    assert isinstance(compiled(step, "auto", PAYS, "cuda"), Compiled)
+    assert isinstance(compiled(step, "always", 1, "cpu"), Compiled)
 
 
 @pytest.mark.parametrize("name", few(["SE2", "E2"], "E2"))

@@ -1,0 +1,67 @@
+"""How many kernels a GPU is asked for in a training step: counted on the processor, in the orders that a GPU takes."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from partialsym import GResNet
+from partialsym.models.dense_twin import dense_twin
+from partialsym.nn import norm, pool
+from partialsym.ops import choice, operator
+
+VIEWS = {
+    *(
+        "view",
+        "_unsafe_view",
+        "_reshape_alias",
+        "select",
+        "slice",
+        "narrow",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "detach",
+    ),
+    *("t", "numpy_T", "mT", "transpose", "permute", "as_strided", "alias", "unbind", "split", "split_with_sizes"),
+    *("unflatten", "flatten", "reshape", "view_as", "lift_fresh"),
+}
+NOTHING = VIEWS | {"empty", "new_empty", "empty_like", "empty_strided", "to", "contiguous", "promote_types"}
+OWN = {op._opoverload: op._init_fn for op in (operator._convolve, operator._convolve_backward)}
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that compute something; those of the convolution by what they consist of."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in OWN:
+            with self, torch._C._AutoDispatchBelowAutograd():
+                return OWN[func](*args, **(kwargs or {}))
+        self.count += func.overloadpacket.__name__ not in NOTHING
+        return func(*args, **(kwargs or {}))
+
+
+def launches(net):
+    x, labels = torch.randn(2, 1, 28, 28), torch.tensor([0, 1])
+    with Launches() as seen:
+        F.cross_entropy(net.train()(x), labels).backward()
+    return seen.count
+
+
+@pytest.fixture
+def _as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(operator, "resolved", lambda *of: choice.resolved(*of[:3], "cuda"))
+    for module in (norm, pool):
+        monkeypatch.setattr(module, "eager_on_cpu", lambda tensor: False)
+
+
+@pytest.mark.usefixtures("_as_on_a_gpu")
+@pytest.mark.parametrize(("group", "partial", "most"), [("SE2", True, 750), ("SE2", False, 550), ("E2", True, 1400)])
+def test_a_step_launches_no_more_kernels_than_it_did(group, partial, most):
+    """The width does not change their number."""
+    net = GResNet(group, partial=partial, width=4)
+    found = launches(net)
+    assert 0.9 * most < found <= most  # lower the limit with the number
+    assert 60 < launches(dense_twin(net)) < 110
