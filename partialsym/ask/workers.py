@@ -1,4 +1,4 @@
-"""Work done by several processes, each with its share of the cores, and what they say of it meanwhile."""
+"""Parallel processes, each with its share of the cores, and their progress."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def default_workers() -> int:
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share the cores evenly; what has not begun is dropped when the block is left by an error."""
+    """Processes that share the cores evenly. If the block ends with an error, pending tasks are cancelled."""
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores() // workers),))
     try:
@@ -80,7 +80,7 @@ def run_one(config: Experiment, out: Path, data: Dataset) -> bool:
 
 @contextmanager
 def stopping(folders: Sequence[Path]) -> Iterator[None]:
-    """Inside, the runs in these folders stop at their next step."""
+    """A context in which the runs in these folders stop at their next step."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STOP).touch()
@@ -101,7 +101,9 @@ def failures(name: str) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
-        raise OSError("a training process died, for want of memory perhaps: the same command goes on.") from None
+        raise OSError(
+            "a training process died, perhaps because memory was exhausted: the same command continues."
+        ) from None
     except RuntimeError as error:
         raise OSError(f"{name} failed: {' '.join(str(error).split())}") from None
 

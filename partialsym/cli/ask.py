@@ -44,11 +44,9 @@ def run(options: Namespace) -> None:
         margin=margin / 100,
     )
     if stopped and not runs:
-        raise Stopped(f"{options.out} is stopped before a run has ended: the same command goes on.")
+        raise Stopped(f"{options.out} was stopped before any run ended: the same command continues.")
     if not runs:
-        raise ConfigError(
-            f"no run ended in {options.budget}: the same command goes on, with a longer --budget perhaps."
-        )
+        raise ConfigError(f"no run ended in {options.budget}: the same command continues, also with a longer --budget.")
     out, command = Path(options.out), f"partialsym fit --from {shlex.quote(options.out)}"
     judged, seen = judge(gather(runs, options.data.root, lengths=False), margin / 100), read(out / FILE)
     page = write(judged, out / "report.html", asked(question, runs), seen, command)
@@ -69,7 +67,7 @@ def run(options: Namespace) -> None:
             say(f"to train it longer: {command}")
     say(f"report: {page}, for scripts: {answer}")
     if stopped:
-        raise Stopped(f"{options.out} is stopped: the page is of what there is, and the same command goes on.")
+        raise Stopped(f"{options.out} was stopped: the page shows the results so far, and the same command continues.")
 
 
 def asked(question: Question, runs: Sequence[Run]) -> str:

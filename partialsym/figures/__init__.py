@@ -1,4 +1,4 @@
-"""Pictures of plain numbers: learned subsets, responses to turned images, training curves, rows of a table compared."""
+"""Figures of results: learned subsets, responses to rotated images, training curves, comparisons of table rows."""
 
 from partialsym.figures.canvas import save
 from partialsym.figures.circles import of_layers, responses, subsets

@@ -1,4 +1,4 @@
-"""Axes of one look, text that fits, labels that stand apart."""
+"""Uniform axes, text that fits a width, and labels that do not overlap."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from partialsym.figures.canvas import GREY, PALE, write
 
-LEAST = 0.7  # of its size, that text is made smaller to before it is cut
+LEAST = 0.7  # the smallest relative font size; longer text is shortened
 
 
 def frame(axes: Axes) -> None:
-    """Small grey ticks, a pale grid, and spines on the left and below alone."""
+    """Set small grey ticks, a pale grid, and spines only on the left and at the bottom."""
     axes.tick_params(labelsize=7, colors=GREY, length=2.5)
     axes.grid(color=PALE, lw=0.7)
     axes.set_axisbelow(True)
@@ -22,7 +22,7 @@ def frame(axes: Axes) -> None:
 
 
 def fit(figure: Figure, x: float, y: float, text: str, wide: float, *, size: float, **style: Any) -> None:
-    """Text at (x, y), no wider than `wide`, all in inches: smaller where it has to be, then cut in its middle."""
+    """Text at (x, y), at most `wide` wide, all in inches. Long text is made smaller, then shortened in the middle."""
     width, tall = figure.get_size_inches()
     write(figure, x / width, y / tall, text, size=size, **style)
     own, now = figure.texts[-1], size
@@ -36,7 +36,7 @@ def fit(figure: Figure, x: float, y: float, text: str, wide: float, *, size: flo
 
 
 def spread(heights: Sequence[float], step: float, high: float) -> list[float]:
-    """Ascending heights in [0, high], moved as little as possible to stand `step` apart."""
+    """Ascending heights in [0, high], moved as little as possible to be at least `step` apart."""
     blocks: list[list[float]] = []  # of heights that touch, each less the steps below it
     for i, y in enumerate(heights):
         blocks.append([y - i * step])

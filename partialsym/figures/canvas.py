@@ -1,4 +1,4 @@
-"""What all figures share: colours, an empty figure, text, and writing to a file."""
+"""Common parts of all figures: colours, an empty figure, text, and writing to a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,27 +13,27 @@ from partialsym.errors import InputError
 T = TypeVar("T")
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds
 INK, GREY, PALE = "#22282f", "#66707a", "#e3e6ea"
-BLUE, ORANGE, DEEP = "#0072b2", "#d55e00", "#0a1c2e"  # the first two are told apart by everyone
+BLUE, ORANGE, DEEP = "#0072b2", "#d55e00", "#0a1c2e"  # the first two are distinguishable with any colour vision
 FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
 def blank(width: float, tall: float) -> Figure:
-    """An empty figure of `width` × `tall` inches that no global state knows of."""
+    """An empty figure of `width` × `tall` inches, not registered in pyplot's global state."""
     figure = Figure(figsize=(width, tall), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    """Text as it is: a `$` in a name is no formula."""
+    """Literal text: a `$` in a name does not start a formula."""
     figure.text(x, y, text, parse_math=False, **({"color": INK} | style))
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as .png (150 dpi), .svg or .pdf; at any moment the file is the old or the new one.
+    """Write a figure as .png (150 dpi), .svg or .pdf. The file is replaced atomically.
 
     Raises:
-        ValueError: any other suffix.
+        ValueError: the suffix is another one.
     """
     path = Path(path)
     if path.suffix not in FORMATS:

@@ -1,4 +1,4 @@
-"""What layers keep and how a model answers, drawn on the circle."""
+"""The learned subsets of layers and the responses of a model, drawn on the circle."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ ABOVE, BELOW = 0.26, 0.1  # a row: its name, and air
 
 
 def subsets(results: Results) -> Figure:
-    """What each layer keeps of its group: a row a name, a column a layer.
+    """The learned subset of each layer: one row per name, one column per layer.
 
-    The mean over the seeds is filled, and each seed's edge is a thin line.
+    The mean over the seeds is filled, and the edges of each seed are thin lines.
 
     Args:
-        results: name → what result.json holds for each of its seeds; read is "subsets".
+        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
     Raises:
-        ValueError: nothing to draw, or the seeds of one name are of different models.
+        ValueError: there is nothing to draw, or the seeds of one name belong to different models.
     """
     rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
     found = dict.fromkeys(layer for row in rows.values() for layer in row)
@@ -54,12 +54,12 @@ def subsets(results: Results) -> Figure:
 
 
 def of_layers(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """What each layer keeps, a picture a layer, without its name; as in `subsets`, Augerino's input first.
+    """The learned subset of each layer, one figure per layer without its name, in the order of `subsets`.
 
     Args:
-        seeds: what result.json holds for each seed of a method; read is "subsets".
+        seeds: the content of result.json for each seed of a method, of which "subsets" is used.
     Raises:
-        ValueError: the seeds are of different models.
+        ValueError: the seeds belong to different models.
     """
     cells = gather("one method", [result["subsets"] for result in seeds])
     figures = {}
@@ -70,10 +70,11 @@ def of_layers(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 
 
 def responses(results: Results) -> Figure:
-    """The answers to images turned through a circle, a panel a name (Romero & Lohit 2022, figure 4).
+    """The responses to images rotated through a full circle, one panel per name (Romero & Lohit 2022, figure 4).
 
     Args:
-        results: name → result of each seed; read is "response", with angles in degrees, 0° up, counter-clockwise.
+        results: name → result of each seed, of which "response" is used. Angles are in degrees, counter-clockwise, and
+            0° is at the top.
     Raises:
         ValueError: no result has a response.
     """

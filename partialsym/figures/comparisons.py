@@ -1,4 +1,4 @@
-"""Rows of a table beside one another: accuracy against the size of the training set."""
+"""Comparisons of the rows of a table: accuracy against the size of the training set."""
 
 import math
 import textwrap
@@ -58,15 +58,16 @@ def of_table(results: Results) -> dict[str, Figure]:
 
 
 def sizes(results: Results) -> Figure:
-    """Accuracy against the size of the training set: a panel a data set, a line a method, the mean over seeds.
+    """Accuracy against the size of the training set: one panel per data set, and one line per method.
 
-    Upwards the error falls by equal factors. Single seeds are small dots, the range they span is shaded.
+    Lines are means over seeds. The vertical axis is logarithmic in the error. Single seeds are small dots, and their
+    range is shaded.
 
     Args:
-        results: name → result of each seed; read are "config", "data", "images" and "accuracy".
+        results: name → result of each seed, of which "config", "data", "images" and "accuracy" are used.
     Raises:
-        ValueError: nothing to draw, the seeds of a name differ in more than their seed, or two names are of one
-            method, data set and size.
+        ValueError: there is nothing to draw; the results of a name differ in more than the seed; or two names have the
+            same method, data set and size.
     """
     points = points_of(some(results))
     places = Counter((p.method, p.size, p.data) for p in points)
@@ -101,7 +102,7 @@ def sizes(results: Results) -> Figure:
 
 
 def _lines(axes: Axes, panel: Sequence[Point]) -> dict[str, tuple[float, float, str]]:
-    """A line a method; returns where each ends, and its colour."""
+    """Draw one line per method. Return the end point and the colour of each line."""
     axes.set_xscale("log")
     axes.set_yscale("function", functions=(_stretch, _accuracy))
     kinds: dict[str, list[str]] = {}
@@ -163,7 +164,7 @@ def _readable(low: float, top: float, apart: float) -> list[float]:
 
 
 def _label(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float, str]], wide: float) -> None:
-    """Each method's name beside the end of its line, no wider than `wide` inches."""
+    """Write each method's name beside the end of its line, at most `wide` inches wide."""
     left, base, inside, high = axes.get_position().bounds * np.tile(figure.get_size_inches(), 2)
     low, top = _stretch(np.array(axes.get_ylim()))
     heights = {m: float(high * (_stretch(np.array(mean)) - low) / (top - low)) for m, (_, mean, _) in ends.items()}
@@ -186,7 +187,7 @@ def _accuracy(stretched: np.ndarray) -> np.ndarray:
 
 
 def _notes(points: Sequence[Point]) -> list[str]:
-    """How to read the figure, and which points are of fewer or more seeds than most."""
+    """How to read the figure, and which points have another number of seeds than most."""
     counts = Counter(len(p.accuracies) for p in points)
     usual = counts.most_common(1)[0][0]
     mean = f"Mean of {_count(usual)}" if len(counts) == 1 else f"Mean over the seeds, {usual} unless said below"

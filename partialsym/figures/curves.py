@@ -1,4 +1,4 @@
-"""Training curves: loss, accuracy and what the layers keep, over epochs."""
+"""Training curves: loss, accuracy and learned subsets over epochs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ DEPTHS = ("#0b2a4a", "#1f6f9f", "#2aa198", "#8fae3c", "#e0a21b", "#c8502d")  # f
 
 
 def training(histories: Histories) -> Figure:
-    """Loss, accuracy and what the layers keep, over epochs: a row a name, mean over seeds with its range.
+    """Loss, accuracy and learned subsets over epochs: one row per name, with the mean and the range over seeds.
 
     Args:
-        histories: name → the rows of each seed's history, one an epoch.
+        histories: name → the rows of each seed's history, one per epoch.
     Raises:
-        ValueError: nothing to draw.
+        ValueError: there is nothing to draw.
     """
     names = list(some(histories))
     shown, colors = _shown([rows for seeds in histories.values() for rows in seeds])
@@ -51,9 +51,9 @@ def training(histories: Histories) -> Figure:
 
 
 def panels(seeds: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
-    """The panels of one row of `training`, each a picture of its own: what it shows → figure.
+    """The panels of one row of `training` as separate figures: quantity → figure.
 
-    What never changes, as in a network that keeps its whole group, has none.
+    Quantities that never change have none, as in a network that retains its whole group.
     """
     shown, colors = _shown(seeds)
     rows = [row for seed in seeds for row in seed]
@@ -71,7 +71,7 @@ def panels(seeds: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
 
 
 def _shown(seeds: Sequence[Sequence[Mapping[str, float]]]) -> tuple[dict[str, str], dict[str, str]]:
-    """What there is to draw → its title, and layer → colour."""
+    """The quantities to draw → title, and layer → colour."""
     keys = dict.fromkeys(key for rows in seeds for row in rows for key in row)
     shown = {k: title for k, title in TITLES.items() if k in SPLIT or any(_kind(key) == k for key in keys)}
     layers = list(dict.fromkeys(_layer(key) for key in keys if _kind(key)))
@@ -121,7 +121,7 @@ def _curve(
     style: str = "-",
     label: str = "",
 ) -> None:
-    """The mean of `key` over the seeds that reached each epoch, and the range they span."""
+    """The mean and range of `key` over the seeds that reached each epoch."""
     epochs = max(map(len, seeds), default=0)
     values = np.full((len(seeds), epochs), np.nan)
     for seed, rows in zip(values, seeds, strict=True):

@@ -1,4 +1,4 @@
-"""What the layers keep, against their depth."""
+"""The learned subsets of the layers against their depth."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,16 +26,16 @@ HIGH, CELL = 1.15, 1.95  # inches: of an axes, of a panel with its title and the
 
 
 def depths(results: Results) -> Figure:
-    """What each layer keeps against its depth: a panel a name, turns and mirrorings each a line, the mean over seeds.
+    """The learned subset of each layer against its depth: one panel per name, lines for rotations and reflections.
 
-    θ, half the width of the interval whatever its centre, is in degrees on the left; P is on the right, for C<n> and
-    D<n> the mean over all turns, or mirrorings, but e. Lifting keeps everything by construction and is hollow. Layers
-    that can keep nothing, those on T(2), are left out.
+    Lines are means over seeds. θ, half the width of the interval regardless of its centre, is in degrees on the left. P
+    is on the right; for C<n> and D<n> it is the mean over all rotations, or reflections, except e. The lifting layer
+    retains the whole group by construction and has a hollow mark. Layers on T(2), which have no subset, are omitted.
 
     Args:
-        results: name → what result.json holds for each of its seeds; read is "subsets".
+        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
     Raises:
-        ValueError: nothing to draw, or the seeds of one name are of different models.
+        ValueError: there is nothing to draw, or the seeds of one name belong to different models.
     """
     rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
     kept = {name: {layer: cell for layer, cell in row.items() if cell.numbers} for name, row in rows.items()}
@@ -76,7 +76,7 @@ def depths(results: Results) -> Figure:
 
 
 def _series(cells: Sequence[Cell]) -> dict[str, np.ndarray]:
-    """What is to be drawn → [seeds, layers], NaN where a layer has no such number."""
+    """The quantities to draw → [seeds, layers], NaN if a layer has no such quantity."""
     found: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
         numbers = {THETA: [cell.numbers["theta_deg"]]} if "theta_deg" in cell.numbers else {}
@@ -119,7 +119,7 @@ def _draw(axes: Axes, layers: Sequence[str], series: Mapping[str, np.ndarray]) -
 
 
 def _name_layers(axes: Axes, layers: Sequence[str], inside: float) -> None:
-    """`conv1 conv2` under each layer, the block they are of under them all."""
+    """Write `conv1 conv2` under the layers, and the name of their block below."""
     parts = [layer.rpartition(".") for layer in layers]
     axes.set_xticks(range(len(layers)), [tail for _, _, tail in parts], parse_math=False, fontsize=6.5)
     wide = [text.get_window_extent().width / axes.figure.dpi for text in axes.get_xticklabels()]

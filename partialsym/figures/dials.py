@@ -1,4 +1,4 @@
-"""One layer's learned subset as a dial: a sector for turns, a ring for mirrored ones, a mark for each element."""
+"""One layer's learned subset as a dial: a sector for rotations, a ring for reflections, a mark for each element."""
 
 import math
 import re
@@ -15,13 +15,13 @@ from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
 REACH = 1.25  # half the width of a cell, where a dial has radius 1
 RING = (0.74, 1.0)  # inner and outer radius of the mirrored turns
 ORBIT = 0.62  # radius of the circle of marks
-WHOLE = 179.95  # degrees from which on a sector is the whole circle
-CROWDED = 8  # more marks than this have no room for their numbers
+WHOLE = 179.95  # degrees; a larger sector is drawn as the whole circle
+CROWDED = 8  # with more marks there is no room for their numbers
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one layer keeps in each seed: `numbers` name → one a seed."""
+    """The learned subset of one layer for each seed: `numbers` maps a name to one value per seed."""
 
     group: str
     seeds: int
@@ -63,7 +63,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def share(p: float) -> str:
-    """A probability as people write it: .31, and 1 where it is certain."""
+    """A probability without the leading zero, such as .31; 1 for certainty."""
     return "1" if p == 1 else f"{p:.2f}".removeprefix("0")
 
 
@@ -85,7 +85,7 @@ def draw_dial(axes: Axes, cell: Cell, tall: float) -> None:
 
 
 def height(cell: Cell) -> float:
-    """Height of a cell in cell widths."""
+    """The height of a cell in units of its width."""
     if "theta_deg" in cell.numbers:
         return 1.26 if cell.elements else 1.13  # two lines of numbers, or one
     if not cell.elements:
@@ -141,7 +141,7 @@ def _wedge(axes: Axes, radius: float, centre: float, theta: float, width: float,
 
 
 def _edges(axes: Axes, centres: Sequence[float], thetas: Sequence[float], inner: float, outer: float) -> None:
-    """Each seed's edge; a whole circle has none."""
+    """Draw the edges of each seed's sector; a whole circle has none."""
     for centre, theta in zip(centres, thetas, strict=True):
         for sign in (-1, 1) if theta < WHOLE else ():
             turn = math.radians(centre + sign * theta)
@@ -156,7 +156,7 @@ def _arc(axes: Axes, radius: float, centre: float, theta: float) -> None:
 
 
 def _pair(axes: Axes, cell: Cell) -> None:
-    """e and m on either side of a mirror."""
+    """Draw e and m on the two sides of a mirror line."""
     axes.plot([0, 0], [-0.25, 1.1], color=GREY, lw=0.8, ls=(0, (3, 3)))
     for x, element, color in ((-0.55, "e", BLUE), (0.55, "m", ORANGE)):
         _mark(axes, (x, 0.42), 0.42, cell.probabilities(element), color)
@@ -165,7 +165,7 @@ def _pair(axes: Axes, cell: Cell) -> None:
 
 
 def _marks(axes: Axes, names: Sequence[str], cell: Cell, color: str, y: float = 0.0) -> None:
-    """One mark for each element at its turn."""
+    """Draw one mark for each element at its angle."""
     radius = min(0.2, 0.85 * ORBIT * math.sin(math.pi / max(2, len(names))))
     for name in names:
         degrees = re.match(r"[\d.]+", name)

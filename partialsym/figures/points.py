@@ -1,4 +1,4 @@
-"""What a row of results is of: which method, on which images."""
+"""The method and the data set of a row of results."""
 
 import re
 from collections.abc import Sequence
@@ -28,9 +28,10 @@ class Point:
 
 
 def points_of(rows: Results) -> list[Point]:
-    """A point a row, in the order of the rows; what one method's rows on the same images differ in is in its name.
+    """One point per row, in the order of the rows.
 
-    So are the copies of Augerino where any two rows with it differ in them.
+    If rows of one method on the same images differ in settings, the names contain these settings. The names of Augerino
+    contain the number of copies if any two rows with Augerino differ in it.
 
     Raises:
         ValueError: the seeds of a row differ in model or images.
@@ -61,13 +62,13 @@ def points_of(rows: Results) -> list[Point]:
 
 
 def _kind(model: ModelConfig) -> str:
-    """What the method is called; on T(2) there is nothing to be partial about."""
+    """The name of the method. For T(2), partial and full are the same."""
     kind = "CNN" if model.group == "T2" else "Partial G-CNN" if model.partial else "G-CNN"
     return f"{kind} + Augerino" if model.augerino else kind
 
 
 def _differ(models: Sequence[ModelConfig]) -> list[str]:
-    """Settings that these models do not share; `partial` is in the name of the method."""
+    """Settings in which these models differ, except `partial`, which is part of the method's name."""
     keys = [f.name for f in fields(ModelConfig) if f.name != "partial"]
     return [key for key in keys if any(getattr(m, key) != getattr(models[0], key) for m in models)]
 

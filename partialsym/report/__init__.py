@@ -1,4 +1,4 @@
-"""Runs → one page that shows what they found."""
+"""The report: one HTML page with the results of runs."""
 
 from partialsym.report.answer_file import write_answer
 from partialsym.report.collect import gather

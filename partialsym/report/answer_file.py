@@ -1,4 +1,4 @@
-"""The answer to a question as a file for scripts: docs/ask.md describes it."""
+"""The answer to a question as a file for scripts, as described in docs/ask.md."""
 
 import json
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ def write_answer(
     margin: float,
     command: str,
 ) -> Path:
-    """Write everything that the page says as JSON; returns its path.
+    """Write the content of the page as JSON, and return its path.
 
     Args:
         path: in the folder of the question.
         judged: the methods and the verdict on them.
-        seen: what networks saw of the images alone.
-        question: what was asked.
-        runs: all that finished.
-        margin: a difference that makes none.
-        command: what carries out the recommendation.
+        seen: the results of the two-sample tests on the images.
+        question: the question.
+        runs: all finished runs.
+        margin: the largest difference that is regarded as none.
+        command: the command that carries out the recommendation.
     """
     verdict, folders = judged.verdict, dict[str, list[Run]]()
     found = verdict.recommendation if verdict else None
@@ -101,5 +101,5 @@ def _interval(found: Interval | None) -> dict[str, float] | None:
 
 
 def _inside(run: Run, path: Path) -> str:
-    """The folder of a run, as seen from that of the answer."""
+    """The folder of a run relative to the folder of the answer."""
     return run.folder.resolve().relative_to(path.parent.resolve()).as_posix()

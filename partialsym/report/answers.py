@@ -1,4 +1,4 @@
-"""What a method answers, right and wrong: its confusions, and images that change their class when they are turned."""
+"""The predictions of a method: its confusions, and images whose predicted class changes under rotation."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ import numpy as np
 from partialsym.report.collect import Method
 from partialsym.report.text import Table
 
-MOST_CLASSES = 12  # that a matrix shows; of more the most frequent confusions are listed
+MOST_CLASSES = 12  # in a matrix; with more classes, the most frequent confusions are listed
 LISTED = 12
 SHADES = 8
 
 
 class Cell(NamedTuple):
-    """A share in per cent, how dark it is shown, and whether it is of right answers."""
+    """A percentage, the darkness of its cell, and whether it counts correct predictions."""
 
     text: str
     shade: int
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """A test image that gets another answer when it is moved.
+    """A test image whose predicted class changes when it is transformed.
 
     `picture` is a data URL, `moved` the transformation of an SVG that draws it moved into the square from 0 to 1.
     """
@@ -35,7 +35,7 @@ class Changed(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Of one method, over its seeds: a matrix where there are few classes, else a list, and images that change."""
+    """One method over its seeds: a matrix for few classes, else a list; and images whose prediction changes."""
 
     title: str
     classes: list[str]
@@ -47,7 +47,7 @@ class Answers(NamedTuple):
 
 
 def answers(method: Method | None) -> Answers | None:
-    """None where there is no method, or nothing is known of its answers."""
+    """None if there is no method, or its predictions are unknown."""
     if method is None or not method.measured:
         return None
     behaviours = [behaviour for _, behaviour in method.measured]
@@ -76,7 +76,7 @@ def answers(method: Method | None) -> Answers | None:
 
 
 def confusion(behaviours: Sequence[dict[str, Any]]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """How many images of a class (row) get an answer (column), over all runs: [classes, classes]."""
+    """Number of images of each class (row) with each prediction (column), over all runs: [classes, classes]."""
     count = len(behaviours[0]["classes"])
     found = np.zeros((count, count), dtype=np.int64)
     for behaviour in behaviours:
@@ -90,7 +90,7 @@ def _cell(share: float, *, right: bool) -> Cell:
 
 
 def _confused(classes: Sequence[str], counts: "np.ndarray[Any, np.dtype[np.int64]]") -> Table:
-    """The most frequent confusions, the share of a class's images first."""
+    """The most frequent confusions, sorted by their share of the images of a class."""
     wrong = counts / np.maximum(1, counts.sum(1, keepdims=True))
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]

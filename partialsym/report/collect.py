@@ -1,4 +1,4 @@
-"""What the page is made of: runs, put together by method, with how they behave."""
+"""Collect the input of the page: runs, grouped by method, with their behaviour."""
 
 import logging
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Seed:
     """One run.
 
     Attributes:
-        behaviour: see `partialsym.training.behaviour`; None where model or data are gone, and `problem` says why.
-        operations: multiply–adds of one image through the trained network; None where that is unknown.
+        behaviour: see `partialsym.training.behaviour`; None if the model or data are missing, and `problem` says why.
+        operations: multiply–adds of the trained network for one image; None if unknown.
     """
 
     result: dict[str, Any]
@@ -34,7 +34,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ in their seed alone; `title` is what the page calls them."""
+    """Runs that differ only in the seed; `title` is their name on the page."""
 
     name: str
     title: str
@@ -46,12 +46,12 @@ class Method:
 
     @property
     def measured(self) -> list[tuple[Seed, dict[str, Any]]]:
-        """The seeds whose behaviour is known, with it."""
+        """The seeds whose behaviour is known, with their behaviour."""
         return [(seed, seed.behaviour) for seed in self.seeds if seed.behaviour is not None]
 
     @property
     def data(self) -> str:
-        """The name of its images."""
+        """The name of the data set."""
         result = self.seeds[0].result
         return str(result.get("data") or result["config"]["data"]["name"])
 
@@ -60,11 +60,11 @@ def gather(runs: Sequence[Run], root: str | Path | None = None, lengths: bool = 
     """The methods of `runs`, in the order they were given; a name shared by different configs gets a number.
 
     Args:
-        root: where the data are, if not where the configs say.
-        lengths: whether runs of different length are of different methods.
+        root: folder of the data. It overrides the configs'.
+        lengths: whether runs of different length belong to different methods.
     Raises:
         FileNotFoundError: a run has not finished.
-        ValueError: no runs, or one seed of a method twice.
+        ValueError: there are no runs, or a seed of a method occurs twice.
     """
     if not runs:
         raise InputError("There is nothing to report: no runs were given.")
@@ -99,8 +99,8 @@ def _measure(run: Run, result: dict[str, Any], root: str | Path | None) -> Seed:
 
 
 def _without_seed(config: dict[str, Any], lengths: bool) -> dict[str, Any]:
-    """What makes two runs the same method: neither their seed, nor the fold they test, nor where the data lies."""
-    model = asdict(ModelConfig()) | config["model"]  # a result may be older than a key
+    """What identifies a method: the config without the seed, the test fold and the location of the data."""
+    model = asdict(ModelConfig()) | config["model"]  # older results lack newer keys
     training = asdict(TrainingConfig()) | config["training"]
     data = asdict(DataConfig()) | config["data"] | {"root": None, "fold": 0}
     if not lengths:

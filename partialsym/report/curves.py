@@ -1,4 +1,4 @@
-"""Numbers by angle, as the page shows them: on one circle from −180° to 180°, mean and range over seeds."""
+"""Curves over the angle from −180° to 180°, as the page shows them: mean and range over seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ SHOWN = 6  # curves at most: the true class, the strongest others, and all other
 
 
 def circle(angles: Sequence[float]) -> list[tuple[float, int]]:
-    """(angle, where it is in `angles`) from −180° to 180°; the half turn stands at both ends."""
+    """(angle, its index in `angles`) from −180° to 180°. The rotation by 180° is at both ends."""
     around = sorted(((a - 360 if a > 180 else a), i) for i, a in enumerate(angles))
     return [(-180.0, i) for a, i in around if a == 180] + around
 
@@ -49,7 +49,7 @@ def curves(behaviour: Mapping[str, Any], label: int, shown: Sequence[int], mirro
 
 
 def named(behaviour: Mapping[str, Any], shown: Sequence[int]) -> list[str]:
-    """What the curves of `curves` are of."""
+    """The names of the curves of `curves`."""
     names = [str(behaviour["classes"][k]) for k in shown]
     return names + (["other classes together"] if len(shown) < len(behaviour["classes"]) else [])
 
@@ -64,7 +64,7 @@ def layers(behaviour: Mapping[str, Any]) -> dict[str, dict[bool, list[dict[str, 
 
 
 def together(methods: Sequence[Method]) -> list[list[Method]]:
-    """The methods whose behaviour is known, those on the same test images together."""
+    """The methods whose behaviour is known, grouped by test images."""
     groups: list[list[Method]] = []
     for method in (m for m in methods if m.measured):
         key = _images(method)

@@ -1,4 +1,4 @@
-"""Figures as images inside the page, in the colours of its light or dark scheme."""
+"""Figures as inline images of the page, in the colours of its light or dark scheme."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
 
-DARK = {  # what each colour becomes on a dark page
+DARK = {  # colour → colour on a dark page
     INK: "#e6e9ec",
     GREY: "#a3adb7",
     PALE: "#343c45",
@@ -23,7 +23,7 @@ DARK = {  # what each colour becomes on a dark page
 
 
 class Image(NamedTuple):
-    """What an `<img>` needs: `source` is a data URL, `width` and `height` are in pixels."""
+    """The attributes of an `<img>`: `source` is a data URL, `width` and `height` are in pixels."""
 
     source: str
     alt: str
@@ -37,7 +37,7 @@ def image(figure: Figure, alt: str) -> Image:
     The SVG never becomes part of the page's markup: an `<img>` of a data URL runs no script and loads nothing.
     """
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "partialsym"}):  # the same page from the same runs
+    with matplotlib.rc_context({"svg.hashsalt": "partialsym"}):  # the same runs yield the same page
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = file.getvalue().decode()
     for i, colour in enumerate(DARK):

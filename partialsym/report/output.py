@@ -1,4 +1,4 @@
-"""Writing a report, to one file or to a folder."""
+"""Write a report to one file or to a folder."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from partialsym.runs.run import Run
 
 
 def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked: str | None = None) -> Path:
-    """Write what finished runs found as a page to look at; returns the page's path.
+    """Write the results of finished runs as an HTML page, and return its path.
 
     Args:
-        runs: those that differ in nothing but their seed are one method.
-        out: a file ending in .html, which holds everything; or a folder for index.html, with figures (.png) and
-            tables (.csv) beside it. Nothing is written there unless every run can be read.
-        root: where the data are, if not where the runs' configs say. Where they, or a model, cannot be had, the page
-            says so in place of what is measured on them.
-        asked: what was asked, in a reader's words, and after a blank line on which terms.
+        runs: run folders. Runs that differ only in the seed form one method.
+        out: a file ending in .html, which contains everything; or a folder for index.html, figures (.png) and tables
+            (.csv). Nothing is written unless every run can be read.
+        root: folder of the data. It overrides the runs' configs. If the data or a model are missing, the page says so
+            instead of showing the measurements on them.
+        asked: the question in plain words, then a blank line and the conditions.
     Raises:
         FileNotFoundError: a run has not finished.
-        ValueError: no runs, or one seed of a method twice.
+        ValueError: there are no runs, or a seed of a method occurs twice.
     """
     return write(judge(gather(runs, root)), out, asked)
 
@@ -55,7 +55,7 @@ def write(
 
 
 def draw(methods: Sequence[Method]) -> dict[str, Figure]:
-    """The figures these methods have something to show in, all methods in each."""
+    """The figures for which these methods have data. Each figure shows all methods."""
     figures = {"subsets": subsets({m.title: m.results for m in methods})}
     if turned := {m.title: m.results for m in methods if any("response" in result for result in m.results)}:
         figures["responses"] = responses(turned)
@@ -66,5 +66,5 @@ def draw(methods: Sequence[Method]) -> dict[str, Figure]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Half a character pair, as in a file name that is no UTF-8, becomes a question mark."""
+    """Replace lone surrogates, as in a file name that is not UTF-8, by question marks."""
     replace_text(path, text.encode("utf-8", "replace").decode())

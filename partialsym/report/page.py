@@ -1,4 +1,4 @@
-"""The page: one file, which loads nothing and runs nothing but its own script."""
+"""The page: one file that loads nothing and runs only its own script."""
 
 import base64
 import hashlib
@@ -21,12 +21,12 @@ from partialsym.report.verdicts import Judged
 SCRIPTS = ("chart.js", "views.js", "page.js")
 TEMPLATES = Environment(
     loader=PackageLoader("partialsym.report"),
-    autoescape=True,  # whatever a run, a class or a file is called stays text
+    autoescape=True,  # names of runs, classes and files are shown as text
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # keys stay in their order
+TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # do not sort keys
 
 
 def page(
@@ -42,10 +42,10 @@ def page(
 
     Args:
         judged: methods and the verdict on them.
-        files: name → content of the CSV files; a `single` page holds them, another links to them.
-        asked: what was asked, in a reader's words, and after a blank line on which terms, below the verdict.
-        seen: what networks saw of the images alone.
-        command: what carries out the recommendation.
+        files: name → content of the CSV files; a `single` page contains them, other pages link to them.
+        asked: the question in plain words, then a blank line and the conditions, shown below the verdict.
+        seen: the results of the two-sample tests on the images.
+        command: the command that carries out the recommendation.
     """
     methods = judged.methods
     style, script = _static("page.css"), "\n".join(map(_static, SCRIPTS))
@@ -81,7 +81,7 @@ def _static(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy: images of the page's own, and this style and script alone."""
+    """A content security policy that allows only inline images, this style and this script."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     rules = "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; "
     return rules.format(*hashes) + "base-uri 'none'; form-action 'none'"

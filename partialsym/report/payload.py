@@ -1,4 +1,4 @@
-"""The numbers that the page's scripts draw."""
+"""The data that the page's scripts plot."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any
 
 
 def _seed(number: int, behaviour: Mapping[str, Any], shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-    """Lists by angle come in pairs: of the images as they are, and mirrored."""
+    """Pairs of lists over the angle: for the original and for the reflected images."""
     at = [i for _, i in circle(behaviour["responses"]["angles"])]
     unchanged = behaviour["unchanged"]
     return {

@@ -1,4 +1,4 @@
-"""What the models cost, and where the numbers come from."""
+"""The cost of the models, and the provenance of the numbers."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from partialsym.report.text import Table, count, shared, spread
 
 
 class RunRecord(NamedTuple):
-    """Where the numbers of one run come from."""
+    """The provenance of the numbers of one run."""
 
     seed: int
     lines: dict[str, str]  # what → how it was
-    config: str  # all of it, as YAML
+    config: str  # the whole config as YAML
 
 
 def costs(methods: Sequence[Method]) -> Table:
-    """A row a method."""
+    """One row per method."""
     rows: list[list[str]] = []
     for method in methods:
         operations = [seed.operations for seed in method.seeds if seed.operations is not None]

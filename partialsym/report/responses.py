@@ -1,4 +1,4 @@
-"""What the models do as their images turn: the tables beside what the page's scripts draw."""
+"""The behaviour of the models on rotated images: the tables beside the plots of the page."""
 
 import statistics
 import warnings
@@ -29,7 +29,7 @@ class Responses(NamedTuple):
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
-    """None where no behaviour is known."""
+    """None if no behaviour is known."""
     known = [method for method in methods if method.measured]
     return (
         Responses(_classes(known), _unchanged(known), _changes(known), _class_changes(known), _errors(known))
@@ -39,7 +39,7 @@ def responses(methods: Sequence[Method]) -> Responses | None:
 
 
 def old_responses(methods: Sequence[Method]) -> Image | None:
-    """Responses that results hold themselves, for methods of which nothing newer can be had."""
+    """Responses that are stored in the results, for methods without newer data."""
     turned = {m.title: m.results for m in methods if not m.measured and any("response" in r for r in m.results)}
     if not turned:
         return None
@@ -118,7 +118,7 @@ def _errors(methods: Sequence[Method]) -> Table:
 
 
 def _turns(angles: Sequence[float]) -> tuple[list[str], list[int]]:
-    """The angles that a table shows, and where they are in `angles`."""
+    """The angles that a table shows, and their indices in `angles`."""
     shown = circle(angles)[::EVERY]
     return [_degrees(angle) for angle, _ in shown], [i for _, i in shown]
 

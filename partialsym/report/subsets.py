@@ -1,4 +1,4 @@
-"""What the layers keep and how they came to it: figures that need no script."""
+"""The learned subsets of the layers and their training curves: figures that need no script."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ DEGREES = {"theta_deg": ("±θ, degrees", 1), "centre_deg": ("centre, degrees", 
 
 
 class Note(NamedTuple):
-    """What is said of one run."""
+    """A note about one run."""
 
     title: str
     seed: int
@@ -24,7 +24,7 @@ class Note(NamedTuple):
 
 
 class Subsets(NamedTuple):
-    """What the layers of all methods keep."""
+    """The learned subsets of the layers of all methods."""
 
     dials: list[tuple[str, dict[str, Image]]]  # title → layer → dial, of methods whose layers are not all alike
     explanations: list[str]  # how to read the dials
@@ -35,7 +35,7 @@ class Subsets(NamedTuple):
 
 
 def subsets(judged: Judged) -> Subsets | None:
-    """None where no method has layers that learn."""
+    """None if no method has layers that learn a subset."""
     if not any(result["subsets"] for method in judged.methods for result in method.results):
         return None
     dials: list[tuple[str, dict[str, Image]]] = []
@@ -79,7 +79,7 @@ def _spoken(layer: str, results: Sequence[dict[str, Any]]) -> str:
 
 
 def _numbers(methods: Sequence[Method]) -> Table | None:
-    """Degrees and probabilities, a row a number and a column a layer."""
+    """Degrees and probabilities, one row per quantity and one column per layer."""
     layers = list(dict.fromkeys(s["layer"] for m in methods for r in m.results for s in r["subsets"]))
     rows: list[list[str]] = []
     for method in methods:
@@ -98,7 +98,7 @@ def _notes(methods: Sequence[Method], describe: Callable[[Mapping[str, Any]], st
 
 
 def undecided(result: Mapping[str, Any]) -> list[str]:
-    """`block1.conv1 P(m) .43` for each probability that ended between .3 and .7."""
+    """`block1.conv1 P(m) .43` for each final probability between .3 and .7."""
     low, high = UNDECIDED
     return [
         f"{subset['layer']} {key} {share(p)}"

@@ -1,4 +1,4 @@
-"""What the page begins with: the intervals of the verdict's findings, and how well each method does."""
+"""The first section of the page: the intervals of the verdict's findings, and the accuracy of each method."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Drawing(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """How well a method does."""
+    """The accuracy of a method."""
 
     title: str
     name: str  # empty where the title holds it
@@ -64,7 +64,7 @@ class Images(NamedTuple):
 
 
 def images(seen: Sequence[Visibility]) -> Images | None:
-    """None where nothing was tried."""
+    """None if nothing was tried."""
     if not seen:
         return None
     axis, rows = (0.25, 1.05), []
@@ -122,7 +122,7 @@ def accuracies(judged: Judged) -> Accuracies:
 
 
 def _axis(intervals: Sequence[Interval], zero: bool = False) -> tuple[float, float]:
-    """Both ends of an axis that has room for all of `intervals`, and for 0."""
+    """Both ends of an axis that contains all of `intervals` and 0."""
     ends = [end for i in intervals for end in (i.low, i.high)] + ([0.0] if zero or not intervals else [])
     room = 0.06 * (max(ends) - min(ends)) or 0.01
     return min(ends) - room, max(ends) + room

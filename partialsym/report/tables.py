@@ -11,7 +11,7 @@ from partialsym.report.curves import curves, layers, named, strongest, together
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # what a spreadsheet would begin to compute at
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # starts of a spreadsheet formula
 PARTS = ("total", "interpolation", "elements", "interpolation_share", "elements_share", "control")
 Rows = Iterator[Sequence[Any]]
 
@@ -37,7 +37,7 @@ def _csv(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers stay."""
+    """Prepend an apostrophe to text that a spreadsheet would treat as a formula; numbers are unchanged."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
@@ -90,8 +90,8 @@ def _responses(judged: Judged) -> Rows:
 
 
 def _unchanged(judged: Judged) -> Rows:
-    """The share of predictions unchanged by angle, the median preserved range in degrees, and from which turn on half
-    of the predictions change, empty where at none."""
+    """The fraction of unchanged predictions per angle, the median preserved range in degrees, and the smallest angle at
+    which half of the predictions change, empty if there is none."""
     angles: list[float] = []
     for method in judged.methods:
         for seed, behaviour in method.measured:

@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them, in tables and sentences of the page."""
+"""Format numbers for the tables and sentences of the page."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Table(NamedTuple):
-    """Texts to show as a table; the first cell of a row names it."""
+    """The texts of a table. The first cell of a row is its name."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """`mean ± std` (n − 1 in the denominator); the mean alone where there is one value."""
+    """`mean ± std` (n − 1 in the denominator); only the mean for a single value."""
     text = f"{statistics.mean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{digits}f}"
 

@@ -1,4 +1,4 @@
-"""The verdict on methods, or why there is none."""
+"""The verdict on methods, or the reason why there is none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ class Judged:
 
     @property
     def shown(self) -> Method | None:
-        """The method whose answers are shown: the one recommended, else the best; None without a verdict."""
+        """The method whose predictions are shown: the recommended one, else the best; None without a verdict."""
         if self.verdict is None:
             return None
         advice = self.verdict.recommendation

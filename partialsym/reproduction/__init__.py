@@ -1,1 +1,1 @@
-"""The tables of the paper, and the demonstration."""
+"""The tables of the paper, and the demo."""

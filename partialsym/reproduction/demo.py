@@ -1,4 +1,4 @@
-"""The demonstration: a G-CNN and a Partial G-CNN over SE(2), equal but for that, on sixes that are partly symmetric."""
+"""The demo: a G-CNN and an otherwise equal Partial G-CNN over SE(2), on sixes with a partial symmetry."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
 
 
 def demo(out: Path, seed: int = 0, progress: bool = False) -> Iterator[str]:
-    """Train both networks to tell a 6 from the same 6 turned by 180°; yields the lines a person should read."""
+    """Train both networks to distinguish a 6 from the same 6 rotated by 180°. Yields lines of output for the user."""
     results = {}
     for name, partial in (("G-CNN", False), ("Partial G-CNN", True)):
         config = replace(

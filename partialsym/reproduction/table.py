@@ -1,4 +1,4 @@
-"""Tables, the paper's and our own: a YAML file each under tables/, and our results beside printed figures."""
+"""Tables of the paper and our own: one YAML file per table in tables/, rendered with our results and printed ones."""
 
 import json
 import statistics
@@ -37,12 +37,12 @@ class Table:
     """A table of the paper, or of our own.
 
     Attributes:
-        name, title: what it is.
-        rows: row → figure printed elsewhere, in percent, as it is printed; None where there is none.
-        settings: pattern of rows → {"data": …, "model": …, "training": …}; of all that match a row, later ones win.
-        budgets: name → the same, on top of `settings`, from short to long; the first one is the default.
-        source: where figures were printed; None for a table of our own.
-        notes: pattern of rows → what has to be said of them, under the table.
+        name, title: the identifier and the heading.
+        rows: row → published result in percent, as printed; None if there is none.
+        settings: pattern of rows → {"data": …, "model": …, "training": …}; later patterns override earlier ones.
+        budgets: name → the same, applied after `settings`, from short to long; the first one is the default.
+        source: the publication of the printed results; None for a table of our own.
+        notes: pattern of rows → a note on these rows, shown under the table.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Table:
     notes: dict[str, str] = field(default_factory=dict)
 
     def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
-        """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET where the budget is not the table's first.
+        """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET if the budget is not the table's first.
 
         Raises:
             ConfigError: unknown row or budget.
@@ -70,17 +70,17 @@ class Table:
         return _experiment(tree)
 
     def place(self, row: str, budget: str) -> str:
-        """The folder of a row's runs and results, inside that of the table."""
+        """The folder of a row's runs and results, relative to that of the table."""
         return row if budget == next(iter(self.budgets)) else f"{row}/{budget}"
 
     def budget(self, name: str | None) -> str:
-        """`name`, by default the first budget; raises ConfigError where there is none of that name."""
+        """`name`, by default the first budget. Raises ConfigError if it does not exist."""
         if name is not None and name not in self.budgets:
             raise ConfigError(f"{self.name} has no budget {name!r}: must be one of {', '.join(self.budgets)}.")
         return name or next(iter(self.budgets))
 
     def select(self, patterns: str) -> list[str]:
-        """Rows that match one of some shell patterns, by commas; raises ConfigError where no row matches one."""
+        """Rows that match any of the comma-separated shell patterns. Raises ConfigError if a pattern matches no row."""
         found = set()
         for pattern in patterns.split(","):
             rows = {row for row in self.rows if fnmatchcase(row, pattern)}
@@ -100,7 +100,7 @@ class Table:
         return self.results_in(place, self.experiment(row, 0, budget)) if place.is_dir() else []
 
     def results_in(self, folder: Path, config: Experiment, altered: str | None = None) -> list[dict[str, Any]]:
-        """The results of a config, by seed, of networks altered so: `folder/seed<k>.json`. Raises as `results` does."""
+        """The results of a config with ablation `altered`, by seed: `folder/seed<k>.json`. Raises like `results`."""
         found: dict[int, tuple[Path, dict[str, Any]]] = {}
         files = sorted([*folder.glob("seed*.json"), *folder.glob("seed*/result.json")])
         ours = identity(config) | {"altered": altered}
@@ -115,12 +115,12 @@ class Table:
         return [result for _, (_, result) in sorted(found.items())]
 
     def longest(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
-        """The results of each row that has any, under the last budget it was run with."""
+        """The results of each row that has any, for the longest budget that was run."""
         found = {row: [self.results(folder, row, budget) for budget in self.budgets] for row in self.rows}
         return {row: results[-1] for row, all_ in found.items() if (results := [r for r in all_ if r])}
 
     def _seed(self, file: Path, result: dict[str, Any], ours: dict[str, Any]) -> int:
-        """The seed of a result; raises ValueError where its settings are not `ours`, those of the row."""
+        """The seed of a result. Raises ValueError if its settings differ from `ours`, those of the row."""
         try:
             held = _experiment(result["config"])
         except ConfigError as error:
@@ -136,7 +136,7 @@ class Table:
 
 
 def _experiment(tree: dict[str, Any]) -> Experiment:
-    """The experiment of a tree with a seed. Seeds of one experiment are parsed together, which takes long."""
+    """The experiment of a tree with a seed. Parsing is slow, so seeds of one experiment share the parsed config."""
     return replace(_seedless(json.dumps(tree | {"seed": 0})), seed=tree["seed"])
 
 
@@ -152,7 +152,7 @@ def tables() -> list[str]:
 
 
 def load_table(name: str) -> Table:
-    """The table of that name; raises ConfigError where there is none."""
+    """The table with that name. Raises ConfigError if it does not exist."""
     if name not in tables():
         raise ConfigError(f"unknown table {name!r}: must be one of {', '.join(tables())}.")
     text = (resources.files(__package__) / "tables" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def load_table(name: str) -> Table:
 
 
 def mean_std(values: Sequence[float], digits: int = 2) -> str:
-    """`mean ± std` (of a sample: n − 1), the mean alone where n = 1, nothing where n = 0."""
+    """`mean ± std` (sample standard deviation, n − 1); only the mean if n = 1, and "" if n = 0."""
     if not values:
         return ""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -168,9 +168,9 @@ def mean_std(values: Sequence[float], digits: int = 2) -> str:
 
 
 def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budgets: Sequence[str] | None = None) -> str:
-    """The table as Markdown, a pure function of the results in `folder`. What was not run is an empty cell.
+    """The table as Markdown, a pure function of the results in `folder`. Cells without runs are empty.
 
-    A row has a line for every budget it was run with (of `budgets`, by default all), or one that is empty.
+    A row has one line for every budget with runs (of `budgets`, by default all), or one empty line.
     """
     rows = rows or list(table.rows)
     lines = [line for row in rows for line in _of_row(table, folder, row, budgets or list(table.budgets))]
@@ -215,7 +215,7 @@ def _of_row(table: Table, folder: Path, row: str, budgets: Sequence[str]) -> lis
 
 
 def _data(result: dict[str, Any]) -> str:
-    """What a run was really on: rotMNIST may be generated."""
+    """The data set that a run really used; rotMNIST may be generated."""
     return str(result.get("data", result["config"]["data"]["name"]))
 
 
