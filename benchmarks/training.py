@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from benchmarks.rows import PAIRS, Book, Row, bf16, quotient_of
 from partialsym import GCNN13, GResNet
-from partialsym.models import GCNN3
 from partialsym.ask.methods import Shape, methods
+from partialsym.models import GCNN3
 from partialsym.models.dense_twin import dense_twin
 from partialsym.profiling import Step, interleaved, peak_memory
 from partialsym.training.fit import build_model

@@ -87,7 +87,7 @@ def test_a_partial_resnet(monkeypatch, capsys):
     exec(compile(small, "cifar_resnet18.py", "exec"), {})
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("of 8 test images are right")
-    assert said[1] == "lifting keeps ±180°"
+    assert said[1] == "lifting uses ±180°"
     assert len(said) > 10
 
 

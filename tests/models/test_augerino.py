@@ -3,7 +3,6 @@
 import pytest
 import torch
 from exported import ABOUT, answer
-from helpers import few
 from networks import assert_frozen, shaken
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend

@@ -55,7 +55,9 @@ def alive(net, x):
 
 
 @pytest.mark.parametrize("training", few([True, False], True))
-@pytest.mark.parametrize(("kind", "name"), few([(k, n) for k in KINDS for n in SAMPLES], *((k, "E2") for k in ("basic", "unet"))))
+@pytest.mark.parametrize(
+    ("kind", "name"), few([(k, n) for k in KINDS for n in SAMPLES], *((k, "E2") for k in ("basic", "unet")))
+)
 def test_networks_are_equivariant_with_their_elements(kind, name, training, float64):
     net = made(kind, name).train(training)
     for size in SIZES:

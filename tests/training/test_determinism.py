@@ -131,7 +131,9 @@ def gpu(monkeypatch, tmp_path):
 
 
 def test_what_cublas_needs_is_set_before_a_gpu_is_used_or_training_is_refused(gpu, monkeypatch):
-    with pytest.raises(ConfigError, match=f"has used a GPU without {WORKSPACE}=:4096:8, which is read only at the first use"):
+    with pytest.raises(
+        ConfigError, match=f"has used a GPU without {WORKSPACE}=:4096:8, which is read only at the first use"
+    ):
         gpu(used=True)
     assert gpu(used=True, deterministic=False) is None
     assert gpu(used=False) == ":4096:8"
