@@ -81,6 +81,7 @@ def test_fit_prints_and_writes(run, config, tmp_path, capsys):
     assert result["config"]["model"]["partial"] is False
 
 
+@pytest.mark.long
 def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("partialsym.cli.fit.epochs_within", lambda config, seconds: int(seconds) // 45)
     args = ["fit", "--config", str(config), "--out", str(tmp_path), "--budget", "1.5m"]

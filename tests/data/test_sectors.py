@@ -100,6 +100,7 @@ def test_the_prior_is_in_the_loss(root):
     assert float(loss.detach() - entropy) == pytest.approx(0.3 * np.log(2) - 0.1 * 4.5, rel=1e-4)
 
 
+@pytest.mark.long
 def test_the_result_holds_the_measured_range(tmp_path, monkeypatch, root):
     monkeypatch.setitem(DATASETS, "sectors-2", lambda *args, **rest: sectors(2, *args, content_md5={}, **rest))
     config = replace(

@@ -210,6 +210,7 @@ def test_a_hooked_network_can_be_copied_where_to_conv2d_does():
     assert net.block1.conv1.kernel.linear.weight is before
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_scripting_names_to_conv2d_and_tracing_works():
     net, x = network(HOOKS["nothing"]).eval(), torch.randn(2, 1, 12, 12)

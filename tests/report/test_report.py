@@ -182,6 +182,7 @@ def test_numbers_in_words():
     assert spread([1.0, 3.0], 1) == "2.0 ± 1.4"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_report_of_a_real_run_from_the_command_line(tmp_path, out, capsys, monkeypatch):
     few_angles(monkeypatch)

@@ -97,6 +97,7 @@ def test_a_graph_break_would_be_an_error():
         Compiled(broken, backend="aot_eager")(*batch(4))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_inductor_gives_the_same_step():
     model = GResNet("SE2", width=2, samples=2, kernel_size=3)

@@ -86,6 +86,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path, 
     assert numbers[0][0] != numbers[2][0]
 
 
+@pytest.mark.long
 def test_few_images_several_passes_an_epoch_and_augmentation(tmp_path):
     few = replace(TINY, data=replace(TINY.data, train_images=70), training=replace(TINY.training, repeats=3, epochs=2))
     done = run(tmp_path, few)
