@@ -187,7 +187,7 @@ class _Asking:
         )
 
     def shorten(self, seed: int, left: float) -> None:
-        rest = self.budget(left + START, self.seeds - seed)
+        rest = self.budget(left + START + PAGE, self.seeds - seed)  # which are over, or are no part of `left`
         taken = {name: self.plan.seconds[name] for name in self.methods}
         length = rest.length(max(LEAST, rest.steps(taken)))
         if length.steps(len(self.images.train), self.plan.batch) < self.steps(seed):

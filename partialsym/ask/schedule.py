@@ -139,6 +139,7 @@ class Schedule:
     began: dict[Job, float] = field(default_factory=dict)
     start: float = 0.0
     pace: float = 1.0
+    ended: list[tuple[float, float]] = field(default_factory=list)  # seconds of the last runs, and those planned
     settled: set[int] = field(default_factory=set)  # seeds whose steps stay as they are
     comparisons: Sequence[Comparison] = ()
 
@@ -194,10 +195,21 @@ class Schedule:
                 continue
             self.finished.setdefault(job.method, set()).add(job.seed)
             actual, planned = self.clock() - self.began[job], self.plan.takes(job)
-            self.pace = (self.pace + actual / planned) / 2 if planned > 0 else self.pace
+            self.ended = [*self.ended, (actual, planned)][-len(self.plan.methods) :]
+            self.pace = self._pace()
             self.settled.add(job.seed)
             self.comparisons = self.look()
             self.tell(self, job)
+
+    def _pace(self) -> float:
+        """How much longer the last repetition took than planned, with what its running trainings took up to now.
+
+        It is a quotient of sums: a short run consists mostly of fixed costs, and must weigh little.
+        """
+        known = [(job, far) for job in self.running.values() if (far := self.trainer.far(job))]
+        so_far = [(self.clock() - self.began[job], far[0] * self.plan.step(job.method)) for job, far in known]
+        actual, planned = (sum(column) for column in zip(*self.ended, *so_far, strict=True))
+        return actual / planned if planned > 0 else self.pace
 
     def _keep_pace(self) -> None:
         """Begin a seed anew, with other steps for all methods, where its first runs say that what was planned is wrong.
