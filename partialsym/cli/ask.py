@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -98,8 +99,13 @@ def _steps(plan: Plan, runs: Sequence[Run]) -> str:
         steps[config["seed"]] = plan.length(config["seed"]).steps(images, plan.batch)
     if len({*steps.values()}) == 1:
         return f"{next(iter(steps.values())):,} steps of {plan.batch} images each"
-    which = [f"{count:,} steps with seed {seed}" for seed, count in sorted(steps.items())]
+    which = [f"{count:,} steps {_seeds([*seeds])}" for count, seeds in groupby(sorted(steps), key=steps.__getitem__)]
     return f"{', '.join(which)}, of {plan.batch} images each, because the machine became slower meanwhile"
+
+
+def _seeds(some: Sequence[int]) -> str:
+    """`with seed 0`, `with seeds 1 to 15`."""
+    return f"with seed {some[0]}" if len(some) == 1 else f"with seeds {some[0]} to {some[-1]}"
 
 
 def _divided(question: Question) -> str:

@@ -3,6 +3,7 @@
 import math
 from concurrent.futures import Future
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from partialsym.ask import difference
 from partialsym.ask.question import MOST_SEEDS
 from partialsym.ask.schedule import STRICT, WATCHED, Comparison, Job, Schedule, closed, further, to_close
+from partialsym.cli.ask import _steps
 
 STEP = {"plain": 0.05, "half": 0.1, "full": 0.2}
 PAIRS = (("half", "plain"), ("full", "plain"))
@@ -258,3 +260,12 @@ def test_a_failure_names_its_run():
     schedule = Schedule(plan, machine, world.look, machine.clock, 100.0, 3, 2, 0.01, {}, wait=machine.wait)
     with pytest.raises(OSError, match="full, seed 0 failed: no memory"):
         schedule.run()
+
+
+def test_seeds_of_the_same_number_of_steps_are_named_together():
+    result = {"images": {"train": 5}}
+    runs = [SimpleNamespace(result=lambda k=k: result | {"config": {"seed": k}}) for k in (3, 0, 1, 2, 0)]
+    of = {0: SimpleNamespace(steps=lambda *_: 615)}
+    plan = SimpleNamespace(batch=64, length=lambda seed: of.get(seed, SimpleNamespace(steps=lambda *_: 240)))
+    assert _steps(plan, runs).startswith("615 steps with seed 0, 240 steps with seeds 1 to 3, of 64 images each")
+    assert _steps(plan, runs[:1]) == "240 steps of 64 images each"
