@@ -62,3 +62,10 @@ def test_the_memory_that_checkpointing_saves_is_measured(monkeypatch):
     found = networks.measured("gresnet18_cifar", 4, 16, 1, checkpoint=True)
     assert 0 < found["checkpointed"] < found["ours"]["memory"]
     assert Book().rows == []
+
+
+def test_the_document_says_what_was_measured():
+    """`python -m benchmarks.tables` writes it."""
+    measured = json.loads((tables.ROOT / "networks.json").read_text(encoding="utf-8"))
+    for path, text in tables.networks(measured).items():
+        assert text in path.read_text(encoding="utf-8")
