@@ -104,5 +104,5 @@ class _InwardClamp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (raw,) = ctx.saved_tensors
         step = grad if ctx.all_reduce is None else ctx.all_reduce(grad)
-        leads_out = ((raw >= 1.0) & (step < 0)) | ((raw <= SMALLEST_THETA) & (step > 0))
-        return first_only("bound of θ", torch.where(leads_out, 0.0, grad)), None
+        leads_in = torch.where(step < 0, raw < 1.0, raw > SMALLEST_THETA)
+        return first_only("bound of θ", grad * leads_in), None

@@ -123,8 +123,9 @@ class Density(nn.Module):
         with torch.autocast(autocasting(self.components), enabled=False):
             angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = self.group.exp(angles)
-            several = len(self.components) > 1  # the first is the identity
-            matrices = (matrices @ self.components[:, None] if several else matrices).flatten(0, 1)
+            if len(self.components) > 1:  # the first is the identity
+                matrices = (matrices.flatten(1, 2) @ self.components).unflatten(1, (-1, 2))
+            matrices = matrices.flatten(0, 1)
         if weights is None:
             return Elements(self.group, matrices)
         r = position.shape[1]
@@ -132,7 +133,7 @@ class Density(nn.Module):
 
     def _angles(self, position: Tensor) -> Tensor:
         """The reparametrisation: positions in [−1, 1] → angles in [(c − θ)π, (c + θ)π], of the same shape."""
-        angles, centre = self.algebra.theta() * torch.pi * position, self.algebra.centre()
+        angles, centre = self.algebra.theta() * (torch.pi * position), self.algebra.centre()
         return angles if centre is None else angles + centre * torch.pi
 
     def _midpoints(self, r: int) -> Tensor:
@@ -146,7 +147,7 @@ class Density(nn.Module):
         if self.sampling == "iid":
             return torch.rand(c, r, device=device, dtype=dtype) * 2 - 1
         u = torch.rand(1, 1, device=device, dtype=dtype)
-        return (torch.arange(r, device=device, dtype=dtype) + u) * (2 / r) - 1
+        return torch.linspace(-1, 1 - 2 / r, r, device=device, dtype=dtype).add(u, alpha=2 / r)
 
     def support(self) -> dict[str, float]:
         """The support in readable numbers: `theta_deg` and, for each component c other than e, `P(c)`.

@@ -6,6 +6,7 @@ h = exp(a) @ components[i]. The x axis points right and the y axis up, so exp(a)
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,28 @@ from partialsym.errors import InputError
 
 def rotation(angle: Tensor) -> Tensor:
     """Rotation matrices [*n, 2, 2] by `angle` [*n] in radians, counter-clockwise."""
-    c, s = angle.cos(), angle.sin()
-    return torch.stack([c, -s, s, c], -1).unflatten(-1, (2, 2))
+    return _Rotation.apply(angle)
+
+
+class _Rotation(torch.autograd.Function):
+    """R(a). With the quarter turn J, dR/da = J·R, so that a gradient G becomes ⟨G, J·R⟩ = (G·Rᵀ)₁₀ − (G·Rᵀ)₀₁."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(angle: Tensor) -> Tensor:
+        c, s = angle.cos(), angle.sin()
+        return torch.stack([c, -s, s, c], -1).unflatten(-1, (2, 2))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (matrices,) = ctx.saved_tensors
+        product = grad @ matrices.mT
+        return product[..., 1, 0] - product[..., 0, 1]
 
 
 def rotations(n: int) -> Tensor:
@@ -147,15 +168,20 @@ class FiniteGroup(Group):
 
 
 def embed_rotation(h: Tensor) -> Tensor:
-    """(cos δ, sin δ) [*n, 2] for h = R(δ) or h = R(δ)·m, where m is the reflection.
-
-    The second column of h is (−sin δ, cos δ) in both cases.
-    """
-    above, below = h[..., 1].unbind(-1)
-    return torch.stack([below, -above], -1)
+    """(cos δ, sin δ) [*n, 2] for h = R(δ): its first column."""
+    return h[..., 0]
 
 
 def embed_mirror(h: Tensor) -> Tensor:
     """The determinant, [*n, 1]: +1 for rotations and −1 for reflections. It is locally constant, so it is detached."""
     h = h.detach()
     return (h[..., 0, 0] * h[..., 1, 1] - h[..., 0, 1] * h[..., 1, 0])[..., None]
+
+
+def embed_both(h: Tensor) -> Tensor:
+    """(cos δ, sin δ, det) [*n, 3] for h = R(δ) or h = R(δ)·m, where m is the reflection.
+
+    The first column of h is det·(cos δ, sin δ).
+    """
+    mirror = embed_mirror(h)
+    return torch.cat([mirror * h[..., 0], mirror], -1)

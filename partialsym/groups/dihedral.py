@@ -1,10 +1,9 @@
 """D_n: translations, n rotations and n reflections."""
 
-import torch
 from torch import Tensor
 
 from partialsym.errors import InputError
-from partialsym.groups.base import FiniteGroup, embed_mirror, embed_rotation, mirrored, rotations
+from partialsym.groups.base import FiniteGroup, embed_both, mirrored, rotations
 
 
 class Dihedral(FiniteGroup):
@@ -19,4 +18,4 @@ class Dihedral(FiniteGroup):
         self.components = mirrored(rotations(n))
 
     def embed(self, h: Tensor) -> Tensor:
-        return torch.cat([embed_rotation(h), embed_mirror(h)], -1)
+        return embed_both(h)

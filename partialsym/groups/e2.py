@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym.groups.base import Group, embed_mirror, embed_rotation, mirrored, rotation
+from partialsym.groups.base import Group, embed_both, mirrored, rotation
 
 
 class E2(Group):
@@ -17,7 +17,7 @@ class E2(Group):
         self.components = mirrored(torch.eye(2, dtype=torch.float64, device="cpu")[None])
 
     def exp(self, a: Tensor) -> Tensor:
-        return rotation(a[..., 0])
+        return rotation(a.squeeze(-1))
 
     def embed(self, h: Tensor) -> Tensor:
-        return torch.cat([embed_rotation(h), embed_mirror(h)], -1)
+        return embed_both(h)

@@ -17,7 +17,7 @@ class SE2(Group):
         self.components = torch.eye(2, dtype=torch.float64, device="cpu")[None]
 
     def exp(self, a: Tensor) -> Tensor:
-        return rotation(a[..., 0])
+        return rotation(a.squeeze(-1))
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_rotation(h)

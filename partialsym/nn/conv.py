@@ -203,11 +203,10 @@ class GroupConv(nn.Module):
         In the layer's dtype, whatever that of the elements.
         """
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
-        inverse = self.group.inverse(out)
-        position = self.taps @ inverse.mT  # [n_out, taps, 2]
-        product = (inverse[:, None, :, :, None] * into[:, None]).sum(3)  # fewer calls than matmul
-        relative = self.domain.embed(product)  # [n_out, n_in, e]
+        vectors = torch.cat([self.taps, *into.unbind(2)])  # the taps, and both columns of every h̃
         shape = (len(out), len(into), len(self.taps))
+        position, product = (vectors @ self.group.inverse(out).mT).split([shape[2], 2 * shape[1]], 1)
+        relative = self.domain.embed(product.unflatten(1, (2, -1)).permute(0, 2, 3, 1))  # [n_out, n_in, e]
         return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)
 
     def _density(self) -> Density:
