@@ -77,9 +77,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
 
 def _pool(mean: Tensor, var: Tensor, norm: BatchNorm, share: float) -> tuple[Tensor, Tensor]:
     """Mean and variance of the images so far combined with those of one batch, which is the fraction `share` of all."""
-    delta = norm.running_mean - mean
-    between = share * (1 - share) * delta.square()
-    return mean + share * delta, (1 - share) * var + share * norm.running_var + between
+    between = share * (1 - share) * (norm.running_mean - mean).square()
+    pooled = mean.lerp(norm.running_mean, share)  # of the first batch exactly its own, whatever was there before
+    return pooled, (1 - share) * var + share * norm.running_var + between
 
 
 @contextmanager

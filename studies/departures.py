@@ -54,7 +54,9 @@ class Sum(GroupConv):
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         k = super().factored_kernel(out, into)
-        share = 1.0 if into.weights is None else into.weights.mean()
+        if into.weights is None or k.mean is None:
+            return k
+        share = into.weights.mean()
         return k._replace(phi=k.phi * share, mean=k.mean * share)
 
 

@@ -143,8 +143,8 @@ class GroupConv(nn.Module):
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
-            bias = torch.einsum("oi,n,yx->oinyx", k.bias, k.mean, k.disc)
-            return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
+            bias = torch.einsum("oi,mnyx->ominyx", k.bias, k.box[:, 0])
+            return (kernel + bias).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
@@ -152,10 +152,8 @@ class GroupConv(nn.Module):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
-            if mean is None:
-                mean = phi.new_full((len(into),), 1 / len(into))
-            mean = mean.to(phi.dtype)
-            phi = (phi * mean[:, None, None]).permute(0, 3, 1, 2)
+            mean = None if mean is None else mean.to(phi.dtype)
+            phi = (phi * (1 / len(into) if mean is None else mean[:, None, None])).permute(0, 3, 1, 2)
             if phi.shape[3] < self.disc.numel():
                 phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy_(3, self.inside, phi)
             phi = phi.unflatten(3, self.disc.shape)

@@ -230,7 +230,7 @@ def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
     assert not isinstance(plain.padding, str)
     weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
     phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
-    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), mask)
+    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, None, mask)
     return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 

@@ -19,7 +19,7 @@ def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any)
 @register_flop_formula(torch.ops.partialsym.convolve_backward, get_raw=True)
 def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any) -> int:
     """Kernel, feature maps or spectra are formed anew, then the gradients taken."""
-    *options, wanted = rest[-6:]
+    *options, wanted, _ = rest[-7:]
     order, shape = _order(f, weight, phi, options)
     if order == "dense":
         convolve, generate = dense_work(shape)

@@ -65,7 +65,7 @@ def _convolve(
     weight: Tensor,
     bias: Tensor,
     phi: Tensor,
-    mean: Tensor,
+    mean: Tensor | None,
     disc: Tensor,
     offset: Tensor | None,
     padding: int,
@@ -90,7 +90,7 @@ def _(
     weight: Tensor,
     bias: Tensor,
     phi: Tensor,
-    mean: Tensor,
+    mean: Tensor | None,
     disc: Tensor,
     offset: Tensor | None,
     padding: int,
@@ -111,7 +111,7 @@ def _convolve_backward(
     weight: Tensor,
     bias: Tensor,
     phi: Tensor,
-    mean: Tensor,
+    mean: Tensor | None,
     disc: Tensor,
     padding: int,
     stride: int,
@@ -119,6 +119,7 @@ def _convolve_backward(
     groups: int,
     path: str,
     wanted: bool,
+    shifted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     options = Options(padding, stride, dilation, groups)
     order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
@@ -126,9 +127,10 @@ def _convolve_backward(
     k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
-    d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32))
+    d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32)) if shifted else None
     d_weight, d_bias, d_phi, d_mean, d_offset = (
-        part.to(weight.dtype).contiguous() for part in (g.weight, g.bias, g.phi, g.mean, d_offset)
+        weight.new_empty(0) if part is None else part.to(weight.dtype).contiguous()
+        for part in (g.weight, g.bias, g.phi, g.mean, d_offset)
     )
     return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
 
@@ -140,7 +142,7 @@ def _(
     weight: Tensor,
     bias: Tensor,
     phi: Tensor,
-    mean: Tensor,
+    mean: Tensor | None,
     disc: Tensor,
     padding: int,
     stride: int,
@@ -148,10 +150,12 @@ def _(
     groups: int,
     path: str,
     wanted: bool,
+    shifted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     d_f = f.new_empty(f.shape) if wanted else f.new_empty(0)
-    d_weight, d_bias, d_phi, d_mean = (part.new_empty(part.shape) for part in (weight, bias, phi, mean))
-    return d_f, d_weight, d_bias, d_phi, d_mean, weight.new_empty(len(weight))
+    d_weight, d_bias, d_phi = (part.new_empty(part.shape) for part in (weight, bias, phi))
+    d_mean = weight.new_empty(0 if mean is None else mean.shape)
+    return d_f, d_weight, d_bias, d_phi, d_mean, weight.new_empty(len(weight) if shifted else 0)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -161,9 +165,10 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = ctx.needs_input_grad[0]
-    d_f, *d_kernel, d_offset = _run_backward(grad, *ctx.saved_tensors, *ctx.rest, wanted)
-    return (d_f if wanted else None, *d_kernel, None, d_offset if ctx.offset else None, *[None] * len(ctx.rest))
+    wanted, weighted = ctx.needs_input_grad[0], ctx.saved_tensors[4] is not None
+    d_f, *d_kernel, d_mean, d_offset = _run_backward(grad, *ctx.saved_tensors, *ctx.rest, wanted, ctx.offset)
+    ends = (d_mean if weighted else None, None, d_offset if ctx.offset else None)
+    return (d_f if wanted else None, *d_kernel, *ends, *[None] * len(ctx.rest))
 
 
 def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

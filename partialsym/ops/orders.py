@@ -22,18 +22,24 @@ class FactoredKernel(NamedTuple):
     """k = Σ_h W_h·φ_h + b, in its parts.
 
     weight [out, in, h] and bias [out, in], the last layer of a kernel network; phi [m, h, n, k, k], its features, 0
-    outside the disc; mean [n], the weights of the input's elements; disc [k, k] of 0 and 1.
+    outside the disc; mean [n], the weights of the input's elements, None where all are 1/n; disc [k, k] of 0 and 1.
     Of a convolution in groups of channels, `in` are those of one group.
     """
 
     weight: Tensor
     bias: Tensor
     phi: Tensor
-    mean: Tensor
+    mean: Tensor | None
     disc: Tensor
 
     def to(self, dtype: torch.dtype) -> "FactoredKernel":
-        return FactoredKernel(*(part.to(dtype) for part in self))
+        return FactoredKernel(*(None if part is None else part.to(dtype) for part in self))  # type: ignore[arg-type]
+
+    @property
+    def box(self) -> Tensor:
+        """mean ⊗ disc, [m, 1, n, k, k]: the feature of the bias."""
+        box = self.disc / self.phi.shape[2] if self.mean is None else self.mean[:, None, None] * self.disc
+        return box.expand(len(self.phi), 1, *self.phi.shape[2:])
 
 
 class Options(NamedTuple):
@@ -58,7 +64,7 @@ class Gradients(NamedTuple):
     weight: Tensor
     bias: Tensor
     phi: Tensor
-    mean: Tensor
+    mean: Tensor | None
 
 
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
@@ -74,9 +80,11 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
     out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
         kernel = torch.matmul(whole, features[chunk]).view(-1, flat.shape[1], size, size)  # [(m out), (in n), k, k]
-        bias = None if offset is None else offset.repeat(chunk.stop - chunk.start)
-        part = _conv(flat, kernel, bias, options)
-        out[:, :, chunk] = part.unflatten(1, (-1, channels)).transpose(1, 2)
+        part = _conv(flat, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
+        if offset is None:
+            out[:, :, chunk] = part
+        else:
+            torch.add(part, offset[:, None, None, None], out=out[:, :, chunk])
     return out
 
 
@@ -95,21 +103,22 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
             if small:
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
             kernel = kernel.reshape(g.shape[1], into, size, size)
-            part = _conv_backward(g, flat, kernel, options, (True, False))[0]
+        part, d_kernel = _conv_backward(g, flat, kernel, options, (wanted, True))
+        if wanted:
             d_flat = part.to(_wide(f)) if d_flat is None else d_flat.add_(part)
-        d_kernel = _conv_backward(g, flat, kernel, options, (False, True))[1]
         if small:
             d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
         d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2])
-        part = torch.bmm(d_kernel, features[chunk].transpose(1, 2)).sum(0, dtype=_wide(f))
-        d_whole = part if d_whole is None else d_whole.add_(part)
+        products = torch.bmm(d_kernel, features[chunk].transpose(1, 2)).split([features.shape[1] - 1, 1], 2)
+        sums = [part.sum(0, dtype=_wide(f)) for part in products]
+        d_whole = sums if d_whole is None else [part.add_(more) for part, more in zip(d_whole, sums, strict=True)]
         d_features.append(torch.matmul(whole.T, d_kernel).to(_wide(f)))
     assert d_whole is not None
-    d_whole = d_whole.view(*k.bias.shape, -1)
+    d_weight, d_bias = d_whole[0].view(k.weight.shape), d_whole[1].view(k.bias.shape)
     d_features = (d_features[0] if len(d_features) == 1 else torch.cat(d_features)).unflatten(2, k.phi.shape[2:])
-    d_mean = (d_features[:, -1] * k.disc).sum((0, 2, 3))
+    d_mean = None if k.mean is None else (d_features[:, -1] * k.disc).sum((0, 2, 3))
     d_f = None if d_flat is None else d_flat.to(f.dtype).view(f.shape)
-    return Gradients(d_f, d_whole[..., :-1].clone(), d_whole[..., -1].clone(), d_features[:, :-1], d_mean)
+    return Gradients(d_f, d_weight, d_bias, d_features[:, :-1], d_mean)
 
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
@@ -129,8 +138,9 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     plane, square = _plane(f, k), k.bias[..., None, None] * k.disc
     d_plane, d_square = _conv_backward(grad.sum(2), plane, square, options, (True, True))
     d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
-    d_mean = torch.einsum("bihw,binhw->n", d_plane, f)
-    d_f = d_plane[:, :, None].to(_wide(f)) * k.mean[:, None, None] if wanted else None
+    d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f)
+    shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
+    d_f = d_plane[:, :, None].to(_wide(f)).expand_as(f) * shares if wanted else None
     mix = _by_group(k.weight.flatten(1), 0, options)
     d_mix, d_phi = torch.zeros_like(mix, dtype=_wide(f)), torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
@@ -151,8 +161,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
 
 def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
     """The bias as one more feature: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
-    box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
-    return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, box], 1).flatten(2)
+    return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, k.box], 1).flatten(2)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
@@ -165,7 +174,7 @@ def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
     """The mean over the input's elements, [b, in, h, w]: all that the kernel's bias sees."""
-    return torch.einsum("binhw,n->bihw", f, k.mean)
+    return f.mean(2) if k.mean is None else torch.einsum("binhw,n->bihw", f, k.mean)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:

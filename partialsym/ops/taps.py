@@ -16,8 +16,7 @@ class Taps:
     """
 
     def __init__(self, k: FactoredKernel, waves: tuple[Tensor, Tensor]) -> None:
-        box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
-        phi, disc, self.kernel = torch.cat([k.phi, box], 1), k.disc, k
+        phi, disc, self.kernel = torch.cat([k.phi, k.box], 1), k.disc, k
         if len(disc) % 2 == 0:  # for there to be a centre
             phi, disc = F.pad(phi, (0, 1, 0, 1)), F.pad(disc, (0, 1, 0, 1))
         phi, kept, self.side = phi.flatten(3), disc.flatten() != 0, len(disc)
@@ -71,7 +70,7 @@ class Taps:
         self.d_weight[outs].flatten(0, 1).addmm_(made.T, self.features.flatten(0, 1))
         self.d_features.flatten(0, 1).addmm_(made, self.weight[outs].flatten(0, 1))
 
-    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Towards weight, bias, phi and mean."""
         m, h, n, size = self.kernel.phi.shape[:4]
         d = self.d_features.unflatten(1, (m, n)).permute(1, 3, 2, 0)
@@ -83,5 +82,5 @@ class Taps:
             sums - differences,
         )
         d_phi = d_phi.unflatten(3, (self.side, self.side))[..., :size, :size]
-        d_mean = (d_phi[:, -1] * self.kernel.disc).sum((0, 2, 3))
+        d_mean = None if self.kernel.mean is None else (d_phi[:, -1] * self.kernel.disc).sum((0, 2, 3))
         return self.d_weight[..., :-1].clone(), self.d_weight[..., -1].clone(), d_phi[:, :-1], d_mean

@@ -59,7 +59,7 @@ def _as_on_a_gpu(monkeypatch):
 
 
 @pytest.mark.usefixtures("_as_on_a_gpu")
-@pytest.mark.parametrize(("group", "partial", "most"), [("SE2", True, 630), ("SE2", False, 500), ("E2", True, 1300)])
+@pytest.mark.parametrize(("group", "partial", "most"), [("SE2", True, 590), ("SE2", False, 460), ("E2", True, 1280)])
 def test_a_step_launches_no_more_kernels_than_it_did(group, partial, most):
     """The width does not change their number."""
     net = GResNet(group, partial=partial, width=4)

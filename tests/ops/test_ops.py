@@ -102,6 +102,18 @@ def test_kernel_norm_is_the_norm_of_the_kernel_that_both_paths_convolve_with():
 
 
 @pytest.mark.parametrize("path", ORDERS)
+def test_weights_left_out_are_equal_ones(path):
+    (f, *parts, mean, offset), disc = arguments(3)
+    f.requires_grad_(False)
+    equal = torch.full_like(mean, 1 / len(mean))
+    outs = [convolve(f, FactoredKernel(*parts, given, disc), offset, 1, path) for given in (equal, None)]
+    torch.testing.assert_close(outs[1], outs[0], rtol=0, atol=1e-12)
+    grad = torch.randn_like(outs[0])
+    expected, found = (torch.autograd.grad(out, [*parts, offset], grad) for out in outs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("path", ORDERS)
 def test_reduced_precision_errs_like_a_plain_convolution(path):
     """bf16 against float64, beside what rounding the whole kernel and the input alone costs."""
     leaves, disc = arguments(3)

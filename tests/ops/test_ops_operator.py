@@ -24,7 +24,7 @@ def test_the_operator_keeps_torchs_rules(path):
     f, weight, bias, phi, mean, offset = leaves
     args = (f, weight, bias, phi, mean, disc, offset, 1, 1, 1, 1, path)
     torch.library.opcheck(torch.ops.partialsym.convolve.default, args)
-    torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
+    torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:4], None, disc, None, *args[7:]))
 
 
 @pytest.mark.parametrize("path", ORDERS)
