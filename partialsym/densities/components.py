@@ -88,7 +88,7 @@ class Bernoulli(ComponentDensity):
     def draw(self) -> Tensor:
         tiny = torch.finfo(self.logits.dtype).tiny
         u = torch.rand_like(self.logits).clamp(min=tiny, max=1 - torch.finfo(self.logits.dtype).eps)
-        noisy = self.logits + u.log() - torch.log1p(-u)
+        noisy = self.logits + u.logit()
         relaxed = torch.sigmoid(noisy / self.temperature)
         return self._with_identity((noisy > 0).to(relaxed) + (relaxed - relaxed.detach()))
 

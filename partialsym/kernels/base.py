@@ -75,7 +75,7 @@ class Kernel(nn.Module, ABC):
         Raises:
             TypeError: the layer does not compute W·φ + b, or it is quantised.
         """
-        if _is_plain(self.linear):
+        if is_plain(self.linear):
             weight, bias = self.linear.weight, self.linear.bias
             return weight, weight.new_zeros(len(weight)) if bias is None else bias
         return _asked(self.linear, phi, self.out_channels * self.in_channels)
@@ -87,7 +87,7 @@ class Kernel(nn.Module, ABC):
         Raises:
             TypeError: the weight is not a parameter, but computed by a hook or parametrisation of the last layer.
         """
-        if not _is_plain(self.linear) or parametrize.is_parametrized(self.linear):
+        if not is_plain(self.linear) or parametrize.is_parametrized(self.linear):
             raise InputTypeError(
                 "the kernel's last layer already has a hook or parametrisation, such as weight_norm or pruning, but a "
                 "GroupConv scales its kernel in its constructor: add it to kernel.linear afterwards."
@@ -97,7 +97,7 @@ class Kernel(nn.Module, ABC):
             self.linear.bias.mul_(factor)
 
 
-def _is_plain(linear: nn.Module) -> bool:
+def is_plain(linear: nn.Module) -> bool:
     """Whether calling the layer applies its weight and bias and nothing else."""
     return type(linear).forward is nn.Linear.forward and "forward" not in linear.__dict__ and not has_hooks(linear)
 

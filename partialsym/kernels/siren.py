@@ -1,11 +1,13 @@
 """SIREN: a network with sine activations."""
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from partialsym.errors import InputError
-from partialsym.kernels.base import Kernel, uniform_
+from partialsym.kernels.base import Kernel, is_plain, uniform_
 
 
 class SIREN(Kernel):
@@ -31,5 +33,34 @@ class SIREN(Kernel):
 
     def features(self, z: Tensor) -> Tensor:
         for layer in self.hidden:
-            z = (self.omega0 * layer(z)).sin()
+            z = self._scaled(layer, z).sin()
         return z
+
+    def _scaled(self, layer: nn.Module, z: Tensor) -> Tensor:
+        """ω₀(W·z + b), with whatever hooks the layer has."""
+        if not isinstance(layer, nn.Linear) or not is_plain(layer) or layer.bias is None:
+            return self.omega0 * layer(z)
+        rows = _ScaledLinear.apply(z.reshape(-1, z.shape[-1]), layer.weight, layer.bias, self.omega0)
+        return rows.view(*z.shape[:-1], layer.out_features)
+
+
+class _ScaledLinear(torch.autograd.Function):
+    """c·(W·z + b) of rows z [n, in] in one call, and c in the backward pass applied once, not to each gradient."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, weight: Tensor, bias: Tensor, factor: float) -> Tensor:
+        return torch.addmm(bias, z, weight.mT, beta=factor, alpha=factor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
+        z, weight, _, ctx.factor = inputs
+        ctx.save_for_backward(z, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        z, weight = ctx.saved_tensors
+        grad = (ctx.factor * grad).to(z.dtype)  # autocast's is another
+        d_z = grad @ weight if ctx.needs_input_grad[0] else None
+        return d_z, grad.mT @ z, grad.sum(0), None

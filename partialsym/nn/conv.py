@@ -153,10 +153,11 @@ class GroupConv(nn.Module):
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             mean = None if mean is None else mean.to(phi.dtype)
-            phi = (phi * (1 / len(into) if mean is None else mean[:, None, None])).permute(0, 3, 1, 2)
-            if phi.shape[3] < self.disc.numel():
-                phi = phi.new_zeros(*phi.shape[:3], self.disc.numel()).index_copy_(3, self.inside, phi)
-            phi = phi.unflatten(3, self.disc.shape)
+            phi = phi * (1 / len(into) if mean is None else mean[:, None, None])
+            if len(self.inside) < self.disc.numel():
+                whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
+                phi = whole.index_copy_(2, self.inside, phi)
+            phi = phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape)
         return FactoredKernel(weight, bias, phi, mean, self.disc)
 
     def _computed_in(self, values: Tensor) -> Tensor:

@@ -15,14 +15,14 @@ from partialsym.ops.orders import CHUNK_BYTES, chunks
 from partialsym.signal import Signal, check_signal
 
 
-def _moments(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], those axes kept at 1.
 
     Each element's own moments come first, so that what an element of weight 0 holds never meets the others.
     """
     values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
-    p = (weights / weights.sum())[:, None, None]
+    p = shares[:, None, None]
     mean = (p * mean_j).sum(2, keepdim=True)
     return mean, (p * (var_j + (mean_j - mean).square())).sum(2, keepdim=True)
 
@@ -105,7 +105,7 @@ class BatchNorm(BatchNormBase):
         if tracked:
             self._check_tracked(values)
         if of_batch and self.all_reduce is None and _is_quick(values):
-            out, mean, var = _normalised(values, weights, True, self.eps, self.weight, self.bias)
+            out, mean, var = _normalised(values, f.elements.mean_weights(), True, self.eps, self.weight, self.bias)
             if tracked:
                 self._track(mean.flatten(), var.flatten(), _count(values, weights))
             return f.map(lambda _: out)
@@ -115,10 +115,12 @@ class BatchNorm(BatchNormBase):
             return f.map(
                 lambda v: F.batch_norm(v, old_mean, old_var, self.weight, self.bias, of_batch, factor, self.eps)
             )
-        if weights is None:
+        shares = f.elements.mean_weights()
+        if weights is None or shares is None:
             weights = values.new_ones(len(f.elements), dtype=torch.promote_types(values.dtype, torch.float32))
+            shares = weights / len(weights)
         if values.numel():
-            mean, var = _moments(values, weights, (0, 3, 4))
+            mean, var = _moments(values, shares, (0, 3, 4))
         else:  # zeros: the gradients of the other processes pass here, too
             mean = var = values.sum((0, 2, 3, 4), keepdim=True)
         count = _count(values, weights)
@@ -177,12 +179,13 @@ class InstanceNorm(nn.Module):
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
         check_signal(f, self.channels)
-        if f.elements.weights is None or not f.values.numel():
+        shares = f.elements.mean_weights()
+        if shares is None or not f.values.numel():
             return f.map(self._unweighted)
         if _is_quick(f.values):
-            out, *_ = _normalised(f.values, f.elements.weights, False, self.eps)
+            out, *_ = _normalised(f.values, shares, False, self.eps)
             return f.map(lambda _: out)
-        mean, var = _moments(f.values, f.elements.weights, (3, 4))
+        mean, var = _moments(f.values, shares, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
 
     def _unweighted(self, v: Tensor) -> Tensor:
@@ -227,15 +230,16 @@ def _is_quick(values: Tensor) -> bool:
 
 def _normalised(
     values: Tensor,
-    weights: Tensor | None,
+    shares: Tensor | None,
     over_batch: bool,
     eps: float,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What `_normalise` makes of `_moments`, over the batch or image by image, and these moments, without gradients."""
-    share = values.new_full((values.shape[2],), 1 / values.shape[2]) if weights is None else weights / weights.sum()
-    out, mean, var = _Normalised.apply(values, share.to(values.dtype), weight, bias, over_batch, eps)
+    n = values.shape[2]
+    shares = values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
+    out, mean, var = _Normalised.apply(values, shares, weight, bias, over_batch, eps)
     return out, mean, var
 
 

@@ -145,6 +145,8 @@ class GlobalPool(nn.Module):
 
     def forward(self, f: Signal) -> Tensor:
         check_signal(f)
+        if self.mode == "max" and f.elements.weights is None:
+            return f.values.amax((2, 3, 4))
         # Space first: the discrete gradient of the maximum is then that of the joint maximum.
         values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
         return _over_elements(values, f.elements, self.mode)
@@ -203,10 +205,10 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
         return _MaxOverDrawn.apply(values, weights)[0]
     if mode == "max":
         return values.amax(2)
-    if weights is None:
+    shares = elements.mean_weights()
+    if shares is None:
         return values.mean(2)
-    mean = (weights / weights.sum()).to(values.dtype)
-    return torch.einsum("bcn...,n->bc...", values, mean)
+    return torch.einsum("bcn...,n->bc...", values, shares.to(values.dtype))
 
 
 class _MaxOverDrawn(torch.autograd.Function):

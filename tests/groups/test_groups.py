@@ -141,3 +141,9 @@ def test_a_finite_group_needs_rotations(family, n):
 def test_quarter_turns_have_exact_entries():
     assert torch.equal(Cyclic(8).components[::2], Cyclic(4).components)
     assert Cyclic(4).components.abs().unique().tolist() == [0.0, 1.0]
+
+
+def test_a_rotations_gradient_is_right_twice():
+    angle = torch.tensor([0.0, 0.3, -2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rotation, angle)
+    assert torch.autograd.gradgradcheck(rotation, angle)

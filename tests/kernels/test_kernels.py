@@ -206,3 +206,29 @@ def test_frequencies_of_the_filters_add_up_to_the_scale():
     kernel = Fourier(50, 1, 1, hidden=400, layers=4, scale=6.0)
     total = sum(f.linear.weight.var() for f in kernel.filters)
     assert abs(total - 36) < 5 * 36 * math.sqrt(2 / 20_000 / 3)
+
+
+def test_a_sirens_layers_have_the_plain_ones_derivatives_twice():
+    kernel, z = perturbed(SIREN, layers=4), coordinates(2, 3, 4).requires_grad_()
+    leaves = [z, *kernel.hidden.parameters()]
+
+    def plain(z):
+        for layer in kernel.hidden:
+            z = (kernel.omega0 * layer(z)).sin()
+        return z
+
+    found = []
+    for features in (plain, kernel.features):
+        first = torch.autograd.grad(features(z).square().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(part.square().sum() for part in first), leaves)
+        found.append((features(z), *first, *second))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(kernel.features(z[0, 0]), found[0][0][0, 0])
+
+
+def test_a_siren_by_itself_takes_autocast():
+    kernel = SIREN(4, 3, 2).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = kernel(coordinates(5, 4).float())
+    out.float().square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in kernel.parameters())
