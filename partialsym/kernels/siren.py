@@ -60,7 +60,7 @@ class _ScaledLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        z, weight = ctx.saved_tensors
-        grad = (ctx.factor * grad).to(z.dtype)  # autocast's is another
+        z, weight = (part.to(grad.dtype) for part in ctx.saved_tensors)  # autocast's is another
+        grad = ctx.factor * grad
         d_z = grad @ weight if ctx.needs_input_grad[0] else None
         return d_z, grad.mT @ z, grad.sum(0), None
