@@ -29,6 +29,11 @@ def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tenso
         return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
+def predicted(answers: Tensor) -> Tensor:
+    """The class with the largest of scores [N, classes, …]; of a single logit, whether it is above 0. [N, …]."""
+    return answers.argmax(1) if answers.shape[1] > 1 else answers[:, 0] > 0
+
+
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Fraction of rows of scores [N, classes] whose largest entry is at the label [N]."""
     return float(double(scores.argmax(1) == labels).mean())
