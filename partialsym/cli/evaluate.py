@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym.cli.output import say, scores_line
+from partialsym.cli.output import confusion_lines, say, scores_line
 from partialsym.config import ConfigError
-from partialsym.measure import accuracies_of_draws, accuracy, logits
+from partialsym.measure import accuracies_of_draws, accuracy, confusion, logits
 from partialsym.runs.run import Run
 from partialsym.training.evaluation import calibration, scores
 from partialsym.training.fit import load_data
@@ -26,6 +26,9 @@ def run(options: Namespace) -> None:
     deterministic = accuracy(answers, split.labels)
     say(f"{options.split} accuracy: {100 * deterministic:.2f} % (n = {len(split)} images, deterministic)")
     say(scores_line(scores(answers, split.labels)))
+    if options.confusion:
+        for line in confusion_lines(confusion(split.labels, answers.argmax(1), len(data.classes)), data.classes):
+            say(line)
     if options.draws:
         batches = calibration(config, data, trained.preprocess) if options.recalibrate else None
         shares = accuracies_of_draws(

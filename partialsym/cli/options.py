@@ -78,6 +78,11 @@ def _evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument(
+        "--confusion",
+        action="store_true",
+        help="print which classes are taken for which: a matrix of up to 10 classes, else the most frequent confusions",
+    )
+    parser.add_argument(
         "--recalibrate",
         action="store_true",
         help="compute BatchNorm statistics for each draw separately, on the run's training images",

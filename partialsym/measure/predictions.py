@@ -39,6 +39,25 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
     return float(double(scores.argmax(1) == labels).mean())
 
 
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Number of images of each class (row) with each prediction (column): [classes, classes] int64.
+
+    >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2)
+    tensor([[1, 1],
+            [0, 1]])
+    """
+    return (labels * classes + predictions).bincount(minlength=classes**2).view(classes, classes)
+
+
+def most_confused(counts: Tensor, most: int) -> list[tuple[int, int, float]]:
+    """The `most` frequent confusions (class, prediction, share of the images of the class) of `confusion`, by share."""
+    wrong = double(counts) / counts.sum(1, keepdim=True).clamp_min(1)
+    wrong.fill_diagonal_(0)
+    shares, order = wrong.flatten().sort(descending=True, stable=True)
+    pairs = zip(order[:most].tolist(), shares[:most].tolist(), strict=True)
+    return [(*divmod(i, len(counts)), share) for i, share in pairs if share > 0]
+
+
 def brier(scores: Tensor, labels: Tensor) -> Tensor:
     """Brier score Σ_k (p_k − 1[k = label])² of each row of logits [N, classes], p their softmax: [N], in [0, 2]."""
     p = double(scores).softmax(1)
