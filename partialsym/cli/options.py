@@ -130,12 +130,18 @@ def _export(parser: ArgumentParser) -> None:
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
     parser.add_argument("--rows", type=str, default="*", help="rows to run: shell patterns, separated by commas")
-    parser.add_argument("--seeds", type=str, default="0,1,2", help="seeds to run, separated by commas")
+    parser.add_argument(
+        "--seeds",
+        type=str | None,
+        default=None,
+        help="seeds to run, separated by commas; default 0,1,2, or 0 for tiny",
+    )
     parser.add_argument(
         "--budget",
         type=str | None,
         default=None,
-        help="length of training, such as short or paper; default the first budget of the table",
+        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look "
+        "within minutes: small networks, few images, and a table of its own",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from partialsym._utils.atomic import replace_text
-from partialsym.data import Dataset, Split
+from partialsym.data import Dataset, Split, in_turn
 from partialsym.data.reading import png
 from partialsym.errors import InputError
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
@@ -196,15 +196,6 @@ def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> lis
 
 def _encoded(image: torch.Tensor) -> str:
     return base64.b64encode(png(_bytes(image))).decode()
-
-
-def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
-    rank = torch.zeros_like(labels)
-    for label in labels.unique():
-        of_class = labels == label
-        rank[of_class] = torch.arange(int(of_class.sum()))
-    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
 
 
 def _bytes(image: torch.Tensor) -> torch.Tensor:

@@ -177,6 +177,8 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
         data = replace(folder(str(root), **own), name=name)
     else:
         data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
+    if config.test_images is not None:
+        data = data.with_test(config.test_images, config.split_seed)
     return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
 
 

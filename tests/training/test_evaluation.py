@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from training import TINY
 
 from partialsym.config import DataConfig
+from partialsym.data import Preprocessing
+from partialsym.measure import logits
 from partialsym.training.evaluation import evaluation, images_evaluated
 from partialsym.training.fit import build_model, load_data
 
@@ -23,6 +26,22 @@ def test_no_more_images_are_evaluated_than_are_said_to_be(config):
     said = images_evaluated(config.data, data, draws=2)
     recalibration = 2 * config.training.recalibration_images
     assert 0.5 * said < sum(seen) - len(data.validation) - recalibration <= said
+
+
+def test_images_under_drawn_elements_are_of_all_classes_though_folders_list_them_class_by_class(monkeypatch):
+    data = load_data(PAIRS.data)
+    data = replace(data, test=data.test[data.test.labels.argsort(stable=True)])
+    model, seen = build_model(PAIRS.model, data.channels, len(data.classes)), []
+    monkeypatch.setattr("partialsym.training.evaluation.SAMPLED", 6)
+    monkeypatch.setattr(
+        "partialsym.training.evaluation.sampled_accuracies", lambda model, split, *_: seen.append(split.labels) or [0.5]
+    )
+    found = evaluation(OWN, model, data, draws=1)
+    assert seen[0].tolist() == [0, 0, 0, 1, 1, 1]
+    assert found["images"]["test_sampled"] == 6
+    answers = logits(model, data.test.images, Preprocessing(data.mean, data.std)).argmax(1) == data.test.labels
+    same = torch.cat([answers[:3], answers[data.test.labels == 1][:3]])
+    assert found["accuracy"]["test_unsampled"] == float(same.double().mean())
 
 
 def test_own_images_have_no_pairs_whatever_their_name():
