@@ -31,7 +31,7 @@ NOTES = {
 }
 TINY = "tiny"
 # Of every table: its first budget, with at most these numbers. Minutes for a table on two cores, and no results.
-MOST = {
+MOST: dict[str, dict[str, float]] = {
     "data": {"train_images": 1000, "test_images": 200, "validation": 0.02},
     "model": {"width": 8},
     "training": {"epochs": 4, "repeats": 1, "recalibration_images": 200},
