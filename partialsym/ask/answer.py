@@ -23,9 +23,8 @@ from partialsym.ask.timing import measure
 from partialsym.ask.workers import SILENT, STOP, as_they_end, default_workers, pool, progress, run_one, stopping
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
-from partialsym.measure import ANGLES
 from partialsym.runs.run import Run
-from partialsym.training.behaviour import ANSWERED, COMPARED, TURNED, TURNS, read_behaviour
+from partialsym.training.behaviour import images_measured, read_behaviour
 from partialsym.training.evaluation import CHOOSING, images_evaluated
 from partialsym.training.fit import build_model, inexact, load_data, run_folder
 
@@ -156,8 +155,7 @@ class _Asking:
 
     def budget(self, seconds: float, seeds: int | None = None) -> Budget:
         images, data = self.images, self.question.data
-        evaluated = images_evaluated(data, images, draws=1) + min(len(images.test), ANSWERED)
-        evaluated += 2 * len(ANGLES) * min(TURNED, len(images.test)) + 4 * len(TURNS) * min(COMPARED, len(images.test))
+        evaluated = images_evaluated(data, images, draws=1) + images_measured(len(images.test))
         settings = METHODS[self.question.group]
         learning = frozenset(name for name, setting in settings.items() if setting["partial"])
         count, chosen = data.train_images or len(images.train), min(CHOOSING, len(images.validation))
