@@ -14,7 +14,7 @@ from partialsym.ask.workers import failures
 STRICT = 0.995  # level at which a comparison is closed before time is up
 POLL = 1.0  # seconds
 SLOWER, FASTER = 1.15, 0.8  # of what was planned, from where on a plan is made anew while its first runs train
-WATCHED, SEEN = 0.04, 10  # share of the budget, and steps, after which that is known
+WATCHED, SEEN = 0.04, 10  # share of the budget, and steps of each run, after which that is known
 LATE = 1.05  # of the time there is, from where on later runs are shortened
 
 
@@ -221,10 +221,11 @@ class Schedule:
         known = [(job, far) for job in self.running.values() if (far := self.trainer.far(job)) and far[0] >= SEEN]
         if seed >= self.seeds or seed in self.settled or len(known) < len(self.running):
             return
+        watched = self.clock() - min(self.began[job] for job in self.running.values())
+        if watched < WATCHED * (self.deadline - self.start):
+            return
         steps = sum(far[0] * self.plan.step(job.method) for job, far in known)
         factor = sum(far[1] for _, far in known) / steps if steps else 1.0
-        if seed == 0 and self.clock() - self.start < WATCHED * (self.deadline - self.start):
-            return
         if seed == 0:
             self.settled.add(seed)
         else:
