@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
 from partialsym.ask.decide import MARGIN, SEEDS, comparisons
-from partialsym.ask.look import look, seconds as looking
+from partialsym.ask.look import look, seconds as looking, whole
 from partialsym.ask.method_results import method_results
 from partialsym.ask.methods import METHODS, NETWORK, Shape, methods
 from partialsym.ask.planning import LEAST, PAGE, START, Budget, Length, Plan, Seconds, plan, revised
@@ -100,7 +100,7 @@ def ask(
     with pool(workers) as executor:
         asking = _Asking(executor, question, images, seeds, workers, deadline)
         try:
-            asking.make_plan(looking(budget))
+            asking.make_plan(budget)
             look(executor, workers, group, images, question.out, looking(budget))
             asking.train(margin)
         except KeyboardInterrupt:
@@ -131,11 +131,11 @@ class _Asking:
 
     # The plan.
 
-    def make_plan(self, other: float) -> None:
+    def make_plan(self, total: float) -> None:
         """Where there is none: time the networks, with all workers busy, the narrowest first.
 
         Args:
-            other: seconds that something else will take.
+            total: seconds of the whole command, of which some have passed, and the look at the images takes some.
         """
         question, own = self.question, self.images.size
 
@@ -148,8 +148,9 @@ class _Asking:
             return {name: taken[name] for name in found}
 
         if question.plan is None:
-            left = self.deadline - time.time() - other
-            made = plan(self.budget(left), timed, own, resizable=question.data.source != "named")
+            passed = total - (self.deadline - time.time())
+            left = self.budget(total - passed - looking(total))._replace(whole=lambda s: whole(s + passed))
+            made = plan(left, timed, own, resizable=question.data.source != "named")
             self.question = question.planned(made)
             log.info("%s", made.words(len(self.images.train)))
 

@@ -107,6 +107,7 @@ class Budget(NamedTuple):
         evaluated: images that a run evaluates after its training, however long that was.
         chosen: validation images by which a network that learns its subsets is fixed at the end.
         learning: methods that do.
+        whole: seconds → the budget of the command, of which these are left for all this.
     """
 
     seconds: float
@@ -117,6 +118,7 @@ class Budget(NamedTuple):
     evaluated: int
     chosen: int = 0
     learning: frozenset[str] = frozenset()
+    whole: Callable[[float], float] = float
 
     @property
     def batch(self) -> int:
@@ -215,11 +217,12 @@ def _made(budget: Budget, width: int, size: tuple[int, int] | None, methods: Map
 
 
 def _refusal(budget: Budget, methods: Mapping[str, Seconds], size: tuple[int, int]) -> str:
-    minutes = math.ceil(budget.least(methods) / 60)
+    minutes = math.ceil(budget.whole(budget.least(methods)) / 60)
     least = f"{LEAST} steps of {' and '.join(methods)} at width {WIDTHS[-1]} on {size[0]}×{size[1]} pixels"
     return (
-        f"a budget of {budget.seconds:.0f} s is too small: the least that says something, {budget.seeds} repetitions "
-        f"of {least}, takes about {minutes} minutes on this machine as it is: give --budget {minutes}m."
+        f"a budget of {budget.whole(budget.seconds):.0f} s is too small: the least that says something, "
+        f"{budget.seeds} repetitions of {least}, takes about {minutes} minutes on this machine as it is: "
+        f"give --budget {minutes}m."
     )
 
 

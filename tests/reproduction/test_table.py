@@ -83,6 +83,30 @@ def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog)
     assert "file is no folder: give that of all results" in capsys.readouterr().err
 
 
+def test_results_are_those_here_else_those_of_the_checkout_else_it_is_said_where_they_are(
+    tmp_path, monkeypatch, capsys
+):
+    row = "SE2-8/partial/MNIST6-180"
+    write(tmp_path / "checkout" / "results" / "mnist6", row, 0, 0.75)
+    monkeypatch.setattr("partialsym.__file__", str(tmp_path / "checkout" / "partialsym" / "__init__.py"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def ours():
+        assert main(["table", "mnist6"]) == 0
+        return cells(capsys.readouterr().out, row)[2]
+
+    assert ours() == "75.00"
+    Path("results").mkdir()  # of something else
+    assert ours() == "75.00"
+    write(Path("results") / "mnist6", row, 0, 0.5)
+    assert ours() == "50.00"
+    monkeypatch.setattr("partialsym.__file__", str(tmp_path / "installed" / "partialsym" / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "mnist6"]) == 1
+    assert "results does not exist: pass --results, the folder `results` of a checkout" in capsys.readouterr().err
+
+
 def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
     for seed, found in enumerate((85.0, 95.0)):
         write(tmp_path, "T2/plain/sectors-2", seed, 0.9, table="sectors", turned={"range": found})
