@@ -140,8 +140,8 @@ def _reproduce(parser: ArgumentParser) -> None:
         "--budget",
         type=str | None,
         default=None,
-        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look "
-        "within minutes: small networks, few images, and a table of its own",
+        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look, "
+        "with small networks and few images, in a table of its own: seconds to minutes for a row",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"

@@ -30,7 +30,7 @@ NOTES = {
     "precision": "Precision: that of training.",
 }
 TINY = "tiny"
-# Of every table: its first budget, with at most these numbers. Minutes for a table on two cores, and no results.
+# Of every table: its first budget, with at most these numbers. A row takes seconds to minutes on two cores.
 MOST: dict[str, dict[str, float]] = {
     "data": {"train_images": 1000, "test_images": 200, "validation": 0.02},
     "model": {"width": 8},
