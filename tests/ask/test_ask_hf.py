@@ -48,9 +48,9 @@ def test_a_question_is_of_the_images_and_the_labels_that_were_named(save, tmp_pa
 
     asked = question(save()).planned(plan)
     assert question(save()) == asked
-    with pytest.raises(ConfigError, match="other images, not those given"):
+    with pytest.raises(ConfigError, match="other images, not these"):
         question(save(), label="other")  # the same pixels
-    with pytest.raises(ConfigError, match="other images, not those given"):
+    with pytest.raises(ConfigError, match="other images, not these"):
         question(save(first=1))
 
 
