@@ -15,7 +15,7 @@ from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, bl
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
 CELL, MARGIN = 1.45, 0.3  # inches
-ABOVE, BELOW = 0.26, 0.1  # a row: its name, and air
+ABOVE, BELOW = 0.26, 0.1  # inches above a row for its name, and empty inches below it
 
 
 def subsets(results: Results) -> Figure:
@@ -73,15 +73,15 @@ def responses(results: Results) -> Figure:
     """The responses to images rotated through a full circle, one panel per name (Romero & Lohit 2022, figure 4).
 
     Args:
-        results: name → result of each seed, of which "response" is used. Angles are in degrees, counter-clockwise, and
-            0° is at the top.
+        results: name → the content of result.json for each of its seeds, of which "response" is used. Angles are in
+            degrees, counter-clockwise, and 0° is at the top.
     Raises:
         ValueError: no result has a response.
     """
     curves = {name: [r["response"] for r in seeds if "response" in r] for name, seeds in results.items()}
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:
-        raise InputError("No result has a response: only data sets of turned copies give one.")
+        raise InputError("No result has a response: only runs on data sets of turned copies have one.")
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
     width, tall = max(2.9 * columns, 4.6), 3.15 * rows + 0.5
