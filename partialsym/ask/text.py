@@ -37,7 +37,10 @@ BUILT_IN = {
     NEITHER: "The {name} differs by {signed} from a plain CNN that sees its training images {how}.",
     UNKNOWN: "{why}",
 }
-UNLESS = ", unless one needed more training: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
+UNLESS = (
+    ", unless one of them needed more training: this network is right on {:.0f} % of its training images, the plain "
+    "CNN on {:.0f} %"
+)
 CHANGES = "From {turns} on, at least half of the answers{name} differ from those to the upright images ({images})."
 STAYS = "At every turn, more than half of the answers{name} are the same as those to the upright images ({images})."
 MIRRORED = "When {images} test images are mirrored, {share} of the answers of the {name} stay the same."

@@ -269,7 +269,7 @@ def test_a_loser_that_learned_less_is_said_to(plain, full, said):
 
     low, high = (0.99, 0.7) if plain > full else (0.7, 0.99)
     expected = f"is right on {100 * high:.0f} % of its training images, the plain CNN on {100 * low:.0f} %."
-    assert text(low, high).endswith(f"{said}, unless one needed more training: it {expected}")
+    assert text(low, high).endswith(f"{said}, unless one of them needed more training: this network {expected}")
     assert text(0.99, 0.99).endswith(f"{said}.")
     assert text(high, low).endswith(f"{said}.")  # who learned more needs no excuse
 
