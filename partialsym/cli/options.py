@@ -1,4 +1,4 @@
-"""The commands, and the options of each. Imports neither torch nor lightning, so that `--help` answers at once."""
+"""The commands and their options. This module imports neither torch nor lightning, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _fit(parser: ArgumentParser) -> None:
         "--from",
         type=str | None,
         default=None,
-        help="folder of an answer (ask --out): train the network that it recommends, longer; other keys change it",
+        help="folder of an answer (ask --out): train the recommended network longer; other options change its settings",
     )
     parser.add_class_arguments(Experiment)
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
@@ -49,8 +49,10 @@ def _ask(parser: ArgumentParser) -> None:
     parser.add_argument("--network", type=str, default="CNN3", help="CNN3, ResNet, or a registered network")
     parser.add_argument("--budget", type=str, default="10m", help="time for the whole command, such as 90s, 10m or 2h")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method, at least; a verdict needs 3")
-    parser.add_argument("--workers", type=int | None, default=None, help="runs at the same time; default one per core")
-    parser.add_argument("--margin", type=float, default=1.0, help="difference in points that counts as none")
+    parser.add_argument(
+        "--workers", type=int | None, default=None, help="runs at the same time; default one per core, or one on a GPU"
+    )
+    parser.add_argument("--margin", type=float, default=1.0, help="difference in percentage points that counts as none")
     parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command continues it")
 
 

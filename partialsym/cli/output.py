@@ -1,4 +1,4 @@
-"""What commands share: a line on standard output, and what all of them read from their options."""
+"""Functions that several commands share: they print results and read common options."""
 
 import re
 import sys
@@ -38,13 +38,13 @@ def say_subsets(result: dict[str, Any]) -> None:
 
 
 def say_chosen(result: dict[str, Any]) -> None:
-    """Which components eval mode keeps or drops because validation images chose so, where they did."""
+    """Print which components validation images added or removed for eval mode, if they changed any."""
     if text := describe_choice(result):
         say(f"  eval mode {text}")
 
 
 def describe(subset: dict[str, Any]) -> str:
-    """A learned subset in words: `±171°, P(m) 0.31`; off the identity `±45° about 90°`."""
+    """A learned subset in words: `±171°, P(m) 0.31`, or `±45° about 90°` if its centre is not the identity."""
     about = f" about {subset['centre_deg']:.0f}°" if "centre_deg" in subset else ""
     parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]

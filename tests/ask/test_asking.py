@@ -232,7 +232,7 @@ def test_ctrl_c_gives_the_page_of_what_there_is(small, request, tmp_path, capsys
     assert main([*command, "--out", str(tmp_path / "ask"), "--workers", "1", "--budget", "99h", "--seeds", "2"]) == 130
     said = capsys.readouterr()
     assert "Mirroring: not enough evidence" in said.out
-    assert "the page shows the results so far, and the same command continues" in said.err
+    assert "the page shows the results so far. Run the same command again to continue." in said.err
     assert "4 networks were trained" in (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
 
 

@@ -131,7 +131,7 @@ def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
     steps.clear()
     assert reproduce(tmp_path, "--seeds", "0,1") == 1
-    assert f"{SECOND} was run on others, and here is digits-6-M" in capsys.readouterr().err
+    assert f"{SECOND} was run on others, not on digits-6-M: use another --publish." in capsys.readouterr().err
     assert not steps
 
 
