@@ -101,7 +101,13 @@ class DataConfig:
             one_of("data.augment", name, AUGMENTATIONS)
 
     def complete(self) -> "DataConfig":
-        """With a name: of a saved Hugging Face data set its whole path, which holds wherever it is read from."""
+        """The config with its name filled in.
+
+        The name of a saved Hugging Face data set becomes its absolute path, which is valid from any directory.
+
+        Raises:
+            ConfigError: the name of a Hugging Face data set, or the root of a folder, is missing.
+        """
         if self.source == "hf":
             check("data.name", self.name, bool(self.name), "that of the Hugging Face data set")
             place = Path(str(self.name)).expanduser()
