@@ -29,7 +29,6 @@ from partialsym.warp import warp
 
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCUMENT = ROOT / "results" / "lifting", ROOT / "docs" / "lifting.md"
-DATA = ROOT.parent / "shared" / "data"
 FORMAT, SEEDS = 1, (0, 1, 2)
 ANGLES = tuple(range(0, 360, 45))
 NETWORKS = {
@@ -199,7 +198,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data")
+    parser.add_argument("--data", type=Path, help="folder of the data; default: PARTIALSYM_DATA")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--table", action="store_true", help="train nothing")

@@ -14,7 +14,7 @@ from partialsym.ask.workers import failures
 STRICT = 0.995  # level at which a comparison is closed before the budget ends
 POLL = 1.0  # seconds
 SLOWER, FASTER = 1.15, 0.8  # measured / planned duration beyond which the first runs are planned again
-WATCHED, SEEN = 0.04, 10  # share of the budget, and steps, after which this quotient is reliable
+WATCHED, SEEN = 0.04, 10  # share of the budget, and steps of each run, after which this quotient is reliable
 LATE = 1.05  # planned / available time beyond which later runs are shortened
 
 
@@ -245,10 +245,11 @@ class Schedule:
         known = [(job, far) for job in self.running.values() if (far := self.trainer.far(job)) and far[0] >= SEEN]
         if seed >= self.seeds or seed in self.settled or len(known) < len(self.running):
             return
+        watched = self.clock() - min(self.began[job] for job in self.running.values())
+        if watched < WATCHED * (self.deadline - self.start):
+            return
         steps = sum(far[0] * self.plan.step(job.method) for job, far in known)
         factor = sum(far[1] for _, far in known) / steps if steps else 1.0
-        if seed == 0 and self.clock() - self.start < WATCHED * (self.deadline - self.start):
-            return
         if seed == 0:
             self.settled.add(seed)
         else:

@@ -62,6 +62,7 @@ def write_answer(
         },
         "classes": list(judged.methods[0].measured[0][1]["classes"]) if judged.methods[0].measured else [],
         "images": runs[0].result()["images"],
+        "plan": _plan(question, runs),
         "headline": verdict.headline if verdict else None,
         "problem": judged.problem,
         "recommendation": advice,
@@ -94,6 +95,17 @@ def _method(method: Method, judged: Judged, runs: Sequence[str]) -> dict[str, An
         "image_seconds": [behaviour.get("image_seconds") for behaviour in behaviours],
         "training_seconds": [result["seconds"] for result in method.results],
     }
+
+
+def _plan(question: Question, runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The terms of all methods; the steps are those of each seed."""
+    if (plan := question.plan) is None:
+        return None
+    steps = {}
+    for run in runs:
+        seed, images = run.result()["config"]["seed"], run.result()["images"]["train"]
+        steps[str(seed)] = plan.length(seed).steps(images, plan.batch)
+    return {"width": plan.width, "size": plan.size, "batch": plan.batch, "steps": steps}
 
 
 def _interval(found: Interval | None) -> dict[str, float] | None:

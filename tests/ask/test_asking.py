@@ -144,10 +144,12 @@ def check_answer(answer, folder):
     """What docs/ask.md says of answer.json, of a question about mirroring with two seeds."""
     assert answer["format"] == 1
     assert set(answer) == {
-        *("format", "partialsym", "question", "classes", "images", "headline", "problem", "recommendation"),
-        *("visibility", "findings", "methods"),
+        *("format", "partialsym", "question", "classes", "images", "plan", "headline", "problem"),
+        *("recommendation", "visibility", "findings", "methods"),
     }
     assert answer["question"]["group"] == "Mirror"
+    assert answer["plan"]["width"] == 2
+    assert set(answer["plan"]["steps"]) == {"0", "1"}
     assert [t["name"] for t in answer["visibility"]["transformations"]] == ["mirrored"]
     assert {m["name"] for m in answer["methods"]} == {"plain", "augmented", "Mirror-full", "Mirror-partial"}
     for method in answer["methods"]:
