@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
 from partialsym.ask.decide import MARGIN, SEEDS, comparisons
-from partialsym.ask.look import look, seconds as looking
+from partialsym.ask.look import look, seconds as looking, whole
 from partialsym.ask.method_results import method_results
 from partialsym.ask.methods import METHODS, NETWORK, Shape, methods
 from partialsym.ask.planning import LEAST, PAGE, START, Budget, Length, Plan, Seconds, plan, revised
@@ -23,9 +23,8 @@ from partialsym.ask.timing import measure
 from partialsym.ask.workers import SILENT, STOP, as_they_end, default_workers, pool, progress, run_one, stopping
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
-from partialsym.measure import ANGLES
 from partialsym.runs.run import Run
-from partialsym.training.behaviour import ANSWERED, COMPARED, TURNED, TURNS, read_behaviour
+from partialsym.training.behaviour import images_measured, read_behaviour
 from partialsym.training.evaluation import CHOOSING, images_evaluated
 from partialsym.training.fit import build_model, inexact, load_data, run_folder
 
@@ -107,7 +106,7 @@ def ask(
     with pool(workers) as executor:
         asking = _Asking(executor, question, images, seeds, workers, deadline)
         try:
-            asking.make_plan(looking(budget))
+            asking.make_plan(budget)
             look(executor, workers, group, images, question.out, looking(budget))
             asking.train(margin)
         except KeyboardInterrupt:
@@ -138,11 +137,11 @@ class _Asking:
 
     # The plan.
 
-    def make_plan(self, other: float) -> None:
+    def make_plan(self, total: float) -> None:
         """Time the networks with all workers busy, the narrowest first, and plan by that; do nothing if a plan exists.
 
         Args:
-            other: seconds that other work will need.
+            total: seconds of the whole command; a part has passed, and the look at the images needs another part.
         """
         question, own = self.question, self.images.size
 
@@ -155,15 +154,15 @@ class _Asking:
             return {name: taken[name] for name in found}
 
         if question.plan is None:
-            left = self.deadline - time.time() - other
-            made = plan(self.budget(left), timed, own, resizable=question.data.source != "named")
+            passed = total - (self.deadline - time.time())
+            left = self.budget(total - passed - looking(total))._replace(whole=lambda s: whole(s + passed))
+            made = plan(left, timed, own, resizable=question.data.source != "named")
             self.question = question.planned(made)
             log.info("%s", made.words(len(self.images.train)))
 
     def budget(self, seconds: float, seeds: int | None = None) -> Budget:
         images, data = self.images, self.question.data
-        evaluated = images_evaluated(data, images, draws=1) + min(len(images.test), ANSWERED)
-        evaluated += 2 * len(ANGLES) * min(TURNED, len(images.test)) + 4 * len(TURNS) * min(COMPARED, len(images.test))
+        evaluated = images_evaluated(data, images, draws=1) + images_measured(len(images.test))
         settings = METHODS[self.question.group]
         learning = frozenset(name for name, setting in settings.items() if setting["partial"])
         count, chosen = data.train_images or len(images.train), min(CHOOSING, len(images.validation))

@@ -41,6 +41,11 @@ def seconds(budget: float) -> float:
     return min(MOST_SECONDS, SHARE * budget)
 
 
+def whole(left: float) -> float:
+    """The budget of which this question leaves so many seconds."""
+    return min(left + MOST_SECONDS, left / (1 - SHARE))
+
+
 def look(executor: Executor, workers: int, group: str, data: Dataset, out: Path, budget: float) -> list[Visibility]:
     """Run `visibility` on the images of all splits; images with the same original count as one.
 

@@ -109,6 +109,7 @@ class Budget(NamedTuple):
         evaluated: number of images that a run evaluates after its training, whatever the length of the training.
         chosen: number of validation images that choose the elements of a network with learned subsets after training.
         learning: names of the methods with learned subsets.
+        whole: remaining seconds → budget of the whole command that leaves so many for the plan.
     """
 
     seconds: float
@@ -119,6 +120,7 @@ class Budget(NamedTuple):
     evaluated: int
     chosen: int = 0
     learning: frozenset[str] = frozenset()
+    whole: Callable[[float], float] = float
 
     @property
     def batch(self) -> int:
@@ -221,11 +223,12 @@ def _made(budget: Budget, width: int, size: tuple[int, int] | None, methods: Map
 
 
 def _refusal(budget: Budget, methods: Mapping[str, Seconds], size: tuple[int, int]) -> str:
-    minutes = math.ceil(budget.least(methods) / 60)
+    minutes = math.ceil(budget.whole(budget.least(methods)) / 60)
     least = f"{LEAST} steps of {' and '.join(methods)} at width {WIDTHS[-1]} on {size[0]}×{size[1]} pixels"
     return (
-        f"a budget of {budget.seconds:.0f} s is too small: the smallest useful plan, {budget.seeds} repetitions of "
-        f"{least}, needs about {minutes} minutes on this machine under its present load: use --budget {minutes}m."
+        f"a budget of {budget.whole(budget.seconds):.0f} s is too small: the smallest useful plan, {budget.seeds} "
+        f"repetitions of {least}, needs about {minutes} minutes on this machine under its present load: use --budget "
+        f"{minutes}m."
     )
 
 

@@ -80,6 +80,11 @@ def _evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument(
+        "--confusion",
+        action="store_true",
+        help="print which classes are taken for which: a matrix of up to 10 classes, else the most frequent confusions",
+    )
+    parser.add_argument(
         "--recalibrate",
         action="store_true",
         help="compute BatchNorm statistics for each draw separately, on the run's training images",
@@ -127,12 +132,18 @@ def _export(parser: ArgumentParser) -> None:
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
     parser.add_argument("--rows", type=str, default="*", help="rows to run: shell patterns, separated by commas")
-    parser.add_argument("--seeds", type=str, default="0,1,2", help="seeds to run, separated by commas")
+    parser.add_argument(
+        "--seeds",
+        type=str | None,
+        default=None,
+        help="seeds to run, separated by commas; default 0,1,2, or 0 for tiny",
+    )
     parser.add_argument(
         "--budget",
         type=str | None,
         default=None,
-        help="length of training, such as short or paper; default the first budget of the table",
+        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look, "
+        "with small networks and few images, in a table of its own: seconds to minutes for a row",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"

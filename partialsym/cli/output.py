@@ -2,14 +2,19 @@
 
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
+from torch import Tensor
 
 from partialsym.config import ConfigError, Experiment, keys_of
+from partialsym.measure import most_confused
 from partialsym.runs.schema import describe_choice
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+COLUMNS, LISTED = 10, 12  # classes of a matrix that fits into a terminal; confusions in a list
+LONGEST = 20, 8  # characters of a class's name, at the left of a row and above a column
 
 
 def say(text: str) -> None:
@@ -30,6 +35,35 @@ def scores_line(scores: dict[str, float | None]) -> str:
     auroc = scores["auroc"]
     area = "AUROC: some class has no image" if auroc is None else f"AUROC {auroc:.3f}"
     return f"balanced accuracy {100 * (scores['balanced_accuracy'] or 0):.1f} %, {area}"
+
+
+def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
+    """The numbers of images by true class and answer, of `confusion`; of many classes, the most frequent confusions.
+
+    Classes without images have no row.
+    """
+    totals, right = counts.sum(1).tolist(), counts.diagonal().tolist()
+    if len(classes) > COLUMNS:
+        yield "most frequent confusions, by their share of the images of a class:"
+        for k, j, share in most_confused(counts, LISTED):
+            yield f"  {classes[k]} taken for {classes[j]}: {int(counts[k, j])} of {totals[k]} ({100 * share:.1f} %)"
+        return
+    yield "confusion: images by true class (rows) and answer (columns)"
+    head = ["", *(_short(name, LONGEST[1]) for name in classes), "right"]
+    rows = [
+        [_short(name, LONGEST[0]), *map(str, counts[k].tolist()), f"{100 * right[k] / totals[k]:.1f} %"]
+        for k, name in enumerate(classes)
+        if totals[k]
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for name, *numbers in (head, *rows):
+        cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
+        yield "  " + "  ".join([name.ljust(widths[0]), *cells])
+
+
+def _short(name: str, most: int) -> str:
+    """The name, or its beginning and end with `…` between."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 
 def say_subsets(result: dict[str, Any]) -> None:

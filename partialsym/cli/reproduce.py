@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from partialsym.cli.output import progress, say
 from partialsym.config import ConfigError, Experiment
 from partialsym.errors import InputError
-from partialsym.reproduction.table import load_table, render
+from partialsym.reproduction.table import TINY, load_table, render
 from partialsym.training.fit import load_data, run_folder, train
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,11 @@ def run(options: Namespace) -> None:
         ValueError: some runs failed; the later ones were run nevertheless.
     """
     table = load_table(options.table)
-    rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
-    out = Path(options.out)
     budget = table.budget(options.budget)
+    if budget == TINY and options.publish:
+        raise ConfigError(f"--publish is {options.publish}: must be left out, because budget tiny gives no results.")
+    seeds = parse_seeds(options.seeds or ("0" if budget == TINY else "0,1,2"))
+    rows, out = table.select(options.rows), Path(options.out)
     results = Path(options.publish or out) / table.name
     there = {row: table.results(results, row, budget) for row in rows}
     done = {(row, result["config"]["seed"]) for row in rows for result in there[row]}

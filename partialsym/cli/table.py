@@ -22,7 +22,7 @@ FIGURES = {
 
 def run(options: Namespace) -> None:
     chosen = load_table(options.table)
-    results = Path(options.results) if options.results else _committed()
+    results = Path(options.results) if options.results else _found(chosen.name)
     if not results.exists():
         raise FileNotFoundError(
             f"{results} does not exist: pass the folder `results` of a checkout of partialsym as --results, or create "
@@ -40,10 +40,13 @@ def run(options: Namespace) -> None:
         _figures(chosen, folder, Path(options.out))
 
 
-def _committed() -> Path:
-    """The folder `results` in the current directory, else beside the package if that is a checkout."""
+def _found(table: str) -> Path:
+    """The folder `results` here if it contains that table, else the one beside the package if that is a checkout."""
     here, checkout = Path("results"), Path(partialsym.__file__).parents[1] / "results"
-    return checkout if not here.exists() and checkout.is_dir() else here
+    if not (here / table).is_dir() and (checkout / table).is_dir():
+        log.info("results of %s", checkout)
+        return checkout
+    return here
 
 
 def _figures(table: Table, folder: Path, out: Path) -> None:

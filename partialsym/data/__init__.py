@@ -3,7 +3,7 @@
 import os
 from difflib import SequenceMatcher
 
-from partialsym.data.base import Dataset, Split, check_validation
+from partialsym.data.base import Dataset, Split, check_validation, in_turn
 from partialsym.data.batches.batching import EpochBatchSampler, InMemoryBatches, LoaderBatches, batched
 from partialsym.data.batches.streaming import trained_on
 from partialsym.data.reading.levels import as_float
@@ -23,6 +23,7 @@ __all__ = [
     "as_float",
     "augmentation",
     "batched",
+    "in_turn",
     "load",
     "normalise",
     "pairs",

@@ -120,6 +120,18 @@ class Dataset:
         index = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:count]
         return replace(self, train=self.train[index])
 
+    def with_test(self, count: int, seed: int) -> "Dataset":
+        """The same data set with `count` test images of a seeded order, and at most as many to be turned in `probe`.
+
+        Every class has as many as any other, as long as it has any left. Images of one original have one place in the
+        order, so that images and their transformed copies, which are of two classes, stay together where `count` is a
+        multiple of the number of classes. Raises ValueError if there are fewer than `count` images.
+        """
+        if not 1 <= count <= len(self.test):
+            raise InputError(f"{self.name} has {len(self.test)} test images, not the {count} asked for")
+        probe = self.probe if self.probe is None else self.probe[_some(self.probe, count, seed)]
+        return replace(self, test=self.test[_some(self.test, count, seed)], probe=probe)
+
     @property
     def channels(self) -> int:
         """Colour channels of an image."""
@@ -129,6 +141,23 @@ class Dataset:
     def size(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
+
+
+def in_turn(labels: Tensor, count: int) -> Tensor:
+    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
+    rank = torch.zeros_like(labels)
+    for label in labels.unique():
+        of_class = labels == label
+        rank[of_class] = torch.arange(int(of_class.sum()))
+    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
+
+
+def _some(split: Split, count: int, seed: int) -> Tensor:
+    """Indices [≤ count], ascending, of images selected as in `with_test`."""
+    originals, of = split.originals.unique(return_inverse=True)
+    place = torch.randperm(len(originals), generator=torch.Generator().manual_seed(seed))[of]
+    order = place.argsort(stable=True)
+    return order[in_turn(split.labels[order], count)].sort().values
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from partialsym.errors import InputError
 from partialsym.figures.axes import fit, frame
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Learned, blank, some
 from partialsym.figures.dials import Cell, gather
 
 THETA, TURNED, MIRRORED = "theta", "P of turns", "P of mirrorings"
@@ -25,7 +25,7 @@ DODGE = 0.13  # in layers: horizontal distance between the marks of rotations an
 HIGH, CELL = 1.15, 1.95  # inches: height of the axes, and of a panel with its title and the names of its layers
 
 
-def depths(results: Results) -> Figure:
+def depths(results: Mapping[str, Sequence[Learned]]) -> Figure:
     """The learned subset of each layer against its depth: one panel per name, lines for rotations and reflections.
 
     Lines are means over seeds. θ, half the width of the interval regardless of its centre, is in degrees on the left. P
@@ -33,11 +33,12 @@ def depths(results: Results) -> Figure:
     retains the whole group by construction and has a hollow mark. Layers on T(2), which have no subset, are omitted.
 
     Args:
-        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
+        results: name → for each of its seeds, or networks of one architecture, what `learned_subsets` returns, or the
+            content of result.json.
     Raises:
         ValueError: there is nothing to draw, or the seeds of one name belong to different models.
     """
-    rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
+    rows = {name: gather(name, seeds) for name, seeds in some(results).items()}
     kept = {name: {layer: cell for layer, cell in row.items() if cell.numbers} for name, row in rows.items()}
     panels = {name: (list(row), _series(list(row.values()))) for name, row in kept.items() if row}
     if not panels:

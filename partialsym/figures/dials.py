@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Wedge
 
 from partialsym.errors import InputError
-from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
+from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE, Learned
 
 REACH = 1.25  # half the width of a cell, in radii of the dial
 RING = (0.74, 1.0)  # inner and outer radius of the ring of mirrored turns
@@ -36,17 +36,18 @@ class Cell:
         return self.numbers.get(f"P({element})", [1.0] * self.seeds)
 
 
-def gather(name: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Cell]:
-    """The "subsets" of each seed → the cell of each layer.
+def gather(name: str, seeds: Sequence[Learned]) -> dict[str, Cell]:
+    """The subsets of each seed → the cell of each layer.
 
     Raises:
-        ValueError: the seeds do not have the same layers and groups.
+        ValueError: a seed has no subsets, or the seeds do not have the same layers and groups.
     """
+    found = [_entries(name, seed) for seed in seeds]
     cells = {
         first["layer"]: Cell(first["group"], len(seeds), {k: [] for k in first if k not in ("layer", "group")})
-        for first in seeds[0]
+        for first in found[0]
     }
-    for entries in seeds:
+    for entries in found:
         if [e["layer"] for e in entries] != list(cells):
             raise InputError(f"The seeds of {name!r} have different layers: all must have the same model.")
         for entry in entries:
@@ -56,6 +57,16 @@ def gather(name: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Ce
             for key, values in cell.numbers.items():
                 values.append(float(entry[key]))
     return cells
+
+
+def _entries(name: str, seed: Learned) -> Sequence[Mapping[str, Any]]:
+    entries = seed.get("subsets") if isinstance(seed, Mapping) else seed
+    if not entries:
+        raise InputError(
+            f"a seed of {name!r} has no subsets: every name needs a list of results with subsets, or of what "
+            "learned_subsets returns for a network with group convolutions."
+        )
+    return entries
 
 
 def mean(values: Sequence[float]) -> float:

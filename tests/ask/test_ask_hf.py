@@ -86,7 +86,7 @@ def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, b
     saved = save()
     monkeypatch.chdir(saved.parent)
     assert main(command("saved", "ask")) == 0
-    assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in capsys.readouterr().out
+    assert "Mirroring: not enough evidence. Both methods share only 1 of 3 seeds" in capsys.readouterr().out
     page = (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
     assert "<b>ape" not in page
     assert "On 22 training images" in page

@@ -176,7 +176,7 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     page = (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
     assert "<b>good" not in page
     assert "&lt;b&gt;good" in page or "\\u003cb\\u003egood" in page
-    assert "each seed tests on one of 3 folds" in page
+    assert "Each seed tests on one of 3 folds" in page
     results = sorted((tmp_path / "ask" / "runs").glob("*/seed0/result.json"))
     assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "augmented", "plain"]
     before = {file: file.stat().st_mtime_ns for file in results}
@@ -241,7 +241,7 @@ def test_ctrl_c_gives_the_page_of_what_there_is(small, request, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no images are named: give --data folder --data.root DIR"),
+        ([], "no images are named: use --data folder --data.root DIR"),
         (["--data", "folder"], "data.root is None: must be the folder of the images"),
         (["--data", "folder", "--data.root", "nowhere"], "root is 'nowhere': it must be an existing folder"),
         (

@@ -22,6 +22,7 @@ from processes import context, ended, limited
 import partialsym as ps
 from partialsym.cli.main import STOPPED, main
 from partialsym.cli.options import COMMANDS
+from partialsym.cli.output import confusion_lines
 from partialsym.config import ModelConfig
 from partialsym.data import load
 
@@ -104,6 +105,36 @@ def test_evaluate(run, capsys):
     own = capsys.readouterr().out.splitlines()
     assert own[:2] == lines[:2]
     assert own[2].endswith("(3 draws, BatchNorm statistics of each)")
+
+
+def test_evaluate_prints_which_classes_are_confused(run, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    before = capsys.readouterr().out.splitlines()
+    assert main(["evaluate", str(run), "--confusion"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(before)] == before
+    _, head, *rows = lines[len(before) :]
+    assert head.split() == ["6", "6", "mi…red", "right"]
+    images = len(load("digits-6-M").test)
+    counts = [[int(cell) for cell in row.split()[-4:-2]] for row in rows]
+    assert sum(map(sum, counts)) == images
+    right = sum(counts[k][k] for k in range(len(counts)))
+    assert before[0].startswith(f"test accuracy: {100 * right / images:.2f} %")
+
+
+def test_confusions_of_few_classes_are_a_matrix_and_of_many_a_list():
+    few = torch.tensor([[8, 2, 0], [0, 4, 0], [0, 0, 0]])
+    assert list(confusion_lines(few, ["cat", "a very long class", "none"]))[1:] == [
+        "                     cat  a ve…ass  none    right",
+        "  cat                  8         2     0   80.0 %",
+        "  a very long class    0         4     0  100.0 %",
+    ]
+    many = torch.eye(11, dtype=torch.int64) * 9
+    many[3, 7], many[0, 1] = 3, 1
+    assert list(confusion_lines(many, [f"k{i}" for i in range(11)]))[1:] == [
+        "  k3 taken for k7: 3 of 12 (25.0 %)",
+        "  k0 taken for k1: 1 of 10 (10.0 %)",
+    ]
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):

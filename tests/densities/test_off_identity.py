@@ -57,7 +57,7 @@ def test_a_whole_circle_is_whole_about_any_centre():
     assert wedge.theta2 - wedge.theta1 == 360
     assert "±180°" in [text.get_text() for text in axes.texts]
     cells = [Cell("SE2", 1, {"theta_deg": [theta], "centre_deg": [-90.0]}) for theta in (180.0, 170.0)]
-    assert _all_alike(cells[:1]) == "every layer keeps the whole group."
+    assert _all_alike(cells[:1]) == "every layer uses the whole group."
     assert _all_alike(cells) == ""
 
 
