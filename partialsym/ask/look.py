@@ -42,7 +42,7 @@ def seconds(budget: float) -> float:
 
 
 def whole(left: float) -> float:
-    """The budget of which this question leaves so many seconds."""
+    """The budget in seconds of which this question leaves `left` seconds."""
     return min(left + MOST_SECONDS, left / (1 - SHARE))
 
 

@@ -82,7 +82,7 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--confusion",
         action="store_true",
-        help="print which classes are taken for which: a matrix of up to 10 classes, else the most frequent confusions",
+        help="print which classes are confused: a matrix for up to 10 classes, else the most frequent confusions",
     )
     parser.add_argument(
         "--recalibrate",
@@ -142,8 +142,8 @@ def _reproduce(parser: ArgumentParser) -> None:
         "--budget",
         type=str | None,
         default=None,
-        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look, "
-        "with small networks and few images, in a table of its own: seconds to minutes for a row",
+        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look: "
+        "small networks and few images, seconds to minutes per row, in a separate table",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"

@@ -13,8 +13,8 @@ from partialsym.measure import most_confused
 from partialsym.runs.schema import describe_choice
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
-COLUMNS, LISTED = 10, 12  # classes of a matrix that fits into a terminal; confusions in a list
-LONGEST = 20, 8  # characters of a class's name, at the left of a row and above a column
+COLUMNS, LISTED = 10, 12  # most classes of a matrix that fits into a terminal; number of listed confusions
+LONGEST = 20, 8  # most characters of a class's name, at the left of a row and above a column
 
 
 def say(text: str) -> None:
@@ -38,9 +38,11 @@ def scores_line(scores: dict[str, float | None]) -> str:
 
 
 def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
-    """The numbers of images by true class and answer, of `confusion`; of many classes, the most frequent confusions.
+    """The lines of the confusion matrix; if there are more than COLUMNS classes, of the most frequent confusions.
 
-    Classes without images have no row.
+    Args:
+        counts: number of images by true class (row) and answer (column), [classes, classes].
+        classes: names of the classes; those without images have no row.
     """
     totals, right = counts.sum(1).tolist(), counts.diagonal().tolist()
     if len(classes) > COLUMNS:
@@ -62,7 +64,7 @@ def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _short(name: str, most: int) -> str:
-    """The name, or its beginning and end with `…` between."""
+    """The name, or its beginning and end with `…` between them if it has more than `most` characters."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 

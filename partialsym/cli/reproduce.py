@@ -36,7 +36,9 @@ def run(options: Namespace) -> None:
     table = load_table(options.table)
     budget = table.budget(options.budget)
     if budget == TINY and options.publish:
-        raise ConfigError(f"--publish is {options.publish}: must be left out, because budget tiny gives no results.")
+        raise ConfigError(
+            f"--publish is {options.publish}: must be left out, because the budget tiny produces no results."
+        )
     seeds = parse_seeds(options.seeds or ("0" if budget == TINY else "0,1,2"))
     rows, out = table.select(options.rows), Path(options.out)
     results = Path(options.publish or out) / table.name

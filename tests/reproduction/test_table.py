@@ -104,7 +104,7 @@ def test_results_are_those_here_else_those_of_the_checkout_else_it_is_said_where
     monkeypatch.setattr("partialsym.__file__", str(tmp_path / "installed" / "partialsym" / "__init__.py"))
     monkeypatch.chdir(tmp_path)
     assert main(["table", "mnist6"]) == 1
-    assert "results does not exist: pass --results, the folder `results` of a checkout" in capsys.readouterr().err
+    assert "results does not exist: pass the folder `results` of a checkout" in capsys.readouterr().err
 
 
 def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
