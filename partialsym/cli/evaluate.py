@@ -1,4 +1,4 @@
-"""The accuracy of a run."""
+"""The command `evaluate`: the accuracy of a run."""
 
 import statistics
 from pathlib import Path
@@ -19,7 +19,7 @@ def run(options: Namespace) -> None:
     if options.draws < 0 or options.draws == 1:
         raise ConfigError(f"draws is {options.draws}: must be 0, or at least 2 for a spread.")
     if options.recalibrate and not options.draws:
-        raise ConfigError("--recalibrate is for drawn elements: give --draws, at least 2.")
+        raise ConfigError("--recalibrate is for drawn elements: pass --draws, at least 2.")
     trained_run = Run(Path(options.run))
     config, trained = trained_run.config(), trained_run.model()
     data = load_data(config.data, options.data.root, trained.range)

@@ -1,4 +1,4 @@
-"""What commands share: a line on standard output, and what all of them read from their options."""
+"""Functions that several commands share: they print results and read common options."""
 
 import re
 import sys
@@ -13,8 +13,8 @@ from partialsym.measure import most_confused
 from partialsym.runs.schema import describe_choice
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
-COLUMNS, LISTED = 10, 12  # classes of a matrix that fits into a terminal; confusions in a list
-LONGEST = 20, 8  # characters of a class's name, at the left of a row and above a column
+COLUMNS, LISTED = 10, 12  # most classes of a matrix that fits into a terminal; number of listed confusions
+LONGEST = 20, 8  # most characters of a class's name, at the left of a row and above a column
 
 
 def say(text: str) -> None:
@@ -38,9 +38,11 @@ def scores_line(scores: dict[str, float | None]) -> str:
 
 
 def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
-    """The numbers of images by true class and answer, of `confusion`; of many classes, the most frequent confusions.
+    """The lines of the confusion matrix; if there are more than COLUMNS classes, of the most frequent confusions.
 
-    Classes without images have no row.
+    Args:
+        counts: number of images by true class (row) and answer (column), [classes, classes].
+        classes: names of the classes; those without images have no row.
     """
     totals, right = counts.sum(1).tolist(), counts.diagonal().tolist()
     if len(classes) > COLUMNS:
@@ -62,7 +64,7 @@ def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _short(name: str, most: int) -> str:
-    """The name, or its beginning and end with `…` between."""
+    """The name, or its beginning and end with `…` between them if it has more than `most` characters."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 
@@ -72,13 +74,13 @@ def say_subsets(result: dict[str, Any]) -> None:
 
 
 def say_chosen(result: dict[str, Any]) -> None:
-    """Which components eval mode keeps or drops because validation images chose so, where they did."""
+    """Print which components validation images added or removed for eval mode, if they changed any."""
     if text := describe_choice(result):
         say(f"  eval mode {text}")
 
 
 def describe(subset: dict[str, Any]) -> str:
-    """A learned subset in words: `±171°, P(m) 0.31`; off the identity `±45° about 90°`."""
+    """A learned subset in words: `±171°, P(m) 0.31`, or `±45° about 90°` if its centre is not the identity."""
     about = f" about {subset['centre_deg']:.0f}°" if "centre_deg" in subset else ""
     parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]

@@ -1,4 +1,4 @@
-"""Running the rows of a table."""
+"""The command `reproduce`: run the rows of a table of the paper."""
 
 import logging
 from pathlib import Path
@@ -28,15 +28,17 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def run(options: Namespace) -> None:
-    """Run rows of a table, one after the other, but for those whose results are there.
+    """Run the rows of a table that have no results yet, one after the other.
 
     Raises:
-        ValueError: some runs failed; those after them were run all the same.
+        ValueError: some runs failed; the later ones were run nevertheless.
     """
     table = load_table(options.table)
     budget = table.budget(options.budget)
     if budget == TINY and options.publish:
-        raise ConfigError(f"--publish is {options.publish}: must be left out, because budget tiny gives no results.")
+        raise ConfigError(
+            f"--publish is {options.publish}: must be left out, because the budget tiny produces no results."
+        )
     seeds = parse_seeds(options.seeds or ("0" if budget == TINY else "0,1,2"))
     rows, out = table.select(options.rows), Path(options.out)
     results = Path(options.publish or out) / table.name
@@ -62,8 +64,12 @@ def run(options: Namespace) -> None:
 def _look_ahead(
     queue: list[tuple[str, Experiment]], there: dict[str, list[dict[str, Any]]], options: Namespace
 ) -> None:
-    """Raise now what would fail hours later: folders of other runs, data that are missing or not those of the results
-    that are there, nowhere to publish."""
+    """Detect errors that would otherwise occur hours later.
+
+    Raises:
+        ValueError: a folder belongs to another run, or the existing results used other data.
+        OSError: data are missing, or the folder to publish to cannot be created.
+    """
     if options.publish:
         Path(options.publish).mkdir(parents=True, exist_ok=True)
     found: dict[str | None, str] = {}
@@ -73,4 +79,4 @@ def _look_ahead(
         if name not in found and not folder.finished:
             found[name] = load_data(config.data, options.data.root).name
         if name in found and (other := {r.get("data", found[name]) for r in there[row]} - {found[name]}):
-            raise InputError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")
+            raise InputError(f"{row} was run on {other.pop()}, not on {found[name]}: use another --publish.")

@@ -1,4 +1,4 @@
-"""A table from results that are there."""
+"""The command `table`: print a table of the paper from existing results."""
 
 import logging
 from pathlib import Path
@@ -25,14 +25,14 @@ def run(options: Namespace) -> None:
     results = Path(options.results) if options.results else _found(chosen.name)
     if not results.exists():
         raise FileNotFoundError(
-            f"{results} does not exist: pass --results, the folder `results` of a checkout of partialsym, or make one "
-            f"with `reproduce --publish {results}`."
+            f"{results} does not exist: pass the folder `results` of a checkout of partialsym as --results, or create "
+            f"it with `reproduce --publish {results}`."
         )
     if not results.is_dir():
-        raise NotADirectoryError(f"{results} is no folder: give that of all results, such as `results`.")
+        raise NotADirectoryError(f"{results} is not a folder: pass the folder of all results, such as `results`.")
     folder = results / chosen.name
     if not folder.is_dir():
-        log.warning("no row of %s has been run: %s is not there", chosen.name, folder)
+        log.warning("no row of %s has been run: %s does not exist", chosen.name, folder)
     text = render(chosen, folder)
     say(text)
     if options.out:
@@ -41,7 +41,7 @@ def run(options: Namespace) -> None:
 
 
 def _found(table: str) -> Path:
-    """`results` here if it has that table, else that beside the package, where that is a checkout."""
+    """The folder `results` here if it contains that table, else the one beside the package if that is a checkout."""
     here, checkout = Path("results"), Path(partialsym.__file__).parents[1] / "results"
     if not (here / table).is_dir() and (checkout / table).is_dir():
         log.info("results of %s", checkout)

@@ -50,8 +50,8 @@ class DataConfig:
         workers: for streamed images, the number of processes that read them for each training process. A resumed run
             may use another number.
         train_images: use only this number of training images, selected in a fixed order; default all.
-        test_images: use only this number of test images, of every class alike where there are enough, selected at
-            random by split_seed; default all.
+        test_images: use only this number of test images, selected at random by split_seed, with equally many of every
+            class if there are enough; default all.
         augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
             of the images), rotate (half of the images by any angle, the others by a multiple of 90 degrees).
     """
@@ -110,7 +110,13 @@ class DataConfig:
             one_of("data.augment", name, AUGMENTATIONS)
 
     def complete(self) -> "DataConfig":
-        """With a name: of a saved Hugging Face data set its whole path, which holds wherever it is read from."""
+        """The config with its name filled in.
+
+        The name of a saved Hugging Face data set becomes its absolute path, which is valid from any directory.
+
+        Raises:
+            ConfigError: the name of a Hugging Face data set, or the root of a folder, is missing.
+        """
         if self.source == "hf":
             check("data.name", self.name, bool(self.name), "that of the Hugging Face data set")
             place = Path(str(self.name)).expanduser()

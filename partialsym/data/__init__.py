@@ -1,4 +1,4 @@
-"""Data sets: each name is one function that returns its training, validation and test splits."""
+"""Data sets: for each name, one function returns the training, validation and test splits."""
 
 import os
 from difflib import SequenceMatcher

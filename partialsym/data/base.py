@@ -50,7 +50,7 @@ class Split:
         for field, values in (("labels", self.labels), ("originals", self.originals)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 found = f"{values.dtype} {list(values.shape)}"
-                raise InputError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
+                raise InputError(f"{field} are {found}: they must be int64 [{len(self.images)}], one per image")
             if (lowest := int(values.min())) < 0:
                 raise InputError(f"{field} contain {lowest}: they must be >= 0")
         if not isinstance(self.images, Tensor) or self.images.dtype == torch.uint8:
@@ -60,7 +60,7 @@ class Split:
             index = int((~self.images.isfinite()).flatten(1).any(1).nonzero()[0])
             raise InputError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
         if low < 0 or high > 1:
-            raise InputError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: keep uint8)")
+            raise InputError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (pass 8-bit pixels as uint8)")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,7 +116,7 @@ class Dataset:
         A smaller selection is part of a larger one. Raises ValueError if there are fewer than `count` images.
         """
         if not 1 <= count <= len(self.train):
-            raise InputError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
+            raise InputError(f"{self.name} has {len(self.train)} training images, fewer than the requested {count}")
         index = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:count]
         return replace(self, train=self.train[index])
 

@@ -15,7 +15,7 @@ from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Learned, Re
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
 CELL, MARGIN = 1.45, 0.3  # inches
-ABOVE, BELOW = 0.26, 0.1  # a row: its name, and air
+ABOVE, BELOW = 0.26, 0.1  # inches above a row for its name, and empty inches below it
 
 
 def subsets(results: Mapping[str, Sequence[Learned]]) -> Figure:
@@ -88,7 +88,7 @@ def responses(results: Results) -> Figure:
     curves = {name: [_curve(r) for r in seeds if {"share", "response"} & r.keys()] for name, seeds in results.items()}
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:
-        raise InputError("No result has a response: only data sets of turned copies give one.")
+        raise InputError("No result has a response: only runs on data sets of turned copies have one.")
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
     width, tall = max(2.9 * columns, 4.6), 3.15 * rows + 0.5

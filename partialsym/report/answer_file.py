@@ -36,7 +36,7 @@ def write_answer(
         seen: the results of the two-sample tests on the images.
         question: the question.
         runs: all finished runs.
-        margin: the largest difference that is regarded as none.
+        margin: a difference of balanced accuracies that counts as none, in (0, 1).
         command: the command that carries out the recommendation.
     """
     verdict, folders = judged.verdict, dict[str, list[Run]]()

@@ -200,13 +200,13 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["fit", "--name", "x", "--modle.group", "E2"], "unknown key 'modle.group': did you mean 'model.group'"),
         (["fit", "--name", "x", "--model.group", "E3"], "model.group is 'E3'"),
         (["fit", "--name", "x", "--training.epochs", "ten"], "training.epochs.*ten"),
-        (["fit"], "give --name"),
+        (["fit"], "pass --name"),
         (["fit", "--name", "x", "--config"], "--config needs a file"),
         (["fit", "--name", "x", "--model.group", "T2", "--model.samples", "8"], "samples must be 1, got 8"),
         (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
-        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
+        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: pass --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
         (["predict", "nowhere", "a.png"], "contains no model"),
         (["report", "nowhere"], "nowhere"),
@@ -217,7 +217,7 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
         (
             ["table", "mnist6", "--results", "nowhere"],
-            "nowhere does not exist: pass --results, the folder `results` of a checkout",
+            "nowhere does not exist: pass the folder `results` of a checkout",
         ),
         (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
@@ -347,4 +347,4 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_left_out_and_named(run, tmp_p
     assert "1 of 4 files were left out" in said.err
     assert str(bad) in caplog.text
     (tmp_path / "empty").mkdir()
-    assert "holds no image files" in refused(capsys, "predict", run, tmp_path / "empty")
+    assert "contains no image files" in refused(capsys, "predict", run, tmp_path / "empty")

@@ -131,7 +131,7 @@ def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
     steps.clear()
     assert reproduce(tmp_path, "--seeds", "0,1") == 1
-    assert f"{SECOND} was run on others, and here is digits-6-M" in capsys.readouterr().err
+    assert f"{SECOND} was run on others, not on digits-6-M: use another --publish." in capsys.readouterr().err
     assert not steps
 
 
@@ -154,7 +154,7 @@ def test_a_first_look_is_short_tests_few_images_and_is_not_published(tmp_path, s
     monkeypatch.setattr("partialsym.reproduction.table.MOST", most)
     assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "tiny") == 1
     assert "--publish is " in (said := capsys.readouterr().err)
-    assert "must be left out, because budget tiny gives no results" in said
+    assert "must be left out, because the budget tiny produces no results" in said
     assert not steps
     assert not (tmp_path / "all").exists()
     assert main(["reproduce", "small", "--rows", "T2/*", "--budget", "tiny", "--out", f"{tmp_path}/runs"]) == 0

@@ -77,10 +77,10 @@ def test_what_has_to_be_said_of_a_row_stands_under_a_table_that_has_it(tmp_path)
 def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog):
     write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5)
     assert main(["table", "mnist6", "--results", str(tmp_path / "mnist6")]) == 0
-    assert f"no row of mnist6 has been run: {tmp_path / 'mnist6' / 'mnist6'} is not there" in caplog.text
+    assert f"no row of mnist6 has been run: {tmp_path / 'mnist6' / 'mnist6'} does not exist" in caplog.text
     (tmp_path / "file").write_text("x")
     assert main(["table", "mnist6", "--results", str(tmp_path / "file")]) == 1
-    assert "file is no folder: give that of all results" in capsys.readouterr().err
+    assert "file is not a folder: pass the folder of all results" in capsys.readouterr().err
 
 
 def test_results_are_those_here_else_those_of_the_checkout_else_it_is_said_where_they_are(
@@ -104,7 +104,7 @@ def test_results_are_those_here_else_those_of_the_checkout_else_it_is_said_where
     monkeypatch.setattr("partialsym.__file__", str(tmp_path / "installed" / "partialsym" / "__init__.py"))
     monkeypatch.chdir(tmp_path)
     assert main(["table", "mnist6"]) == 1
-    assert "results does not exist: pass --results, the folder `results` of a checkout" in capsys.readouterr().err
+    assert "results does not exist: pass the folder `results` of a checkout" in capsys.readouterr().err
 
 
 def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
