@@ -15,6 +15,7 @@ ROUNDING = 0.7  # smallest share of the steps that remains when epochs are whole
 SHARE = 0.85  # share of the budget that is planned: the machine may slow down
 START, PAGE = 12.0, 15.0  # seconds for a worker to start, and to write the page
 BATCH, RECALIBRATION = 64, 256
+RATE, RATES = 3e-3, {"Grid": 2e-2}  # largest learning rate of a one-cycle schedule; of some kernels another one
 DRAWS, TRIALS = 33, 16  # passes over validation images, and trials of subsets, that choose a partial network's elements
 FEWEST = 2  # methods that a comparison needs
 
@@ -84,16 +85,17 @@ class Plan(NamedTuple):
 
     def experiment(self, name: str, seed: int, data: DataConfig, model: ModelConfig) -> Experiment:
         """The experiment of one run."""
-        settings: dict[str, Any] = {"lr": 3e-3, "density_lr": 1e-2, "schedule": "one-cycle"}
         length = self.length(seed)
         training = TrainingConfig(
             epochs=length.epochs,
             repeats=length.repeats,
             batch_size=self.batch,
+            lr=RATES.get(model.kernel, RATE),
+            density_lr=1e-2,
+            schedule="one-cycle",
             recalibration_images=RECALIBRATION,
             compile="never",
             diverged="skip",
-            **settings,
         )
         return Experiment(name, seed, data, model, training)
 
