@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig, TrainingConfig
 
