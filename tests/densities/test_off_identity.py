@@ -66,7 +66,7 @@ def test_it_is_said_in_words_and_a_centred_one_as_ever():
     assert describe(seeds[0]["subsets"][0]) == "±45° about 80°"
     assert describe(result("E2")["subsets"][0]) == "±60°, P(m) 0.25"
     assert _spoken("last", seeds) == "last uses ±45.0 ± 0.0°, about 90.0 ± 14.1°"
-    assert _spoken("last", [result("SE2")]) == "last keeps ±60.0°"
+    assert _spoken("last", [result("SE2")]) == "last uses ±60.0°"
 
 
 def test_curves_and_depths_name_the_centre():
