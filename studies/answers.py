@@ -137,7 +137,7 @@ def results(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
 def texts() -> dict[str, str]:
     """What stands between the marks of the document."""
     lines = [
-        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | budget | minutes |",
+        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | budget | min |",
         "| --- |" + " --- |" * 8,
     ]
     for found in results():
