@@ -91,9 +91,10 @@ CASES = {
 def asked(kind: str, seed: int, out: Path) -> dict[str, Any]:
     """Everything in a file of results/answers/: the answer of the command, and the seconds that it took."""
     case, origin = CASES[kind], provenance()
-    with tempfile.TemporaryDirectory() as images:
-        write_folder(kind, Path(images), case.train, case.test, seed)
-        options = ["--data", "folder", "--data.root", images, "--data.size", str(SIZE), "--group", case.group]
+    with tempfile.TemporaryDirectory() as passing:
+        images = Path(passing) / kind
+        write_folder(kind, images, case.train, case.test, seed)
+        options = ["--data", "folder", "--data.root", str(images), "--data.size", str(SIZE), "--group", case.group]
         command = [sys.executable, "-m", "partialsym", "ask", *options, "--budget", BUDGET, "--out", str(out)]
         started = time.perf_counter()
         subprocess.run(command, check=True)
