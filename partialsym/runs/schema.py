@@ -55,6 +55,9 @@ def read_result(path: Path) -> dict[str, Any]:
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
         _check(path, "turned.range", found, _number(found), "a number of degrees")
+    if "pretrained" in result:
+        digest = _mapping(path, result, "pretrained").get("sha256")
+        _check(path, "pretrained.sha256", digest, isinstance(digest, str), "a hash")
     if result.get("components") is not None:
         chosen = _mapping(path, result, "components")
         for key in ("by_probability", "drawn", "chosen"):
