@@ -11,6 +11,7 @@ from partialsym.errors import ConfigError, InputError
 from partialsym.registry import LIFTED
 
 MOST_RECORD = 2**20  # bytes
+_OWN = {"group": str, "samples": int, "partial": bool, "proportional": bool}  # of a lifted network's settings
 
 
 def record_path(given: str | Path) -> Path:
@@ -39,8 +40,10 @@ def lifted_settings(given: str | Path) -> dict[str, Any]:
         record = json.loads(read_bytes(path, MOST_RECORD))
         if record["model"] != LIFTED:
             return {}
-        own = {key: record["settings"][key] for key in ("group", "samples", "partial", "proportional")}
+        own = {key: record["settings"][key] for key in _OWN}
         own["partial"] = own["partial"] is True  # not so where the layers have the identity alone
+        if wrong := [key for key, kind in _OWN.items() if not isinstance(own[key], kind)]:
+            raise TypeError(f"{wrong[0]} is {own[wrong[0]]!r}")
         return asdict(ModelConfig(network=LIFTED, kernel="Grid", pretrained=str(given), **own))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -52,6 +52,19 @@ def read_result(path: Path) -> dict[str, Any]:
     _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
     _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
     _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
+    _check_optional(path, result)
+    _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
+    subsets = result.get("subsets")
+    good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
+    _check(path, "subsets", subsets, good, "a list of layers")
+    for layer in subsets:
+        for key in layer.keys() - {"layer", "group"}:
+            _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
+    return result
+
+
+def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
+    """Raise ValueError at a mapping that not every result has, and that lacks its required entry."""
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
         _check(path, "turned.range", found, _number(found), "a number of degrees")
@@ -64,14 +77,6 @@ def read_result(path: Path) -> dict[str, Any]:
             _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
         changed = _mapping(path, chosen, "changed", "components.")
         _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
-    _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
-    subsets = result.get("subsets")
-    good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
-    _check(path, "subsets", subsets, good, "a list of layers")
-    for layer in subsets:
-        for key in layer.keys() - {"layer", "group"}:
-            _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
-    return result
 
 
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
