@@ -27,7 +27,7 @@ KINDS = {  # every class and every kind of block and stem, at few blocks
     "bottleneck": ("gresnet50_cifar", {"blocks": (2, 1)}),
     "wide": ("gwrn16_4", {"blocks": (2, 1), "stem_width": 3}),
     "separable": ("gconvnext", {"blocks": (1, 1), "stem_stride": 2}),
-    "unet": ("gunet", {"levels": 3}),
+    "unet": ("gunet", {"levels": 3, "width": 3}),
 }
 SIZES = [(8, 8), (7, 7), (6, 9)]
 QUARTER, MIRROR = grid_symmetries()[1], grid_symmetries()[4]
