@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import Namespace
@@ -33,8 +34,14 @@ def scores_line(scores: dict[str, float | None]) -> str:
 
 
 def say_subsets(result: dict[str, Any]) -> None:
-    for subset in result["subsets"]:
-        say(f"  {subset['layer']:<14} {describe(subset)}")
+    say_by_layer({subset["layer"]: describe(subset) for subset in result["subsets"]})
+
+
+def say_by_layer(lines: Mapping[str, str]) -> None:
+    """What is said of each layer, by name."""
+    width = max((len(layer) for layer in lines), default=0)
+    for layer, said in lines.items():
+        say(f"  {layer:<{max(14, width)}} {said}")
 
 
 def say_chosen(result: dict[str, Any]) -> None:
