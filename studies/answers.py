@@ -1,4 +1,4 @@
-"""What `partialsym ask` answers where the truth is known: `python -m studies.answers --ask`, ten minutes a line.
+"""What `partialsym ask` answers where the truth is known: `python -m studies.answers --ask`, minutes a line.
 
 It asks what results/answers/ lacks, one after another (nothing else should run), each about a new folder of images with
 the command that a user would type. Without `--ask`, the table of docs/ask.md is written from results/answers/.
@@ -24,7 +24,7 @@ from partialsym.runs.schema import read_json
 FORMAT = 1
 HERE = Path(__file__).resolve().parents[1]
 RESULTS, DOCUMENT = HERE / "results" / "answers", HERE / "docs" / "ask.md"
-SIZE, BUDGET = 32, "10m"
+SIZE, BUDGET = 32, "6m"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ CASES = {
     "sixes-turned": Case(
         "6 against 6 turned by 180°",
         "SE2",
+        test=900,
         seeds=(0, 1),
         visible=frozenset({90.0}),
         hidden=frozenset({180.0}),
@@ -136,8 +137,8 @@ def results(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
 def texts() -> dict[str, str]:
     """What stands between the marks of the document."""
     lines = [
-        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | minutes |",
-        "| --- |" + " --- |" * 7,
+        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | budget | min |",
+        "| --- |" + " --- |" * 8,
     ]
     for found in results():
         case, answer = CASES[found["kind"]], found["answer"]
@@ -150,6 +151,7 @@ def texts() -> dict[str, str]:
             answer["headline"],
             (answer["recommendation"] or {}).get("action", ""),
             f"{answer['plan']['steps']['0']}, {sum(len(m['seeds']) for m in answer['methods'])}",
+            found["budget"],
             f"{found['seconds'] / 60:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
