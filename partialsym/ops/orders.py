@@ -63,7 +63,7 @@ class Gradients(NamedTuple):
 
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
-    whole, features = _augmented(k)
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
     if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
@@ -82,7 +82,7 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
 
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
-    whole, features = _augmented(k)
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_flat, d_whole, d_features = None, None, []
     small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
@@ -149,10 +149,16 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
-def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """The bias as one more feature: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
+def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """The bias as one more feature: weights [out, in, h + 1] and features [m, h + 1, n, k, k]."""
     box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
-    return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, box], 1).flatten(2)
+    return torch.cat([k.weight, k.bias[..., None]], 2), torch.cat([k.phi, box], 1)
+
+
+def _matrices(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """Those as [(out in), h + 1] and [m, h + 1, n·k²]."""
+    weight, phi = augmented(k)
+    return weight.flatten(0, 1), phi.flatten(2)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
