@@ -119,7 +119,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
         maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
-        mixed = torch.matmul(mix, maps).view(out[images, :, elements].shape)
+        mixed = _each(mix, maps).view(out[images, :, elements].shape)
         torch.add(mixed, base[images, :, None], out=out[images, :, elements])
     return out
 
@@ -138,7 +138,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
         d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
-        d_maps = torch.matmul(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
+        d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
         d_part, d_filters = _conv_backward(
             d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
@@ -172,6 +172,14 @@ def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
     """The mean over the input's elements, [b, in, h, w]: all that the kernel's bias sees."""
     return torch.einsum("binhw,n->bihw", f, k.mean)
+
+
+def _each(matrix: Tensor, batch: Tensor) -> Tensor:
+    """The product of a matrix [., k], or of one a group, with each of [b, k, .].
+
+    `torch.matmul` rearranges batch and product where the matrix is a parameter's: it folds them into one product.
+    """
+    return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
