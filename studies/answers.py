@@ -67,6 +67,7 @@ CASES = {
     "sixes-turned": Case(
         "6 against 6 turned by 180°",
         "SE2",
+        test=900,
         seeds=(0, 1),
         visible=frozenset({90.0}),
         hidden=frozenset({180.0}),

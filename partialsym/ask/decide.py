@@ -1,4 +1,4 @@
-"""The verdict itself."""
+"""The verdict: which symmetries help, cost or make no difference, computed from the answers of all methods."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,12 +37,12 @@ from partialsym.ask.text import (
 )
 from partialsym.errors import InputError
 
-SEEDS = 3  # fewer say nothing of their spread
-MARGIN = 0.01  # a difference below a point makes none, unless the user says otherwise
-QUESTIONS = {  # question → what a network that is equivariant is blind to, and the groups that make it so
+SEEDS = 3  # fewer runs do not show how much runs differ
+MARGIN = 0.01  # a difference below one percentage point counts as none, unless the user sets another margin
+QUESTIONS = {  # question → what an invariant network ignores, and the groups that make it invariant
     "Rotation": ("how an image is turned", ("SE2", "C")),
-    "Mirroring": ("which way round an image is", ("Mirror",)),
-    "Rotation and mirroring together": ("how an image is turned and which way round it is", ("E2", "D")),
+    "Mirroring": ("whether an image is mirrored", ("Mirror",)),
+    "Rotation and mirroring together": ("how an image is turned and whether it is mirrored", ("E2", "D")),
 }
 BOTH = QUESTIONS["Rotation and mirroring together"][1]
 
@@ -50,7 +50,7 @@ BOTH = QUESTIONS["Rotation and mirroring together"][1]
 class Standing(NamedTuple):
     """How well a method generalises: balanced accuracy on `images` test images over `seeds` seeds.
 
-    `name` is what the reader sees, `method` what its config calls it.
+    `name` is the title on the page, `method` the name in the config.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Standing(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The answer to one question, in words; `difference` is what it rests on, in balanced accuracy."""
+    """The answer to one question, in words; `difference` is the difference of balanced accuracies that decided it."""
 
     question: str
     answer: str
@@ -70,8 +70,11 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was found, the shortest first; `best` says which method generalises best, `recommendation` what to do,
-    None where there is one method alone."""
+    """All answers, with a headline.
+
+    `best` is a sentence about the method that generalises best. `recommendation` says what to do; it is None if there
+    is only one method.
+    """
 
     headline: str
     findings: tuple[Finding, ...]
@@ -81,31 +84,31 @@ class Verdict(NamedTuple):
 
 
 def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
-    """Which symmetries the data have, as far as these runs can tell.
+    """Which symmetries the data have, as far as these runs show it.
 
-    A question is asked of two methods on equal terms: a G-CNN, which answers images of one orbit alike, and a plain
-    CNN of the same width; d is the difference of their balanced accuracies on the seeds they share, with its 95 %
-    interval (see `Difference`).
+    Each question compares two methods on equal terms: a G-CNN, which gives all images of one orbit the same answer, and
+    a plain CNN of the same width. d is the difference of their balanced accuracies on the seeds that both have, with
+    its 95 % interval (see `Difference`).
 
-        helps                 d > 0: the interval lies above 0
-        costs                 d < 0: it lies below 0
-        makes no difference   it lies within ±margin
-        not enough evidence   all else; fewer than 3 seeds; or neither method is better than guessing, which it is
-                              where the 95 % interval of its balanced accuracy lies above 1/classes
+        helps                 the interval of d lies above 0
+        costs                 the interval of d lies below 0
+        makes no difference   the interval of d lies within ±margin
+        not enough evidence   all other cases; fewer than 3 seeds; or neither method is better than guessing. A method
+                              is better than guessing if the 95 % interval of its balanced accuracy lies above 1/classes
 
-    Where behaviours hold Brier scores, the text tells their difference too: a second reading, which decides nothing. It
-    counts confidence, and so it also differs where one network is surer than it may be.
+    If the behaviours contain Brier scores, the text reports their difference too. It decides nothing: the score counts
+    confidence, so it also differs if one network is overconfident.
 
-    "All of it, or a part" is asked of the Partial G-CNN and the full one of a group in the same way, and so are
-    "Augmentation" of a plain CNN that turned and mirrored its training images and the plain one, and "Built in, or
-    augmented" of a full G-CNN and the augmented one. Several questions are asked of the same runs, each at its own
-    level: nothing is corrected for their number.
+    Three more questions are decided in the same way: "All of it, or a part" compares the Partial G-CNN with the full
+    one of a group, "Augmentation" compares a plain CNN that turned and mirrored its training images with the plain one,
+    and "Built in, or augmented" compares a full G-CNN with the augmented CNN. All questions use the same runs, each at
+    its own level: there is no correction for their number.
 
     Args:
-        arms: methods on equal terms, one at most of each kind and group that a question needs.
-        margin: a difference of balanced accuracies below which a symmetry makes none, in (0, 1).
+        arms: methods on equal terms, at most one of each kind and group that a question needs.
+        margin: a difference of balanced accuracies that counts as none, in (0, 1).
     Raises:
-        ValueError: no methods; other test images, classes or settings; a margin out of range.
+        ValueError: there are no methods; their test images, classes or settings differ; the margin is out of range.
     """
     if not arms:
         raise InputError("there are no methods to compare.")
@@ -120,7 +123,10 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
 
 
 def comparisons(arms: Sequence[MethodResults], margin: float = MARGIN) -> list[tuple[str, str, Difference | None]]:
-    """Names of the two methods of each question, and their difference so far; arguments and errors as of `verdict`."""
+    """The names of the two methods of each question, and their difference so far.
+
+    The difference is None if the methods share no seed. Arguments and errors are those of `verdict`.
+    """
     arms = aligned(with_roles(arms))
     _check(arms)
     judge = _Judge(arms, margin)
@@ -143,7 +149,7 @@ class _Judge:
         self.guessing = {arm for arm in arms if alone[arm].low <= chance}
 
     def difference(self, one: MethodResults, other: MethodResults) -> Difference | None:
-        """Balanced accuracy of `one` less that of `other` on the seeds that both have; None where there are none."""
+        """Balanced accuracy of `one` minus that of `other` on the seeds that both have; None if they share no seed."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if not shared:
             return None
@@ -152,12 +158,12 @@ class _Judge:
         return difference(first, second, self.labels, self.groups, alike)
 
     def alike(self, values: Sequence[Right | Floats | None], seeds: Sequence[int]) -> list[Right | Floats]:
-        """Those rows of all methods that have these seeds."""
+        """The rows of these seeds, from every method that has all of them."""
         pairs = zip(self.arms, values, strict=True)
         return [v[arm.rows(seeds)] for arm, v in pairs if v is not None and {*seeds} <= {*arm.seeds}]
 
     def confidence(self, one: MethodResults, other: MethodResults) -> str:
-        """What the Brier score says of the same comparison; nothing where it is unknown, or seeds are too few."""
+        """A sentence about the Brier scores of the same comparison; empty if they are unknown or seeds are too few."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if one.brier is None or other.brier is None or len(shared) < SEEDS:
             return ""
@@ -167,7 +173,7 @@ class _Judge:
         return brier(d, self.titles[one], self.titles[other])
 
     def symmetries(self) -> Iterator[Finding]:
-        """Plain against full, for every group."""
+        """Compare the full network of each group with the plain one."""
         plain = _only(self.arms, "plain", ("T2",))
         for question, (blind, groups) in QUESTIONS.items():
             full = _only(self.arms, "full", groups)
@@ -179,7 +185,7 @@ class _Judge:
             yield Finding(question, answer, " ".join(filter(None, said)), d)
 
     def augmentation(self) -> Iterator[Finding]:
-        """Augmented against plain, and the full network of as large a group against augmented."""
+        """Compare the augmented network with the plain one, and the full one of the same group with the augmented."""
         plain, augmented = _only(self.arms, "plain", ("T2",)), _only(self.arms, "augmented", ("T2",))
         if augmented is None:
             return
@@ -197,7 +203,7 @@ class _Judge:
                 yield Finding(question, answer, " ".join(filter(None, (said, self.confidence(one, other)))), d)
 
     def parts(self) -> Iterator[Finding]:
-        """Partial against full of the same group and number of elements."""
+        """Compare each partial network with the full one of the same group and number of elements."""
         for partial in (arm for arm in self.arms if arm.kind == "partial"):
             same = [a for a in self.arms if (a.group, a.samples) == (partial.group, partial.samples)]
             full = _only(same, "full", (partial.group,))
@@ -210,7 +216,7 @@ class _Judge:
             yield Finding(f"All of {group}, or a part", PART if answer == HELPS else answer, text, d)
 
     def compare(self, one: MethodResults, other: MethodResults) -> tuple[str, str, Interval | None]:
-        """Answer, the reason where there is none, and the difference `one` − `other`."""
+        """The answer, the reason if it is `not enough evidence`, and the difference `one` − `other`."""
         found = self.difference(one, other)
         self.compared.append((one.name, other.name, found))
         d = None if found is None else found.interval()
@@ -231,7 +237,7 @@ class _Judge:
         return {} if d is None else {"points": points(d), "signed": signed(d), "margin": within(self.margin)}
 
     def kept(self, question: str, groups: Sequence[str]) -> str:
-        """How far the predictions of the partial network that can keep this symmetry stay, as measured."""
+        """How far the predictions of the partial network with this symmetry stay the same, as measured."""
         partial = _only(self.arms, "partial", (*groups, *BOTH))
         if partial is None or question not in ("Rotation", "Mirroring"):
             return ""
@@ -241,7 +247,8 @@ class _Judge:
         return "" if partial.changed is None else self.turns(partial.changed, name, images)
 
     def turns(self, changed: Change, name: str, images: int) -> str:
-        """From which turn on, and in which direction, half of the answers change; of two classes, of each."""
+        """From which turn on, and in which direction, half of the answers change; if there are two classes, also for
+        each of them."""
         said = change((changed.counter_clockwise, changed.clockwise), name, f"{images} test images")
         if len(changed.classes) != 2:
             return said
@@ -250,7 +257,7 @@ class _Judge:
         return f"{said} {' '.join(parts)}"
 
     def recommendation(self) -> Recommendation | None:
-        """What to do, from the accuracies and what each method costs."""
+        """What to do, by the accuracies and costs of the methods; None if there is only one method."""
         if len(self.arms) < 2:
             return None
         by_name = {arm.name: arm for arm in self.arms}
@@ -270,24 +277,27 @@ class _Judge:
         )
 
     def best(self) -> str:
-        """Which method is best, by 95 % intervals of the differences."""
+        """A sentence about the best method, decided by the 95 % intervals of the differences."""
         by_name = {arm.name: arm for arm in self.arms}
         top, *others = [by_name[standing.method] for standing in self.standings]
         if not others:
             return f"{upper(self.titles[top])} is the only method."
         if self.guessing == {*self.arms}:
-            return "No method is surely better than guessing."
+            return "No method is clearly better than guessing."
         found = {other: self.difference(top, other) for other in others}
         near = [self.titles[o] for o, d in found.items() if d is None or d.seeds < SEEDS or d.interval().low <= 0]
         if near:
-            return f"{upper(self.titles[top])} comes first, but is not told apart from {listed(near)}."
+            return (
+                f"{upper(self.titles[top])} has the highest accuracy, but these runs cannot distinguish it from "
+                f"{listed(near)}."
+            )
         second = found[others[0]]
         assert second is not None
         return FIRST.format(upper(self.titles[top]), points(second.interval()), self.titles[others[0]])
 
 
 def _unless(full: MethodResults, plain: MethodResults, answer: str) -> str:
-    """A caution where the loser learned its training images less well; nothing where that is unknown."""
+    """A caution if the method that lost learned its training images less well; empty if that is unknown."""
     shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
     behind = {COSTS: shares[0] < shares[1] - 1, HELPS: shares[1] < shares[0] - 1}
     return UNLESS.format(*shares) if behind.get(answer, False) else ""
@@ -312,13 +322,13 @@ def _check(arms: Sequence[MethodResults]) -> None:
 
 
 def _titles(arms: Sequence[MethodResults]) -> dict[MethodResults, str]:
-    """Titles, with the name where two methods have the same."""
+    """The titles; the name of the method follows if two methods have the same title."""
     all_ = [arm.title for arm in arms]
     return {arm: arm.title if all_.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in arms}
 
 
 def _only(arms: Sequence[MethodResults], kind: str, groups: Sequence[str]) -> MethodResults | None:
-    """The one arm of a kind and group; None where there is none, or more than one to choose from."""
+    """The only method of a kind and group; None if there is none, or more than one."""
     found = [
         arm for arm in arms if arm.kind == kind and not {arm.group, arm.group.rstrip("0123456789")}.isdisjoint(groups)
     ]

@@ -1,4 +1,4 @@
-"""Writing a network as plain convolutions."""
+"""The command `export`: write a network as plain convolutions."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def run(options: Namespace) -> None:
 
 
 def _make_proportional(trained: LoadedModel, config: Experiment, root: str | None) -> None:
-    """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
+    """Use ⌈rθ⌉ of r rotations per component, and recalibrate BatchNorm if this changes the number of elements."""
     before = kept(trained.model)
     set_proportional(trained.model, True)
     if kept(trained.model) == before:

@@ -1,4 +1,4 @@
-"""The command line. Imports neither torch nor lightning, so that `--help` answers at once."""
+"""The command line. This module imports neither torch nor lightning, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ BUG = 70  # the exit status, EX_SOFTWARE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. The exit status is 0; 1 for an error that the user can put right; 70 for a bug; 130 if it was
-    stopped by Ctrl-C; 75 if training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`)
-    goes on."""
+    """Run a command.
+
+    Args:
+        argv: the arguments, by default those of the process.
+    Returns:
+        The exit status: 0 for success; 1 for an error that the user can correct; 70 for a bug; 130 if Ctrl-C stopped
+        the command; 75 if SIGTERM or SIGUSR1 stopped a training and the same command (`fit`: with `--resume`) continues
+        it.
+    """
     try:
         with Interruption() as interruption:
             return _run(list(sys.argv[1:] if argv is None else argv), interruption)
@@ -59,7 +65,7 @@ def _complain(message: str, status: int) -> int:
 
 
 def _bug(error: Exception) -> str:
-    """What is no mistake of the user's, in a line; a full memory of a GPU is nobody's."""
+    """The message for an error that is not the user's mistake; a full GPU memory is not reported as a bug."""
     said = " ".join(str(error).split())[:200]
     if type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: lower training.batch_size or model.width ({said})"
@@ -70,13 +76,13 @@ def _bug(error: Exception) -> str:
 
 
 def _readable(error: Exception) -> str:
-    """One line, without errno; jsonargparse's `fit.name` is our `--name`."""
+    """The message of an error without errno; the option that jsonargparse calls `fit.name` becomes `--name`."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = str(error).strip() or type(error).__name__
-    if isinstance(error, ConfigError):  # jsonargparse breaks lines; a list of files has a line for each
+    if isinstance(error, ConfigError):  # jsonargparse breaks lines; other errors may list one file per line
         text = " ".join(text.split())
-    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: give --\1 or put it in the config", text)
+    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: pass --\1 or put it in the config", text)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -94,7 +100,7 @@ def _dispatch(args: list[str]) -> int:
     commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
     for name, (add_options, text) in COMMANDS.items():
         sub = ArgumentParser(description=text, exit_on_error=False)
-        if args[:1] == [name]:  # those of the others would take as long again
+        if args[:1] == [name]:  # adding the options of all commands would be slow
             add_options(sub)
         commands.add_subcommand(name, sub, help=text)
     if args == ["--version"]:
@@ -118,7 +124,7 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _with_answer(args: Sequence[str]) -> list[str]:
-    """`--from FOLDER` as a `--config` before all others, so that these change it."""
+    """Replace `--from FOLDER` by a `--config` before all other arguments, which can then override it."""
     rest, found = [], list[str]()
     given = iter(args)
     for arg in given:
@@ -134,9 +140,11 @@ def _with_answer(args: Sequence[str]) -> list[str]:
 
 
 def _checked(args: list[str], options: Sequence[str]) -> list[str]:
-    """The arguments, with a config of an earlier format as one of now.
+    """The arguments, with configs of earlier formats converted to the present one.
 
-    Names the nearest valid key for a misspelt one, on the command line or in the file."""
+    Raises:
+        ConfigError: a key on the command line or in a file is unknown; the message suggests the nearest valid one.
+    """
     checked = list(args)
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")

@@ -1,4 +1,4 @@
-"""What an experiment is: one typed, validated tree. Imports neither torch nor lightning."""
+"""The settings of an experiment as one typed, validated tree. This package imports neither torch nor lightning."""
 
 from partialsym.config.data import AUGMENTATIONS, DataConfig
 from partialsym.config.experiment import Experiment, check_keys, keys_of, unknown_key

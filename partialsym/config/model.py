@@ -63,7 +63,7 @@ class ModelConfig:
         if self.augerino is not None:
             _check_group("model.augerino", self.augerino)
         dense = self.network in DENSE_NETWORKS
-        right = "one that answers once an image: this one answers pixel by pixel, in a training loop of your own"
+        right = "a network with one answer per image: this one answers per pixel and needs your own training loop"
         check("model.network", self.network, not dense, right)
         one_of("model.network", self.network, NETWORKS)
         one_of("model.kernel", self.kernel, KERNELS)
@@ -83,7 +83,7 @@ class ModelConfig:
         check("model.dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
 
     def complete(self) -> "ModelConfig":
-        """With what its network takes where a setting is left out."""
+        """The config with the network's defaults for the settings that are left out."""
         defaults = network_defaults(self.network)
         return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
 

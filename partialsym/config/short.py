@@ -1,4 +1,4 @@
-"""What may be said shorter on the command line."""
+"""Short forms of options on the command line."""
 
 import re
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ PAIRS = ("--data.range", "--data.size")
 
 
 def in_full(args: Sequence[str]) -> list[str]:
-    """`--data.source folder` for `--data folder`, `--data.split_by` for `--split-by`, and `--data.range [0,4095]` for
-    `--data.range 0 4095`."""
+    """Replace short forms: `--data folder` becomes `--data.source folder`, `--split-by` becomes `--data.split_by`, and
+    `--data.range 0 4095` becomes `--data.range [0,4095]`."""
     args = [re.sub(f"^{GROUPS}(?=$|=)", "--data.split_by", arg) for arg in args]
     named = [arg.replace("--data=", "--data.source=") if arg in SOURCES else arg for arg in args]
     follows = [*args[1:], ""]

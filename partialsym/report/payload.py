@@ -8,7 +8,11 @@ from partialsym.report.curves import circle, curves, layers, named, strongest, t
 
 
 def payload(methods: Sequence[Method]) -> dict[str, Any]:
-    """`angles` and `turns` in degrees; `images`, the test sets; `methods` with their seeds, each on one of `images`."""
+    """The content of the page's JSON; empty if no behaviour is known.
+
+    It contains `angles` and `turns` in degrees, the test sets as `images`, and `methods` with their seeds; each method
+    has the number of its test set.
+    """
     groups = together(methods)
     if not groups:
         return {}
@@ -51,7 +55,7 @@ def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any
 
 
 def _seed(number: int, behaviour: Mapping[str, Any], shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-    """Pairs of lists over the angle: for the original and for the reflected images."""
+    """The measurements of one seed as pairs of lists over the angle: for the original and for the mirrored images."""
     at = [i for _, i in circle(behaviour["responses"]["angles"])]
     unchanged = behaviour["unchanged"]
     return {

@@ -17,7 +17,7 @@ Rows = Iterator[Sequence[Any]]
 
 
 def tables(judged: Judged) -> dict[str, str]:
-    """File name → content, of the tables that have a row; the first row names the columns."""
+    """File name → content for all tables that have a row; the first line names the columns."""
     made = {
         "accuracy.csv": _accuracy(judged),
         "subsets.csv": _subsets(judged),
@@ -116,7 +116,7 @@ def _errors(judged: Judged) -> Rows:
             for layer, kinds in layers(behaviour).items():
                 for mirrored, rows in kinds.items():
                     for row in rows:
-                        parts = [row.get(part) for part in PARTS]  # files of earlier versions hold no shares
+                        parts = [row.get(part) for part in PARTS]  # files of earlier versions have no shares
                         yield [method.title, seed.number, layer, int(mirrored), row["angle"], *parts]
 
 

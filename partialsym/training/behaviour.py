@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from partialsym._utils.atomic import replace_text
-from partialsym.data import Dataset, Split
+from partialsym.data import Dataset, Split, in_turn
 from partialsym.data.reading import png
 from partialsym.errors import InputError
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
@@ -19,6 +19,7 @@ from partialsym.profiling import multiply_adds
 from partialsym.runs.run import LoadedModel, Run
 from partialsym.runs.schema import read_json
 from partialsym.training.fit import load_data
+from partialsym.training.progress import log_images
 
 FORMAT = 1
 ANSWERED, TURNED, COMPARED = 5000, 40, 16  # largest numbers of images: classified, rotated, compared by layer
@@ -57,7 +58,9 @@ def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = N
         return read_behaviour(path)
     trained = run.model()
     data = load_data(run.config().data, root, trained.range) if data is None else data
-    found = {"format": FORMAT, **measured(trained, data.test)}
+    operations = multiply_adds(trained.model, len(trained.preprocess.mean), trained.size)
+    with log_images(trained.model, f"measuring {run.folder}", images_measured(len(data.test))):
+        found = {"format": FORMAT, "multiply_adds": operations, **measured(trained, data.test)}
     replace_text(path, json.dumps(found) + "\n")
     return found
 
@@ -123,10 +126,15 @@ def _damage(found: dict[str, Any]) -> str:
     return "" if good else "lists do not fit"
 
 
+def images_measured(test: int) -> int:
+    """The number of images, of so many test images, that `measured` passes through a model."""
+    turned, compared = min(TURNED, test), min(COMPARED, test)
+    return min(ANSWERED, test) + 2 * len(ANGLES) * turned + (4 * len(TURNS) + 1) * compared
+
+
 def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
-    """The entries of `behaviour` except the format."""
+    """The entries of `behaviour` except the format and the operations."""
     model, preprocess = trained.model, trained.preprocess
-    operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
     started = time.perf_counter()
@@ -141,7 +149,6 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
     return {
         "classes": list(trained.classes),
-        "multiply_adds": operations,
         "image_seconds": image_seconds,
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
@@ -196,15 +203,6 @@ def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> lis
 
 def _encoded(image: torch.Tensor) -> str:
     return base64.b64encode(png(_bytes(image))).decode()
-
-
-def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
-    rank = torch.zeros_like(labels)
-    for label in labels.unique():
-        of_class = labels == label
-        rank[of_class] = torch.arange(int(of_class.sum()))
-    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
 
 
 def _bytes(image: torch.Tensor) -> torch.Tensor:

@@ -37,8 +37,9 @@ from partialsym.training.callbacks.progress import WatchCallback
 from partialsym.training.dataloaders import loaders
 from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
-from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
+from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation, images_evaluated
 from partialsym.training.module import ClassifierModule, balanced, random_state
+from partialsym.training.progress import log_images
 from partialsym.training.trainer import precision, trainer as trainer_of
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,8 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
         data = replace(folder(str(root), **own), name=name)
     else:
         data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
+    if config.test_images is not None:
+        data = data.with_test(config.test_images, config.split_seed)
     return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
 
 
@@ -250,11 +253,17 @@ def _fit(
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: ClassifierModule, draws: int) -> dict[str, Any]:
     """The content of result.json."""
     seconds = fit.seconds  # without the evaluation
+    with log_images(model, "choosing the components"):
+        components = choose(config, model, data)  # before the test split is evaluated
+    most = images_evaluated(config.data, data, draws) + len(data.validation)
+    most += 2 * min(config.training.recalibration_images, len(data.train))  # for all elements, and for ⌈nθ⌉
+    with log_images(model, "evaluation", most):
+        evaluated = evaluation(config, model, data, draws)
     return {
         "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path is meaningless elsewhere
-        "components": choose(config, model, data),  # before the test split is evaluated
-        **evaluation(config, model, data, draws),
+        "components": components,
+        **evaluated,
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,
