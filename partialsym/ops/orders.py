@@ -248,9 +248,12 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:
-    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is."""
+    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is.
+
+    None is larger than the first, whose memory the others use again.
+    """
     parts = max(1, min(count, -(-count * each // limit)))
-    bounds = [round(count * part / parts) for part in range(parts + 1)]
+    bounds = [-(-count * part // parts) for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
