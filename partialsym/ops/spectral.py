@@ -1,11 +1,12 @@
-"""The third order of summation: in the frequency domain, where a convolution is a product at every frequency.
+"""The spectral order of summation: in the frequency domain, a convolution is a product at every frequency.
 
     ŷ[o, m](ω) = Σ_{i, n} k̂[o, m, i, n](ω)·f̂[i, n](ω),    k̂(ω) = Σ_t k[t]·exp(iω·t)
 
-A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels: what wraps around falls on pixels that
-nobody reads. Of a real signal half of the frequencies are enough. All is done by products of matrices whose operands
-BLAS reads transposed, so that frequencies come first without a copy, in chunks that stay in the cache: spectra of the
-kernel are formed for some frequencies at a time, and never held as a whole. Nothing is kept for the backward pass.
+A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels. Wrap-around then affects only pixels
+that are not read. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS reads
+their operands transposed, so frequencies come first without a copy. The work is split into chunks that stay in the
+cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole. Only the arguments are saved
+for the backward pass.
 """
 
 from typing import NamedTuple
@@ -17,8 +18,8 @@ from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, chunks
 from partialsym.ops.taps import Taps
 
-IMAGES = 8  # chunks that the spectrum of images may fill
-TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a chunk has room for
+IMAGES = 8  # limit of the images' spectrum, in chunks
+TAPS, SPECTRUM = 2, 8  # numbers of kernels, and of kernels' spectra, that must fit into a chunk together
 
 
 def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
@@ -38,7 +39,7 @@ def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 
 def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `spectral`, spectra computed anew; towards f only where wanted."""
+    """The gradients of `spectral`, which compute the spectra again; that of f only if wanted."""
     plan = _plan(f, k, options)
     kernel, spaces = Taps(k, plan.waves), Spaces(k.weight)
     d_f = torch.empty_like(f) if wanted else None
@@ -63,7 +64,7 @@ def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
 
 
 class _Plan(NamedTuple):
-    """Transforms of input and output, cos and sin at the kernel's taps, and how the work is cut."""
+    """Transforms of input and output, cos and sin at the kernel's taps, and the chunks of the work."""
 
     into: Window
     out: Window
@@ -74,13 +75,13 @@ class _Plan(NamedTuple):
     limit: int
 
     def chunks(self, taps: Tensor) -> list[slice]:
-        """Of frequencies, so that a kernel's spectrum fits into a chunk."""
+        """Slices of frequencies for which a kernel's spectrum fits into a chunk."""
         return chunks(self.frequencies, SPECTRUM * 2 * taps[0].nbytes, self.limit)
 
 
 def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
     if options[1:] != (1, 1, 1):
-        raise ValueError(f"the spectral order has no stride, dilation and groups: {options}.")
+        raise ValueError(f"the spectral order supports no stride, dilation or groups: {options}.")
     padding = options.padding
     like = k.weight.dtype, f.device
     size, channels = len(k.disc), f.shape[1] * f.shape[2]
@@ -98,7 +99,7 @@ def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
-    """out = a·b, or a·b̄, of complex [2, frequencies, ., .] as products of matrices; added to it if `more`."""
+    """Write a·b, or a·b̄ if `conjugate`, of complex [2, frequencies, ., .] into out; add it to out if `more`."""
     (re, im), sign = out, -1 if conjugate else 1
     re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
     im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)
