@@ -51,7 +51,7 @@ class Grid(Kernel):
         self.kernel_size, self.order, self._powers = kernel_size, order, powers
 
     def features(self, z: Tensor) -> Tensor:
-        """φ [*n, hidden]: the taps in the order of a plain convolution's weight, for each b_m, starting with b_0 = 1."""
+        """φ [*n, hidden]: for each b_m, b_0 = 1 first, the taps in the order of a plain convolution's weight."""
         pixels = z[..., :2] * (self.kernel_size / 2)  # (x right, y up) from the centre
         taps = torch.arange(self.kernel_size, dtype=z.dtype, device=z.device) - (self.kernel_size - 1) / 2
         across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
