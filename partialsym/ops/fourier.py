@@ -99,7 +99,7 @@ def waves(period: tuple[int, int], size: int, dtype: torch.dtype, device: torch.
 
 
 def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tensor:
-    """Transform planes [b, ., ., h, w]: real and imaginary parts [2, frequencies, b, channels], in the buffer `name`."""
+    """Transform planes [b, ., ., h, w]: real and imaginary parts [2, frequencies, b, channels], in buffer `name`."""
     h, w = planes.shape[3:]
     inner, height, ends, last = window.sizes
     out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
