@@ -22,7 +22,7 @@ class GroupConv(nn.Module):
 
         (k ⋆ f)(x, h) = Σ_j w_j Σ_y k(h⁻¹(y − x), h⁻¹h_j) f(y, h_j) / Σ_j w_j + b.
 
-    The domain T(2) makes it a lifting convolution, the codomain `dirac(T2())` a projection, and the kernel size 1 a
+    With domain T(2) it is a lifting convolution, with codomain `dirac(T2())` a projection, and with kernel size 1 a
     pointwise convolution.
 
     With a stride, a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`. torch's strided convolution starts at

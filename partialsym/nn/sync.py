@@ -32,7 +32,7 @@ class Sum(torch.autograd.Function):
 
 
 def share_statistics(model: nn.Module, shared: bool = True) -> nn.Module:
-    """Make training with torch's DistributedDataParallel learn what one process with all the batches would learn.
+    """Make processes under torch's DistributedDataParallel learn what one process with all their batches would learn.
 
     In train mode, every BatchNorm then uses the statistics of the batches of all processes, which may differ in size
     and be empty. At a bound of its range, every learned θ uses the gradient of all processes to decide whether a step

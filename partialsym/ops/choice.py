@@ -135,7 +135,7 @@ def _taps(kernel_size: int) -> int:
 
 
 def relative_time(s: Shape, c: Calibration) -> float:
-    """Time of the factored order over that of the dense one, by calibration `c`."""
+    """Estimated time of the factored order divided by that of the dense order, with calibration `c`."""
     factored = factored_work(s)
     values = factored.mix * s.groups / s.out_channels  # in all feature maps
     weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias + c.maps * values
@@ -143,7 +143,7 @@ def relative_time(s: Shape, c: Calibration) -> float:
 
 
 def spectral_time(s: Shape, c: Calibration) -> float:
-    """Time of the spectral order over that of the dense one, by calibration `c`."""
+    """Estimated time of the spectral order divided by that of the dense order, with calibration `c`."""
     work = spectral_work(s)
     weighted = (
         c.transform * (work.into + work.out) + c.product * work.product + c.kernel * (work.kernel + work.generate)
