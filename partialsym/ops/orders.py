@@ -1,10 +1,10 @@
-"""Two of the three orders of summation of a convolution whose kernel is a sum of features, k = Σ_h W_h·φ_h + b.
+"""The dense and the factored order of summation, for a kernel that is a sum of features, k = Σ_h W_h·φ_h + b.
 
     out[b, o, m, x] = Σ_{i, n, t} (Σ_h W[o, i, h]·φ[m, h, n, t] + b[o, i]·w[n]·disc[t])·f[b, i, n, x + t]
 
-*Dense* forms the kernel and convolves with it. *Factored* convolves with the features and mixes channels afterwards:
-the same function in h/out_channels + h/(n·k²) of the multiplications. Both keep nothing but their arguments for the
-backward pass and work in chunks, so that neither a large kernel nor the feature maps are ever held as a whole.
+*Dense* forms the kernel and convolves with it. *Factored* convolves with the features and mixes channels afterwards. It
+computes the same function with h/out_channels + h/(n·k²) of the multiplications. Both save only their arguments for the
+backward pass. They work in chunks, so that a large kernel or the feature maps are never in memory as a whole.
 """
 
 import math
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of an intermediate: what a last-level cache holds; what fills a GPU
+CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of intermediates: fits into a last-level cache; occupies a GPU
 
 
 class FactoredKernel(NamedTuple):
-    """k = Σ_h W_h·φ_h + b, in its parts.
+    """The parts of a kernel k = Σ_h W_h·φ_h + b·mean·disc.
 
-    weight [out, in, h] and bias [out, in], the last layer of a kernel network; phi [m, h, n, k, k], its features, 0
-    outside the disc; mean [n], the weights of the input's elements; disc [k, k] of 0 and 1.
-    Of a convolution in groups of channels, `in` are those of one group.
+    weight [out, in, h], bias [out, in]: the last layer of a kernel network; `in` are the channels of one group.
+    phi [m, h, n, k, k]: the features, which include the weights of the input's elements, 0 outside the disc.
+    mean [n]: normalised weights of the input's elements.
+    disc [k, k]: 1 inside the disc, 0 outside.
     """
 
     weight: Tensor
@@ -37,8 +38,7 @@ class FactoredKernel(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Of a convolution, as in `torch.nn.functional.conv2d`: zeros on each side, pixels from output to output and from
-    tap to tap, groups of channels."""
+    """Options of a convolution, as in `torch.nn.functional.conv2d`."""
 
     padding: int = 0
     stride: int = 1
@@ -52,7 +52,7 @@ class Options(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Towards f and the parts of a kernel; None where none was asked for."""
+    """Gradients with respect to f and the parts of a kernel; that of f is None if it was not wanted."""
 
     f: Tensor | None
     weight: Tensor
@@ -62,7 +62,7 @@ class Gradients(NamedTuple):
 
 
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
-    """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
+    """f [b, in, n, h, w] → [b, out, m, h', w'] by a plain convolution with the whole kernel, plus offset [out]."""
     whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
@@ -81,7 +81,7 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
 
 
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
+    """The gradients of `dense`, which form the kernel again; that of f only if wanted."""
     whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_flat, d_whole, d_features = None, None, []
@@ -114,7 +114,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
-    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # alike for all elements
+    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # the same for all output elements
     out = base.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
@@ -125,7 +125,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `factored`, feature maps computed anew; towards f only where wanted."""
+    """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
     plane, square = _plane(f, k), k.bias[..., None, None] * k.disc
     d_plane, d_square = _conv_backward(grad.sum(2), plane, square, options, (True, True))
     d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
@@ -150,40 +150,40 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
 
 
 def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """The bias as one more feature: weights [out, in, h + 1] and features [m, h + 1, n, k, k]."""
+    """The kernel with its bias as one more feature: weights [out, in, h + 1] and features [m, h + 1, n, k, k]."""
     box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
     return torch.cat([k.weight, k.bias[..., None]], 2), torch.cat([k.phi, box], 1)
 
 
 def _matrices(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """Those as [(out in), h + 1] and [m, h + 1, n·k²]."""
+    """The same as matrices: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
     weight, phi = augmented(k)
     return weight.flatten(0, 1), phi.flatten(2)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
-    """Whether to bring the whole kernel into the order of the output, out before m, or what comes out of it.
+    """Whether to transpose the whole kernel to the output's layout, `out` before m, instead of transposing the output.
 
-    Generated, it has m before out: one product of matrices a chunk. The smaller of the two is rearranged.
+    The kernel is generated with m before `out`, by one product of matrices per chunk. The smaller tensor is transposed.
     """
     return len(features) == 1 or len(features) * len(whole) * features.shape[2] <= outputs
 
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
-    """The mean over the input's elements, [b, in, h, w]: all that the kernel's bias sees."""
+    """The weighted mean over the input's elements, [b, in, h, w]; the kernel's bias depends on nothing else."""
     return torch.einsum("binhw,n->bihw", f, k.mean)
 
 
 def _each(matrix: Tensor, batch: Tensor) -> Tensor:
-    """The product of a matrix [., k], or of one a group, with each of [b, k, .].
+    """The product of a matrix [., k], or of one matrix per group, with each matrix of a batch [b, k, .].
 
-    `torch.matmul` rearranges batch and product where the matrix is a parameter's: it folds them into one product.
+    If the matrix is a parameter, `torch.matmul` folds the batch into one product, and copies it for that.
     """
     return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
-    """An axis of channels as [groups, each], where there are several."""
+    """Split an axis of channels into [groups, channels per group] if there are several groups."""
     return x if options.groups == 1 else x.unflatten(axis, (options.groups, -1))
 
 
@@ -226,19 +226,19 @@ def _conv_backward(
 
 
 def _is_product(f: Tensor, weight: Tensor, o: Options) -> bool:
-    """Whether a convolution is one product of matrices an image that is the faster way: one tap, whole vectors."""
+    """Whether one product of matrices per image is faster than conv2d: for one tap, and pixels that fill vectors."""
     plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1)
     return plain and f.device.type == "cpu" and f.dtype.itemsize > 2 and math.prod(f.shape[2:]) % 16 == 0
 
 
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
-    """Output elements whose kernels fit into a chunk."""
+    """Slices of output elements whose kernels fit into a chunk."""
     each = len(whole) * features.shape[2] * whole.element_size()
     return chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
 def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:
-    """Images and output elements whose feature maps fit into a chunk."""
+    """Slices of images and of output elements whose feature maps fit into a chunk."""
     m, h = k.phi.shape[:2]
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     each = f.shape[1] * h * math.prod(out.shape[3:]) * f.element_size()
@@ -248,9 +248,9 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:
-    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is.
+    """Nearly equal slices of `count` items of `each` bytes: at most `limit` bytes per slice, or one larger item.
 
-    None is larger than the first, whose memory the others use again.
+    The first slice is the largest, so that the others can reuse its memory.
     """
     parts = max(1, min(count, -(-count * each // limit)))
     bounds = [-(-count * part // parts) for part in range(parts + 1)]
@@ -258,5 +258,5 @@ def chunks(count: int, each: int, limit: int) -> list[slice]:
 
 
 def _wide(f: Tensor) -> torch.dtype:
-    """What sums over chunks are kept in."""
+    """The dtype of sums over chunks."""
     return torch.promote_types(f.dtype, torch.float32)

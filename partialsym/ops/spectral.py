@@ -1,11 +1,12 @@
-"""The third order of summation: in the frequency domain, where a convolution is a product at every frequency.
+"""The spectral order of summation: in the frequency domain, a convolution is a product at every frequency.
 
     ŷ[o, m](ω) = Σ_{i, n} k̂[o, m, i, n](ω)·f̂[i, n](ω),    k̂(ω) = Σ_t k[t]·exp(iω·t)
 
-A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels: what wraps around falls on pixels that
-nobody reads. Of a real signal half of the frequencies are enough. All is done by products of matrices whose operands
-BLAS reads transposed, so that frequencies come first without a copy, in chunks that stay in the cache: spectra of the
-kernel are formed for some frequencies at a time, and never held as a whole. Nothing is kept for the backward pass.
+A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels. Wrap-around then affects only pixels
+that are not read. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS reads
+their operands transposed, so frequencies come first without a copy. The work is split into chunks that stay in the
+cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole. Only the arguments are saved
+for the backward pass.
 """
 
 from typing import NamedTuple
@@ -17,8 +18,8 @@ from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, augmented, chunks
 from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
 
-IMAGES = 8  # chunks that the spectrum of images may fill
-TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a chunk has room for
+IMAGES = 8  # limit of the images' spectrum, in chunks
+TAPS, SPECTRUM = 2, 8  # numbers of kernels, and of kernels' spectra, that must fit into a chunk together
 
 
 def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
@@ -51,11 +52,11 @@ def _convolved(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, offset: Ten
 
 
 def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `spectral`, spectra computed anew; towards f only where wanted."""
+    """The gradients of `spectral`, which compute the spectra again; that of f only if wanted."""
     weight, phi = augmented(k)
     plan = _plan(f, weight, phi, k.disc, options)
     sums, d_f = TapsGradient(Taps(weight, phi, plan.half)), torch.empty_like(f) if wanted else None
-    del phi  # the taps hold what is needed of it
+    del phi  # the taps have their own copy
     _gather(grad, f, plan, sums, d_f)
     d_weight, d_phi = sums.result()
     d_mean = (d_phi[:, -1] * k.disc).sum((0, 2, 3))
@@ -63,7 +64,7 @@ def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
 
 
 def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Tensor | None) -> None:
-    """What `spectral_backward` sums up, and d_f where there is room; its own memory ends with it."""
+    """Add the gradients to `sums`, and write that of f to `d_f` if wanted. The workspace is freed at the end."""
     kernel, spaces = sums.of, Spaces(sums.of.weight)
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
@@ -85,7 +86,7 @@ def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Ten
 
 
 class _Plan(NamedTuple):
-    """Transforms of input and output, the kernel's taps, and how the work is cut."""
+    """Transforms of input and output, the kernel's taps, and the chunks of the work."""
 
     into: Window
     out: Window
@@ -96,13 +97,13 @@ class _Plan(NamedTuple):
     limit: int
 
     def chunks(self, taps: Tensor) -> list[slice]:
-        """Of frequencies, so that a kernel's spectrum fits into a chunk."""
+        """Slices of frequencies for which a kernel's spectrum fits into a chunk."""
         return chunks(self.frequencies, SPECTRUM * 2 * taps[0].nbytes, self.limit)
 
 
 def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options) -> _Plan:
     if options[1:] != (1, 1, 1):
-        raise ValueError(f"the spectral order has no stride, dilation and groups: {options}.")
+        raise ValueError(f"the spectral order supports no stride, dilation or groups: {options}.")
     padding = options.padding
     like = weight.dtype, f.device
     size, channels = len(disc), f.shape[1] * f.shape[2]
@@ -119,7 +120,7 @@ def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
-    """out = a·b, or a·b̄, of complex [2, frequencies, ., .] as products of matrices; added to it if `more`."""
+    """Write a·b, or a·b̄ if `conjugate`, of complex [2, frequencies, ., .] into out; add it to out if `more`."""
     (re, im), sign = out, -1 if conjugate else 1
     re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
     im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)

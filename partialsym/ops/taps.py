@@ -1,4 +1,4 @@
-"""A kernel that is a sum of features, on the taps of its disc, and its spectrum there and back."""
+"""The taps of a factored kernel, their spectrum, and the gradients of both."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,8 +13,11 @@ from partialsym.ops.fourier import Spaces, waves
 class Half(NamedTuple):
     """The taps of a disc in the order of `Taps`, and their waves at the frequencies of a period.
 
-    middle: the centre, as an index of a square of odd side. first and second: those that follow it, and their
-    opposites. cos [frequencies, even taps] and sin [frequencies, odd taps].
+    Attributes:
+        side: of a square that is as large as the disc, and odd.
+        middle: index of its centre.
+        first, second: indices of the taps after the centre, and of their opposites.
+        cos, sin: waves [frequencies, 1 + pairs] and [frequencies, pairs].
     """
 
     side: int
@@ -26,14 +29,14 @@ class Half(NamedTuple):
 
 
 def half_of(disc: Tensor, period: tuple[int, int]) -> Half:
-    """Of disc [k, k] of 0 and 1."""
+    """The order and the waves of the taps of a disc [k, k] of zeros and ones."""
     return _half(tuple(disc.flatten().tolist()), period, disc.dtype, disc.device)
 
 
 @lru_cache(64)
 def _half(inside: tuple[float, ...], period: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Half:
     size = round(len(inside) ** 0.5)
-    side = size + 1 - size % 2  # for there to be a centre
+    side = size + 1 - size % 2  # an odd side has a centre
     kept = F.pad(torch.tensor(inside, device="cpu").view(size, size) != 0, (0, side - size, 0, side - size)).flatten()
     middle = side * side // 2
     after = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
@@ -46,7 +49,8 @@ def _half(inside: tuple[float, ...], period: tuple[int, int], dtype: torch.dtype
 class Taps:
     """Sums and differences of opposite taps, Σ_h W_h·(φ_h[t] ± φ_h[−t]).
 
-    The spectrum's real part is made from the sums alone, its imaginary part from the differences: half the work.
+    The real part of the spectrum depends only on the sums, the imaginary part only on the differences. This halves the
+    work.
 
     Args:
         weight: W [out, in, h].
@@ -65,7 +69,10 @@ class Taps:
         self.even = 1 + len(half.first)
 
     def taps(self, outs: slice, spaces: Spaces) -> Tensor:
-        """[taps, (out m), (n in)] of some output channels, under the name `taps`; what is under `d_taps` is lost."""
+        """The sums and differences of some output channels, [taps, (out m), (n in)], in the buffer `taps`.
+
+        The buffer `d_taps` is overwritten.
+        """
         out, weight = self.empty(outs, spaces, "taps"), self.weight[outs].flatten(0, 1)
         arranged = self.features.shape[1] == 1
         made = out.view(self.matrix(outs)) if arranged else spaces("d_taps", *self.matrix(outs))
@@ -75,20 +82,20 @@ class Taps:
         return out
 
     def empty(self, outs: slice, spaces: Spaces, name: str) -> Tensor:
-        """Room for those."""
+        """An uninitialised buffer of that shape."""
         count, (m, _, n) = outs.stop - outs.start, self.shape[:3]
         return spaces(name, len(self.features), count * m, n * self.weight.shape[1])
 
     def matrix(self, outs: slice) -> tuple[int, int]:
-        """(taps m n), (out in)."""
+        """The shape (taps m n), (out in) of the matrix from which `taps` are rearranged."""
         return self.features.shape[0] * self.features.shape[1], (outs.stop - outs.start) * self.weight.shape[1]
 
     def by_channel(self, taps: Tensor, outs: slice) -> Tensor:
-        """[taps, (out m), (n in)] as [taps, (m n), out, in]."""
+        """View taps [taps, (out m), (n in)] as [taps, (m n), out, in]."""
         return taps.view(len(taps), outs.stop - outs.start, -1, self.weight.shape[1]).transpose(1, 2)
 
     def spectrum(self, taps: Tensor, at: slice, spaces: Spaces) -> Tensor:
-        """Of taps, at some frequencies: [2, frequencies, (out m), (n in)]."""
+        """The spectrum of taps at some frequencies, [2, frequencies, (out m), (n in)]."""
         out, halves = spaces("k", 2, at.stop - at.start, *taps.shape[1:]), (taps[: self.even], taps[self.even :])
         for part, turns, of in zip(out, (self.half.cos, self.half.sin), halves, strict=True):
             torch.mm(turns[at], of.flatten(1), out=part.flatten(1))
@@ -96,20 +103,23 @@ class Taps:
 
 
 class TapsGradient:
-    """The gradients towards W and φ of `Taps`, gathered chunk by chunk."""
+    """The gradients of W and φ of `Taps`, added up chunk by chunk."""
 
     def __init__(self, of: Taps) -> None:
         self.of = of
         self.d_weight, self.d_features = torch.zeros_like(of.weight), torch.zeros_like(of.features)
 
     def gather(self, d_taps: Tensor, d_spectrum: Tensor, at: slice) -> None:
-        """The gradient towards taps from that of their spectrum; added to, but at the first frequencies."""
+        """Add the gradient of the taps that follows from that of their spectrum; the first frequencies overwrite it."""
         half, halves = self.of.half, (d_taps[: self.of.even], d_taps[self.of.even :])
         for part, turns, of in zip(d_spectrum, (half.cos, half.sin), halves, strict=True):
             of.flatten(1).addmm_(turns[at].T, part.flatten(1), beta=int(at.start > 0))
 
     def add(self, outs: slice, d_taps: Tensor, spaces: Spaces) -> None:
-        """Gather what follows from that of the taps of some output channels; what is under `taps` is lost."""
+        """Add the gradients of W and φ that follow from that of the taps of some output channels.
+
+        The buffer `taps` is overwritten.
+        """
         of = self.of
         made = d_taps.view(of.matrix(outs))
         if of.features.shape[1] > 1:
@@ -119,7 +129,7 @@ class TapsGradient:
         self.d_features.flatten(0, 1).addmm_(made, of.weight[outs].flatten(0, 1))
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Towards weight and phi."""
+        """The gradients of weight and phi."""
         (m, h, n, size, _), half, even = self.of.shape, self.of.half, self.of.even
         d = self.d_features.unflatten(1, (m, n)).permute(1, 3, 2, 0)
         d_phi = d.new_zeros(m, h, n, half.side**2)

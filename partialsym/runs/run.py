@@ -108,7 +108,7 @@ class Run:
         """Load the trained model. Raise FileNotFoundError if it is missing, StoreError if it cannot be read."""
         model, about = load_model(self.folder / "model")
         if "altered" in about:
-            raise StoreError(f"{self.folder} is of a network altered by {about['altered']!r}: it cannot be rebuilt.")
+            raise StoreError(f"{self.folder} has a network altered by {about['altered']!r}: it cannot be rebuilt.")
         try:
             preprocess = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
             height, width = about["size"]

@@ -133,7 +133,7 @@ INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 
         ({"model": "GResNet", "settings": {**INSIDE, "width": 10**400}}, "does not fit Augerino"),
         (
             {"model": "GResNet", "settings": {**INSIDE, "width": 3}},
-            r"lifting.bias is \[2\] of float32 there, and \[3\] of",
+            r"lifting.bias is \[2\] of float32 in the file, but \[3\] of",
         ),
         ({"model": "GResNet", "settings": INSIDE, "copies": "6"}, "does not fit Augerino"),
         ({"model": "GResNet", "settings": INSIDE, "copies": 5}, "copies is 5"),
