@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from partialsym.training.fit import build_model
 FORMAT = 1
 HERE = Path(__file__).resolve().parents[1]
 RESULT, DOCUMENT = HERE / "results" / "yardstick" / "yardstick.json", HERE / "docs" / "ask.md"
-GROUP, SIDE, SECONDS, SEEDS = "E2", 32, 20.0, (0, 1, 2)
+GROUP, SIDE, SECONDS, SEEDS = "E2", 32, 15.0, (0, 1, 2)
 IMAGES = {"digits-turned": 500, "cifar-4": 700}  # kind → training images
 ANSWERED = 2000  # other images
 TITLES = {"digits-turned": "digits turned within ±180°", "cifar-4": "four classes of CIFAR-10"}
@@ -98,6 +99,10 @@ def networks(found: Images) -> dict[str, tuple[Callable[[], nn.Module], bool, fl
                 name == AUGMENTED,
                 RATES.get(config.kernel, RATE),
             )
+    siren = replace(methods(GROUP, Shape((SIDE, SIDE), channels, classes), 8)["SE2-full"], kernel="SIREN")
+    for rate in (RATE, PLAIN_RATE):
+        title = f"SE2-full, width 8, with a SIREN, rate {rate:g}"
+        made[title] = partial(build_model, siren, channels, classes), False, rate
     return made
 
 
