@@ -102,7 +102,7 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
 
 
 def copy_model(record: Path, folder: Path) -> None:
-    """Copy a model to another folder, its record last; raises StoreError as `load_model` does."""
+    """Copy a model to another folder, the weights before the record; errors are those of `load_model`."""
     weights = str(_record(record)["weights"])
     if Path(weights).name != weights:
         raise StoreError(f"{record} names the weights {weights!r}, which are not a file beside it.")

@@ -1,4 +1,4 @@
-"""A plain convolution in the frequency domain, for kernels that are known, as one operator of torch."""
+"""A plain convolution in the frequency domain, as a custom operator of torch."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from partialsym.ops.spectral import plain
 
 
 def convolve_plain(f: Tensor, weight: Tensor, bias: Tensor, disc: Tensor, padding: int) -> Tensor:
-    """`torch.nn.functional.conv2d` for kernels on a disc, never in less than float32; without a derivative.
+    """`torch.nn.functional.conv2d` for kernels on a disc, computed at least in float32; it has no derivative.
 
     Args:
         f: [b, in, h, w].

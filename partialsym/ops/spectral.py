@@ -30,7 +30,7 @@ def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Options) -> Tensor:
     """f [b, in, h, w] → [b, out, h', w'] with weight [out, in, k, k], 0 outside the disc, plus offset [out].
 
-    Its features are its taps.
+    The kernel has one feature per tap.
     """
     phi = disc.flatten().diag().view(1, -1, 1, *disc.shape)
     return _convolved(f[:, :, None], weight.flatten(2), phi, disc, offset, options)[:, :, 0]

@@ -11,7 +11,7 @@ from partialsym.ops.fourier import Spaces, waves
 
 
 class Half(NamedTuple):
-    """The taps of a disc in the order of `Taps`, and their waves at the frequencies of a period.
+    """The taps of a disc in the order of `Taps`, and cos and sin at these taps for all frequencies of a period.
 
     Attributes:
         side: of a square that is as large as the disc, and odd.
@@ -55,7 +55,7 @@ class Taps:
     Args:
         weight: W [out, in, h].
         phi: φ [m, h, n, k, k].
-        half: of its disc.
+        half: the Half of the disc of phi.
     """
 
     def __init__(self, weight: Tensor, phi: Tensor, half: Half) -> None:
