@@ -1,4 +1,4 @@
-"""Models built from the layers."""
+"""Networks that are built from the layers of `partialsym.nn`."""
 
 from partialsym.models.augerino import Augerino, named_densities
 from partialsym.models.convnext import GConvNeXt

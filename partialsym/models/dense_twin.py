@@ -1,4 +1,4 @@
-"""Dense twins: plain CNNs with the convolution shapes of ours, which speed is measured against."""
+"""Dense twins: plain CNNs with the convolution shapes of a group network. Its speed is compared with theirs."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,16 +23,19 @@ from partialsym.signal import Elements, Signal
 
 
 def dense_twin(model: nn.Module) -> nn.Module:
-    """The plain CNN with the same channels times elements, kernel sizes, normalisations and pools, freshly initialised.
+    """A plain CNN with the same kernel sizes, normalisations and pools as `model`, and n times its channels.
 
-    Its weights are its own: it costs what `model` costs as plain convolutions, and computes something else.
+    n is the number of elements. The twin is freshly initialised: it has the cost of `model` in plain convolutions, but
+    computes another function.
 
+    Args:
+        model: a network of `partialsym.models`.
     Raises:
-        ValueError: an Augerino: its twin is that of the network inside it, at `copies` times the batch.
-        TypeError: another network without a twin.
+        ValueError: model is an Augerino. Use the twin of the wrapped network with `copies` times the batch.
+        TypeError: model is another network without a twin.
     """
     if isinstance(model, Augerino):
-        raise InputError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
+        raise InputError("Augerino has no dense twin: use that of the network in it, at `copies` times the batch.")
     if isinstance(model, GCNN3 | GStagedResNet | GConvNeXt | GUNet):
         return _twin(type(model)(**model.settings))
     if not isinstance(model, GResNet | GCNN13):
@@ -46,7 +49,7 @@ def dense_twin(model: nn.Module) -> nn.Module:
 
 
 class TwinResNet(nn.Module):
-    """The ResNet of `GResNet` in plain convolutions; n elements are n times the channels."""
+    """`GResNet` with plain convolutions, and n times the channels instead of n elements."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class TwinResNet(nn.Module):
 
 
 class TwinBlock(nn.Module):
-    """The residual block in plain convolutions; GroupNorm is the normalisation over (group, height, width)."""
+    """The residual block with plain convolutions. GroupNorm normalises over (elements, height, width)."""
 
     def __init__(self, into: int, out: int, n: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class TwinBlock(nn.Module):
 
 
 class TwinCNN13(nn.Module):
-    """The 13-layer CNN of `GCNN13` in plain convolutions; n elements are n times the channels."""
+    """`GCNN13` with plain convolutions, and n times the channels instead of n elements."""
 
     def __init__(
         self, n: int, in_channels: int, num_classes: int, width: int, kernel_size: int, dropout: float
@@ -126,7 +129,7 @@ class TwinCNN13(nn.Module):
 
 
 def _twin(model: GCNN3 | GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
-    """`model` itself, its layers replaced by those of torch on channels times elements; no layer draws."""
+    """Replace the layers of `model` in place by torch's, with channels times elements. No layer draws elements."""
     density = model.lifting.codomain
     assert density is not None
     elements = density.eval().sample()
@@ -155,13 +158,13 @@ def _plain(layer: nn.Module, elements: Elements) -> "OnChannels | None":
 
 
 class OnChannels(nn.Module):
-    """A layer of torch on the channels of all elements at once; what comes out lies on `elements`, all told."""
+    """A layer of torch on the channels of all elements at once. It labels its output with the fixed `elements`."""
 
     def __init__(self, layer: nn.Module, elements: Elements) -> None:
         super().__init__()
         self.layer, self.elements = layer, elements
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """f [batch, channels, n, h, w], or images → [batch, out_channels, n, h', w']."""
+        """f [batch, channels, n, h, w], or images [batch, channels, h, w] → [batch, out_channels, n, h', w']."""
         out = self.layer(f.values.flatten(1, 2) if isinstance(f, Signal) else f)
         return Signal(out.unflatten(1, (-1, len(self.elements))), self.elements)

@@ -1,4 +1,4 @@
-"""The group-equivariant CNN of three convolutions, full or partial, for every group: small and fast."""
+"""The group-equivariant CNN with three convolutions, full or partial, for every group. It is small and fast."""
 
 from itertools import pairwise
 from typing import Any, Unpack
@@ -15,24 +15,26 @@ from partialsym.signal import Signal
 
 
 class GCNN3(nn.Module):
-    """Lifting to width w, two group convolutions of widths 2w and 4w, mean over group and space, linear.
+    """A small CNN on a group: lifting to w channels, group convolutions to 2w and 4w, a mean over group and space, a
+    linear layer.
 
-    Each convolution is followed by BatchNorm and ReLU. Between them are spatial maxima, over squares of `first_pool`
-    pixels after lifting and of 2×2 pixels after the first group convolution. With `partial` both group convolutions
-    learn their part of the group. On T(2) it is a plain CNN. It pools early, so a step takes a fraction of the time of
-    a residual network's: `ask` trains many of these networks in minutes.
+    BatchNorm and ReLU follow each convolution. Spatial maxima follow the lifting (over squares of `first_pool` pixels)
+    and the first group convolution (over 2×2 pixels). With `partial` both group convolutions learn their subset of the
+    group. On T(2) the network is a plain CNN. Because it pools early, a training step needs only a fraction of the time
+    of a residual network; `ask` trains many of these networks in minutes.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
+        in_channels: channels of the images.
+        num_classes: number of classes. With 0 the network returns `num_features` features per image.
         width: w, channels after lifting.
-        stride: of lifting, for large images.
-        first_pool: pixels of the pool after lifting.
-        dropout: share of features dropped before the linear layer.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
-            (default 3), `kernel`, `hidden` (default 16), `kernel_options`, `sampling`, `proportional`.
+        stride: stride of the lifting in pixels; above 1 for large images.
+        first_pool: pixels per side of the pool after lifting.
+        dropout: probability in [0, 1) of dropping a feature before the linear layer.
+        options: options of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`,
+            `kernel_size` (default 3), `kernel`, `hidden` (default 16), `kernel_options`, `sampling`, `proportional`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class GCNN3(nn.Module):
         self.classifier = classifier(self.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.dropout(self.pool(self.features(images))))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 4w, n, h', w']: sides over
-        2·stride·first_pool."""
+        """Images → the signal on the base group before global pooling, [batch, 4w, n, h', w'].
+
+        Three steps divide the sides, each rounding up: by `stride`, by `first_pool` and by 2.
+        """
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")

@@ -1,4 +1,4 @@
-"""The group-equivariant ResNet of the paper, full or partial, for every group."""
+"""The group-equivariant ResNet of Romero & Lohit (2022), full or partial, for every group."""
 
 from collections.abc import Sequence
 from functools import partial as bind
@@ -23,29 +23,31 @@ HEADS = ("group", "plane", "linear")
 
 
 class GResNet(nn.Module):
-    """Lifting, two residual blocks of widths w and 2w, a `valid` group convolution, max over group and space, linear.
+    """The ResNet on a group of Romero & Lohit (2022, appendix).
 
-    With `partial` every group convolution after lifting learns its part of the group; shortcuts never do. On T(2) it
-    is a plain ResNet. (Romero & Lohit 2022, appendix.)
+    It consists of a lifting, two residual blocks with w and 2w channels, a `valid` group convolution, a maximum over
+    group and space, and a linear layer. With `partial` every group convolution after lifting learns its subset of the
+    group, except those in shortcuts. On T(2) the network is a plain ResNet.
 
-    With `partial=False` and head `group` the network is invariant to the whole group. The two other heads break this
-    by hand, at the very end, as the paper's full networks with a T(2) head or with linear pooling do: no network with
-    them is fully equivariant.
+    With `partial=False` and the head `group` the network is invariant to the whole group. The other two heads break
+    this invariance at the last layers, like the paper's full networks with a T(2) head or with linear pooling: no
+    network with one of them is fully equivariant.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
+        in_channels: channels of the images.
+        num_classes: number of classes. With 0 the network returns `num_features` features per image.
         width: w, channels after lifting.
-        depth: residual blocks of each of the two widths; the paper has one. BatchNorm and ReLU come between them.
-        pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
-        dropout: inside the residual blocks.
-        head: `group` takes the maximum over the group; `plane` ("T(2) head") lets the last convolution go to T(2), a
-            projection; `linear` ("linear pooling") maps the elements to channels by a LinearPool, which weighs every
-            one of them itself, so that the last convolution keeps the whole group.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
-            (default 7), `kernel`, `hidden` (default 32), `kernel_options`, `sampling`, `proportional`.
+        depth: residual blocks for each of the two widths (1 in the paper), with BatchNorm and ReLU between them.
+        pools: layers that a 2×2 maximum follows, a subset of `lifting`, `block1`, `block2`.
+        dropout: probability in [0, 1) of dropping a value inside the residual blocks.
+        head: `group` pools over the group by the maximum. With `plane` ("T(2) head") the last convolution maps to
+            T(2), a projection. `linear` ("linear pooling") maps elements to channels by a LinearPool; since that has
+            separate weights for each element, the last convolution retains the whole group.
+        options: options of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`,
+            `kernel_size` (default 7), `kernel`, `hidden` (default 32), `kernel_options`, `sampling`, `proportional`.
     Raises:
-        ValueError: an argument out of range; elements in random order (`iid`) under the head `linear`.
+        ValueError: an argument is out of range, or the head is `linear` and elements are in random order (`iid`).
     """
 
     def __init__(
@@ -103,11 +105,11 @@ class GResNet(nn.Module):
         self.classifier = classifier(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, 2w, n, h, w] on the base group, or n = 1 on T(2)."""
+        """Images → the signal before global pooling, [batch, 2w, n, h', w'] on the base group (on T(2): n = 1)."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
@@ -140,11 +142,11 @@ def _check_pools(pools: Sequence[str]) -> None:
     if isinstance(pools, str):
         raise InputError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
-        raise InputError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+        raise InputError(f"pools names {unknown[0]!r}: must be among {', '.join(PLACES)}.")
 
 
 def _check_head(head: str, sampling: str) -> None:
     if head not in HEADS:
         raise InputError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
     if head == "linear" and sampling == "iid":
-        raise InputError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")
+        raise InputError("head is 'linear', which has weights for single elements: sampling must be 'systematic'.")

@@ -1,4 +1,4 @@
-"""Whether two networks are the same one, and where they first differ."""
+"""Compares a network with the one that its record rebuilds, and names the first difference."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -13,30 +13,30 @@ from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.inference import evaluating
 
-TOLERANCE = 1e-4  # of the norm of the answers: for constants that were made in another precision
+TOLERANCE = 1e-4  # relative to the norm of the outputs: constants may be computed in another precision
 PLAIN = (int, float, bool, str, NoneType)
-# How torch runs a module; the order in which a convolution sums; a number that the head's weights tell.
+# State of torch; the order in which a convolution sums; a number that the shape of the classifier shows.
 UNCOMPARED = {"training", "path", "num_classes", *vars(nn.Module())}
 
 
 def built_otherwise(given: nn.Module, other: nn.Module) -> str | None:
-    """Where `other` is built otherwise: "norm1.eps is 1.0, and would come back as 1e-05". None where it is not.
+    """The first difference in structure, such as "norm1.eps is 1.0, and would come back as 1e-05", or None.
 
-    Compared are the types of all modules and groups; parameters and buffers by name, shape and dtype; and the modules'
-    attributes that are numbers or text, those that training alone uses included.
+    It compares the types of all modules and groups, the name, shape and dtype of parameters and buffers, and all
+    attributes of modules that are numbers or text, including those that only training uses.
     """
     return _first(_types(given), _types(other)) or _first(_state(given), _state(other)) or _plain(given, other)
 
 
 def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str | None:
-    """In words, how the answers of `other` to `images` differ in eval mode. None where they do not.
+    """A description of how the outputs of the networks for `images` differ in eval mode, or None.
 
-    Both are computed in float64 on the processor, whatever the networks are in and on. Hooks are called.
+    Both are computed in float64 on the CPU, whatever the dtype and the device of the networks. Hooks are called.
     """
     expected = _answers(other, images)
     try:
         got = _answers(given, images)
-    except Exception as error:  # whatever a changed network raises
+    except Exception as error:  # an altered network may raise anything
         return f"its forward pass raises {type(error).__name__} ({' '.join(str(error).split())})"
     if not isinstance(got, Tensor) or got.shape != expected.shape:
         shape = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
@@ -48,7 +48,7 @@ def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str
 
 
 def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
-    """The first key whose values differ, with both."""
+    """A description of the first key whose values differ, or None."""
     for key in dict.fromkeys([*given, *other]):
         if key not in other:
             return f"{key} is {given[key]}, and would not come back"
@@ -58,7 +58,7 @@ def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
 
 
 def _types(model: nn.Module) -> dict[str, str]:
-    """Of all modules and of their groups."""
+    """The types of all modules and of their groups, by name."""
     found = {}
     for name, module in model.named_modules():
         found[name] = _type(module)
@@ -71,7 +71,7 @@ def _type(thing: object) -> str:
 
 
 def _state(model: nn.Module) -> dict[str, str]:
-    """What is shared by two names counts for the first alone, as in an optimiser."""
+    """Descriptions of parameters and buffers by name. A tensor with two names appears only under the first."""
     kept = model.state_dict()
     parameters = {name: f"a parameter {described(p)}" for name, p in model.named_parameters()}
     buffers = {
@@ -81,12 +81,13 @@ def _state(model: nn.Module) -> dict[str, str]:
 
 
 def described(values: Tensor) -> str:
-    """Shape and dtype, as "[2, 3] of float32"."""
+    """The shape and dtype, such as "[2, 3] of float32"."""
     return f"{list(values.shape)} of {str(values.dtype).removeprefix('torch.')}"
 
 
 def _plain(given: nn.Module, other: nn.Module) -> str | None:
-    """The first plain attribute that differs; one that `other` does not have is the user's own."""
+    """The first number or text attribute that differs. Attributes that only `given` has were set by the user and do
+    not count."""
     twins = dict(other.named_modules())
     for name, module in given.named_modules():
         twin = twins[name]
@@ -102,13 +103,13 @@ def _plain(given: nn.Module, other: nn.Module) -> str | None:
 
 
 def learns_theta(density: Density) -> bool:
-    """Otherwise θ is 1, or 0 with one element, and `set_proportional` changes nothing."""
+    """Whether θ is learned. If not, `set_proportional` changes nothing."""
     return any(True for _ in density.algebra.parameters())
 
 
 def _answers(model: nn.Module, images: Tensor) -> Any:
     state = {name: _wide(value.detach()) for name, value in chain(model.named_parameters(), model.named_buffers())}
-    # In place of the model's own, which stay as they are and where they are.
+    # A functional call, because the model's own tensors must keep their dtype and device.
     eager, plain = torch.compiler.set_stance("force_eager"), torch.autocast("cpu", enabled=False)
     with torch.no_grad(), evaluating(model), eager, plain:
         return functional_call(model, state, (_wide(images),))

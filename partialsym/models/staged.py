@@ -1,4 +1,4 @@
-"""The ResNet family on groups: stages of residual blocks at falling resolution, full or partial."""
+"""The ResNet family on groups, full or partial: stages of residual blocks with decreasing resolution."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,38 +15,39 @@ from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
-BLOCKS = {"basic": 1, "bottleneck": 4, "preactivated": 1}  # kind → channels that come out, in those of its inside
+BLOCKS = {"basic": 1, "bottleneck": 4, "preactivated": 1}  # kind of block → ratio of outer to inner channels
 STEMS = ("imagenet", "cifar")
 
 
 class GStagedResNet(nn.Module):
-    """A stem; stages of residual blocks that double channels and halve sides; the mean over space and H; a linear map.
+    """A ResNet on a group, such as ResNet-18, 34 and 50 (He et al. 2016) and wide ResNets (Zagoruyko & Komodakis 2016).
 
-    The family of ResNet-18, 34 and 50 (He et al. 2016) and of the wide ResNets (Zagoruyko & Komodakis 2016):
-    `partialsym.models.create` has them by name. Images may have any height and width. On T(2) it is the plain network;
-    a kernel of 8 features and its bias has as many parameters as a filter of 3×3 pixels.
+    It consists of a stem, stages of residual blocks that double the channels and halve the sides, a mean over space and
+    group, and a linear layer. `partialsym.models.create` makes the usual sizes by name. Images may have any height and
+    width. On T(2) it is the plain network. A kernel with 8 features and a bias has as many parameters as a 3×3 filter.
 
-    Every stage but a first without a change of channels begins with a block that draws the elements of the stage, and
-    its other blocks return to them, as a residual sum needs. Inside of a block each convolution draws its own. With
-    `partial` all of these densities are learned.
+    The first block of a stage draws the elements of the stage, unless it is the first stage and channels do not change.
+    The other blocks map onto the same elements, because a residual sum needs equal elements. Inside a block each
+    convolution draws its own elements. With `partial` all of these densities are learned.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels: of the images.
-        num_classes: of the answer; 0 for none, and the network gives `num_features` features of an image.
-        width: channels of the first stage; of a bottleneck, inside.
-        blocks: residual blocks of every stage.
-        block: `basic`, two 3×3 convolutions; `bottleneck`, 1×1, 3×3, 1×1 with four times the channels outside;
-            `preactivated`, two 3×3 convolutions, norm and ReLU before each (wide ResNets).
-        stem: `imagenet`, 7×7 at stride 2 and a pool; `cifar`, the kernel size at stride 1.
+        in_channels: channels of the images.
+        num_classes: number of classes. With 0 the network returns `num_features` features per image.
+        width: channels of the first stage; with bottlenecks, their inner channels.
+        blocks: number of residual blocks for each stage.
+        block: `basic` has two convolutions. `bottleneck` has a 1×1, a `kernel_size` and a 1×1 convolution, and
+            four times as many outer as inner channels. `preactivated` (wide ResNets) has two convolutions, and norm and
+            ReLU before each.
+        stem: `imagenet` is a 7×7 convolution with stride 2 and a pool; `cifar` is one of `kernel_size` with stride 1.
         stem_width: channels of the stem; by default `width`.
-        dropout: before the last convolution of every block.
-        checkpoint: hold the inputs of the blocks alone for the backward pass, and compute their insides again there.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements of
-            the last stage), `samples`, `kernel_size` (default 3), `kernel`, `hidden` (default 8), `kernel_options`,
-            `sampling`, `proportional`.
+        dropout: probability in [0, 1) of dropping a value before the last convolution of every block.
+        checkpoint: store only the inputs of blocks for the backward pass and recompute the rest there.
+        options: options of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (with `last` only
+            the elements of the last stage are learned), `samples`, `kernel_size` (default 3), `kernel`, `hidden`
+            (default 8), `kernel_options`, `sampling`, `proportional`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class GStagedResNet(nn.Module):
         self.norm = nn.Identity() if block == "preactivated" else BatchNorm(first)
         self.act = nn.Identity() if block == "preactivated" else ReLU()
         self.shrink = SpatialPool(2) if stem == "imagenet" else nn.Identity()
-        self.stages = nn.ModuleDict()  # counted from 1
+        self.stages = nn.ModuleDict()  # keys: numbers of stages, from 1
         for i, (into, out) in enumerate(pairwise(outside)):
             density = layers.last if i == len(blocks) - 1 else layers.inner
             made: list[nn.Module] = []
@@ -112,12 +113,14 @@ class GStagedResNet(nn.Module):
         self.classifier = classifier(self.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, num_features, n, h, w]: a side is halved, and rounded up, by every
-        stage after the first, and twice by the `imagenet` stem."""
+        """Images → the signal before global pooling, [batch, num_features, n, h, w].
+
+        The `imagenet` stem halves the sides twice, and every stage after the first halves them once, rounding up.
+        """
         f = self.shrink(self.act(self.norm(self.lifting(images))))
         for stage in self.stages.values():
             for block in stage.children():
@@ -126,18 +129,19 @@ class GStagedResNet(nn.Module):
 
 
 class StagedBlock(nn.Module):
-    """Convolutions with BatchNorm, ReLU between them; plus the input, or a pointwise shortcut from it; ReLU.
+    """A residual block: ReLU(convolutions with BatchNorm and ReLU between them, plus a shortcut).
 
-    Where channels or resolution change, the last convolution draws, and the shortcut maps onto what it drew. Elsewhere
-    the last convolution maps onto the elements of the input.
+    If channels or resolution change, the last convolution draws the output elements, and a pointwise shortcut maps onto
+    the same elements. Otherwise the last convolution maps onto the elements of the input, and the shortcut is the
+    identity.
 
     Args:
-        layers: makes the convolutions.
-        density: of the elements that the block draws where it does.
-        widths: channels, of the input to the output; one more than `sizes`.
-        sizes: of the kernels.
-        stride: of the first kernel that is wider than a pixel.
-        dropout: before the last convolution.
+        layers: factory of the convolutions.
+        density: factory of the density that draws the output elements.
+        widths: channels from the input to the output, one more than `sizes`.
+        sizes: pixels per side of each kernel.
+        stride: stride of the first kernel larger than one pixel.
+        dropout: probability in [0, 1) of dropping a value before the last convolution.
     """
 
     def __init__(
@@ -166,9 +170,10 @@ class StagedBlock(nn.Module):
 
 
 class PreactivatedBlock(nn.Module):
-    """BatchNorm, ReLU, convolution, twice; plus the input, or a pointwise shortcut from it after the first ReLU.
+    """A residual block: twice BatchNorm, ReLU and convolution, plus a shortcut.
 
-    Draws and arguments are those of `StagedBlock`.
+    If channels or resolution change, the shortcut is a pointwise convolution of the first ReLU's output; otherwise it
+    is the identity. Elements and arguments are as in `StagedBlock`.
     """
 
     def __init__(
@@ -194,7 +199,11 @@ class PreactivatedBlock(nn.Module):
 def _convolutions(
     layers: Layers, density: Any, widths: Sequence[int], sizes: Sequence[int], stride: int
 ) -> nn.ModuleDict:
-    """Of a block, counted from 1: all draw, the last from `density`, or, without one, onto elements it is given."""
+    """The convolutions of a block, with numbers from 1 as keys.
+
+    The last one draws its output elements from `density`, the others from the density of inner layers. Without
+    `density` the caller passes the elements of the last one.
+    """
     wide = next(i for i, size in enumerate(sizes) if size > 1 or i == len(sizes) - 1)
     made: dict[str, GroupConv] = {}
     for i, (size, pair) in enumerate(zip(sizes, pairwise(widths), strict=True)):

@@ -301,7 +301,10 @@ def test_configs_and_questions_take_presets():
         ),
         (lambda: ps.models.create("gresnet18", samples=4, num_classes=-1), "num_classes is -1: must be at least 0"),
         (lambda: ps.models.create("gresnet18", width=0), "width is 0: must be at least 1"),
-        (lambda: ps.models.create("gresnet18", blocks=2), r"blocks is 2: must be one number of blocks a stage"),
+        (
+            lambda: ps.models.create("gresnet18", blocks=2),
+            r"blocks is 2: must have one number of blocks for each stage",
+        ),
         (lambda: ps.models.create("gresnet18", blocks=(2, 0)), "blocks is 0: must be at least 1"),
         (lambda: ps.models.create("gresnet18", block="wide"), "block is 'wide': must be one of basic, bottleneck"),
         (lambda: ps.models.create("gresnet18", stem="stl"), "stem is 'stl': must be one of imagenet, cifar"),
@@ -335,5 +338,5 @@ def test_a_registered_network_is_made_by_name_too(monkeypatch):
             self.scale = scale
 
     assert ps.models.create("Pixels", scale=2.0).scale == 2
-    with pytest.raises(ValueError, match="Pixels has no setting 'group': must be of scale"):
+    with pytest.raises(ValueError, match="Pixels has no setting 'group': must be one of scale"):
         ps.models.create("Pixels", group="SE2")

@@ -121,12 +121,12 @@ def test_elements_that_no_weight_shows_are_counted(folder):
     edit(folder, settings=settings | {"samples": 256})
     assert load_model(folder)[0].settings["samples"] == 256
     edit(folder, settings=settings | {"samples": 4096})
-    with refused(folder, "kernels of 4096 elements, 3×3 pixels and 2 features: too large to be made"):
+    with refused(folder, "kernels of 4096 elements, 3×3 pixels and 2 features: too large to be built"):
         load_model(folder)
 
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(StoreError, match="too large to be made"):
+    with pytest.raises(StoreError, match="too large to be built"):
         save_model(GResNet("SE2", samples=10**4, width=1, hidden=1, kernel_size=1), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -140,7 +140,7 @@ def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):
         ({"model": replace(TINY.model, group="C4", samples=5)}, "model: .*samples must be 4, got 5"),
         (
             {"model": replace(TINY.model, kernel_options={"omega": 1.0})},
-            "model: kernel_options names 'omega': SIREN takes layers, omega0",
+            "model: kernel_options names 'omega': SIREN accepts layers, omega0",
         ),
         ({"model": replace(TINY.model, kernel_size=9)}, r"\(28, 28\) pixels do not fit the model: .*9×9 kernel"),
     ],
