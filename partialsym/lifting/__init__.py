@@ -1,4 +1,4 @@
-"""A trained convolutional network of torch becomes the same network on a group."""
+"""Converts a trained convolutional network of torch to a network on a group with the same weights."""
 
 from partialsym.lifting.conversion import lift
 from partialsym.lifting.network import Lifted

@@ -1,4 +1,4 @@
-"""`lift`: from a trained network of torch to the same one on a group."""
+"""`lift`, which converts a trained network of torch to a network on a group."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from partialsym.lifting.report import Change, LiftReport
 from partialsym.lifting.tracing import Traced, trace
 from partialsym.nn.norm import BatchNorm
 
-TOLERANCE = 1e-4  # of the answers' norm: what lifting may lose by rounding before it is wrong
+TOLERANCE = 1e-4  # largest relative error of the outputs that rounding explains
 
 
 def lift(
@@ -31,31 +31,35 @@ def lift(
     mixing: int | None = 1,
     margin: int = 0,
 ) -> Lifted:
-    """The same network on a group, with the same weights.
+    """Convert a trained network of torch to a network on a group with the same weights.
 
-    Every filter of the plain network is held by a `Grid` and moved by the elements h. At the start, on the whole group,
-    the answer is the mean over h of what the plain network says of the image moved by h⁻¹; where quarter turns and
-    mirrorings map the elements to themselves, it is invariant to these. With `partial="identity"` it is the plain
-    network's own. What each layer keeps of the group, and what the elements of a layer have to say to each other,
-    is then learned as in any network here.
+    A `Grid` stores each filter of the plain network, and every element h transforms the filter. On the whole group, the
+    initial output is the mean over h of the plain network's outputs for the image transformed by h⁻¹. If a rotation by
+    90° or a reflection maps the set of elements to itself, the output is invariant to it. With `partial="identity"` the
+    output is that of the plain network. Training can then learn which elements each layer retains, and how the elements
+    of a layer interact, as in every network of this package.
 
-    BatchNorm's statistics are those of the plain network for all elements, and its modes and dtype are kept. What has
-    changed is measured on the example, and is the attribute `report`.
+    All elements use the running statistics of the plain network's BatchNorms. The lifted network has the mode (train or
+    eval) and the dtype of the model. Its attribute `report` states what lifting changed, measured on the example.
 
     Args:
-        model: any that torch.export can trace, of the layers in docs/lifting.md. It is left as it is.
-        group: as in `partialsym.group`.
-        example: some images [batch, channels, height, width], normalised, as the model takes them.
-        samples: elements of every layer; by default 8, or all of a finite group.
-        partial: let every layer after the first learn what it keeps; False: keep the whole group; `identity`: e alone.
-        resampling: `symmetric` moves strides and pools that do not lie symmetrically on their maps, as invariance
-            needs it; `original` leaves them; `auto` is `original` for the identity alone, and `symmetric` otherwise.
-        mixing: the order of a pointwise kernel on the group after each convolution, 0 at the start; None for none.
-        margin: rings of zeros round every filter of more than a pixel: room for what turns off the quarter turns move
-            over the edge of its window. See docs/lifting.md for what that is worth.
+        model: a network that torch.export can trace, with the layers listed in docs/lifting.md. It is not modified.
+        group: name of the group, as in `partialsym.group`.
+        example: at least one image [batch, channels, height, width], normalised as for the model.
+        samples: number of elements in every layer; by default 8, or all of a finite group.
+        partial: True: every layer after the first learns which elements it retains. False: all layers use the whole
+            group. `identity`: all layers use only e.
+        resampling: `symmetric` moves the windows of strided layers and pools to symmetric positions on their maps,
+            which invariance requires; `original` does not; `auto` is `original` if partial is `identity`, and otherwise
+            `symmetric`.
+        mixing: order of a pointwise kernel on the group after each convolution, whose weights start at 0; None adds no
+            such kernel.
+        margin: rings of zeros around every filter larger than one pixel. They have room for weights that a rotation by
+            other angles than multiples of 90° moves out of the window; docs/lifting.md shows their effect.
     Raises:
-        TypeError: model or example is none.
-        ValueError: an argument out of range, or operations that cannot be lifted, each with its place in the model.
+        TypeError: model is not a module of torch.
+        ValueError: example is not a batch of images, an argument is out of range, or operations cannot be lifted. The
+            message names all such operations with their places in the model.
 
     >>> from torch import nn
     >>> layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
@@ -67,7 +71,7 @@ def lift(
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"model is a {type(model).__name__}: must be a module of torch.")
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
-        raise InputError("example must be images [batch, channels, height, width] with at least one.")
+        raise InputError("example must be a batch of at least one image, [batch, channels, height, width].")
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     if like is None or like.is_meta:
         raise InputError("the model has no weights: there is nothing to lift.")
@@ -102,12 +106,12 @@ def lift(
 
 
 def _like(like: Tensor, make: Callable[[], Lifted]) -> Lifted:
-    """The network in the dtype and on the device of a tensor; torch's generator is left as it was."""
+    """Make the network with the dtype and the device of a tensor, without changing the state of torch's generator."""
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(
             torch.promote_types(like.dtype, torch.float32)
-        )  # constants cannot be widened afterwards
+        )  # constants cannot regain lost precision
         with torch.random.fork_rng(devices=()), torch.device("cpu"):
             return make().to(like.device, like.dtype)
     finally:
@@ -116,9 +120,9 @@ def _like(like: Tensor, make: Callable[[], Lifted]) -> Lifted:
 
 @torch.no_grad()
 def _fill(network: Lifted, traced: Traced, margin: int) -> None:
-    """Weights and statistics of the plain network."""
+    """Copy the weights and statistics of the plain network."""
     for name, tensors in traced.tensors.items():
-        layer = dict(network.layers.items()).get(name)  # steps may share one
+        layer = dict(network.layers.items()).get(name)  # None if the step shares a layer
         if isinstance(layer, LiftedConv):
             weight, bias = tensors["weight"], tensors["bias"]
             assert weight is not None
@@ -135,10 +139,10 @@ def _fill(network: Lifted, traced: Traced, margin: int) -> None:
 
 @torch.no_grad()
 def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, example: Tensor) -> LiftReport:
-    """What is said of the network; `plain` is it on the identity alone, with the original resampling.
+    """The report on the network. `plain` is the same network on the identity, with the original resampling.
 
     Raises:
-        ValueError: `plain` gives other answers than the model.
+        ValueError: the outputs of `plain` differ from those of the model.
     """
     with evaluating(model):
         expected = _only_tensor(model(example))
@@ -146,8 +150,9 @@ def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, 
         identity = _off(plain(example), expected)
         if not identity <= TOLERANCE:
             raise InputError(
-                f"lifted, the model's answers differ by {100 * identity:.2g} % on the example: its graph does not hold "
-                "all that it does. Does it change from call to call?"
+                f"the lifted network's outputs differ from the model's by {100 * identity:.2g} % on the example: the "
+                "graph that torch traced does not contain everything that the model does. Do its outputs change from "
+                "call to call?"
             )
         moved = [name for name, (_, windows, size) in traced.windows.items() if any(map(windows.shift, size))]
         moved = [name for name in moved if name in plain.layers]
@@ -165,7 +170,7 @@ def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, 
 
 
 class _Moved:
-    """Within it some layers resample symmetrically."""
+    """A context in which the named layers resample symmetrically."""
 
     def __init__(self, network: Lifted, names: list[str]) -> None:
         held = [network.layers[name] for name in names]
@@ -184,7 +189,8 @@ class _Moved:
 
 
 def _invariance(network: Lifted, example: Tensor) -> tuple[list[str], float]:
-    """The symmetries of the pixel grid in the network's group, by name, and how much its answers change by them."""
+    """The names of the symmetries of the pixel grid in the network's group, and the largest relative change of its
+    outputs under them."""
     square, largest, named = Dihedral(4), 0.0, []
     inside = network.group.contains(square.components).tolist()
     with evaluating(network):
@@ -200,7 +206,7 @@ def _invariance(network: Lifted, example: Tensor) -> tuple[list[str], float]:
 
 
 def _acted(x: Tensor, i: int) -> Tensor:
-    """Maps moved by the i-th element of D_4: mirrored left-right from the fifth on, then turned counter-clockwise."""
+    """Maps transformed by element i of D₄: a left-right reflection for i ≥ 4, then a counter-clockwise rotation."""
     return (x if i < 4 else x.flip(3)).rot90(i % 4, (2, 3))
 
 
@@ -209,6 +215,6 @@ def _off(found: Tensor, expected: Tensor) -> float:
 
 
 def _only_tensor(output: Any) -> Tensor:
-    """The one tensor that a network gives, in whatever it is wrapped."""
+    """The one tensor in the output of a network, such as a tuple or a dict."""
     (tensor,) = (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
     return tensor

@@ -1,4 +1,4 @@
-"""What a lifted network is made of beside the layers that every network has."""
+"""Layers that only lifted networks use."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,19 +20,21 @@ from partialsym.signal import Elements, Signal, check_signal
 
 
 class LiftedConv(nn.Module):
-    """A plain convolution on the group: its filter on every element, then all that elements have to say to each other:
+    """A lifted plain convolution: its filter on every element by a LocalConv, then an interaction of the elements,
 
-        f ↦ g + m ⋆ g,    g = the LocalConv of f.
+        f ↦ g + m ⋆ g,    g = LocalConv(f).
 
-    m is a pointwise GroupConv whose Grid is 0 at the start, so that at first every element goes its own way and sees
-    what the plain network sees of the image moved there.
+    m is a pointwise GroupConv whose kernel, a Grid, starts at 0. At first the elements therefore do not interact, and
+    each one computes what the plain network computes for a transformed image.
 
     Args:
-        domain: the group of the input signal, T(2) for images.
-        codomain: density of the output elements; or a group, if `elements` always gives them.
-        mixing: order of m's Grid; None for none.
-        whole: the filter covers the whole map, as that of a linear layer of flattened maps does.
-        options: of the LocalConv.
+        in_channels, out_channels: channels per element.
+        domain: group of the input signal, T(2) for images.
+        codomain: density of the output elements; or a group, if the caller always passes `elements`.
+        mixing: order of m's Grid; None omits m.
+        whole: the filter covers the whole map, like that of a linear layer on flattened maps.
+        groups: groups of channels, as in `torch.nn.Conv2d`.
+        options: other options of the LocalConv.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class LiftedConv(nn.Module):
         """f [batch, in_channels, n, h, w] → [batch, out_channels, n_out, h', w'].
 
         Raises:
-            ValueError: as in `GroupConv`; the filter is to cover the whole map, and does not.
+            ValueError: as in `GroupConv`, or the filter does not cover the whole map although `whole` is True.
         """
         check_signal(f)
         out = self.local(f, elements=elements)
@@ -71,23 +73,23 @@ class LiftedConv(nn.Module):
             height, width = f.values.shape[-2:]
             side = self.local.windows.extent - sum(self.local.zeros)
             raise InputError(
-                f"a linear layer of the network was lifted for maps of {side}×{side} pixels, and was given "
-                f"{height}×{width}: the images must be as large as the example was."
+                f"a linear layer of the network was lifted for maps of {side}×{side} pixels, but this map has "
+                f"{height}×{width}: the images must be as large as the example."
             )
         return out if self.mixing is None else out + self.mixing(out, elements=out.elements)
 
 
 class WindowPool(nn.Module):
-    """Windows of every element pooled as torch's pools do; or moved so that they lie symmetrically, as many of them.
+    """Pooling of each element's maps as by torch's pools, or with the same number of windows at symmetric positions.
 
     Args:
-        kernel_size, stride, padding: of both sides, in pixels.
+        kernel_size, stride, padding: in pixels, the same for both sides.
         mode: `max` or `mean`.
-        ceil: a last window that is not full counts, too.
-        count_padding: a mean counts the padding.
-        symmetric: windows lie symmetrically on the image, each one pixel wider where that is between pixels.
+        ceil: include a last window that is not full, like torch's `ceil_mode`.
+        count_padding: include the padding in means, like torch's `count_include_pad`.
+        symmetric: place windows symmetrically on the image. If that is between pixels, each is one pixel wider.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class WindowPool(nn.Module):
 
     @property
     def windows(self) -> Windows:
-        """Where they lie."""
+        """The positions of the windows."""
         return Windows(self.kernel_size, self.stride, self.padding, self.padding, self.ceil, self.symmetric)
 
     def forward(self, f: Signal) -> Signal:
@@ -127,12 +129,14 @@ class WindowPool(nn.Module):
 
 
 class PadMaps(nn.Module):
-    """Maps with so many more pixels on every side.
+    """Pads maps by the same number of pixels on every side.
 
     Args:
-        pixels: at least 0.
-        mode: `constant`, `reflect`, `replicate` or `circular`.
-        value: of the constant.
+        pixels: number of pixels, at least 0.
+        mode: `constant`, `reflect`, `replicate` or `circular`, as in `torch.nn.functional.pad`.
+        value: value of the padding for `constant`.
+    Raises:
+        ValueError: pixels is negative.
     """
 
     def __init__(self, pixels: int, mode: str = "constant", value: float = 0.0) -> None:
@@ -153,7 +157,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     return F.gelu(x, approximate=approximate)
 
 
-POINTWISE: dict[str, Callable[..., Tensor]] = {  # by torch's names of the operators; with their numbers as arguments
+POINTWISE: dict[str, Callable[..., Tensor]] = {  # by the names of torch's operators
     "relu": torch.relu,
     "relu6": F.relu6,
     "silu": F.silu,

@@ -1,4 +1,4 @@
-"""The network that `lift` gives: a list of steps, each one of our layers on what earlier steps gave."""
+"""The network that `lift` returns: a list of steps, each of which applies a layer to outputs of earlier steps."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from partialsym.signal import Elements, Signal, cat
 
 Partial = bool | Literal["identity"]
 Resampling = Literal["auto", "original", "symmetric"]
-IMAGE = "image"  # the step before the first
+IMAGE = "image"  # name of the input in the list of steps
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -39,22 +39,23 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
 
 
 class Lifted(nn.Module):
-    """A convolutional network on a group, of steps that `partialsym.lift` reads off a network of torch.
+    """A convolutional network on a group, built from the steps that `partialsym.lift` reads from a network of torch.
 
-    Layers whose outputs are added or joined have one draw of elements; the first of them has its density.
+    Layers whose outputs are added or concatenated share one draw of elements, from the density of the first of them.
 
     Args:
-        group: name of the group.
-        in_channels: of the images.
-        size: height and width of the images that it was made for.
-        steps: dicts of plain values. `name`; `op`: `conv`, `norm`, `activation`, `pool`, `adaptive`, `dropout`, `pad`,
-            `add`, `sub`, `mul`, `div` or `cat`; `of`: the steps it takes; `layer`, if it has that of another step;
-            `draw`, of a convolution: a number for its elements; `options`: arguments of its layer.
-        output: `maps`, `vector`, or a function of the vector: `softmax` or `log_softmax`.
+        group: name of the group, as in `partialsym.group`.
+        in_channels: channels of the images.
+        size: height and width in pixels of the images for which it was lifted.
+        steps: a dict of plain values for each step. `name`: its name. `op`: `conv`, `norm`, `activation`, `pool`,
+            `adaptive`, `dropout`, `pad`, `add`, `sub`, `mul`, `div` or `cat`. `of`: names of the steps whose outputs it
+            processes. `layer`: name of the step whose layer it shares, if any. `draw`, for a convolution: a number that
+            is equal for equal elements. `options`: arguments of the layer.
+        output: `maps`, `vector`, `softmax` or `log_softmax`; the last two are functions of the vector.
         samples, partial, resampling, mixing, margin: as in `partialsym.lift`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        proportional: use ⌈rθ⌉ rotations per component in eval mode instead of r.
     Raises:
-        ValueError: an argument out of range; steps that are not such.
+        ValueError: an argument is out of range, or steps have another form.
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class Lifted(nn.Module):
             "proportional": proportional,
         }
         self.steps = _checked(self.settings["steps"])
-        self.last = {name: i for i, step in enumerate(self.steps) for name in step["of"]}  # where each is read last
-        self.report: LiftReport | None = None  # of a network that was lifted here
+        self.last = {name: i for i, step in enumerate(self.steps) for name in step["of"]}  # step → index of last use
+        self.report: LiftReport | None = None  # None after `load_model`
         self.layers = nn.ModuleDict()
         first, later = {True: (whole, part), False: (whole, whole), "identity": (identity, identity)}[partial]
         self._first, self._later = bind(first, h, samples), bind(later, h, samples)
@@ -106,7 +107,7 @@ class Lifted(nn.Module):
         set_proportional(self, proportional)
 
     def _fill(self, margin: int) -> None:
-        """Make the layers."""
+        """Create the layers of all steps."""
         on_group, drawn = {IMAGE: False}, set[int]()
         for step in self.steps:
             name, op, options = step["name"], step["op"], step.get("options", {})
@@ -131,7 +132,7 @@ class Lifted(nn.Module):
         reach = wide * options.get("dilation", 1)
         before, after = options.get("padding", (0, 0))
         size = {"kernel_size": options["kernel_size"] + 2 * wide, "padding": (before + reach, after + reach)}
-        density: Callable[[], Density] = self._later if drawn else self._first  # the lifting keeps the whole group
+        density: Callable[[], Density] = self._later if drawn else self._first  # the first layer is never learned
         mixing = None if options.get("whole") else self._conv["mixing"]
         return LiftedConv(
             **{**options, **size, **self._conv, "mixing": mixing},
@@ -140,11 +141,14 @@ class Lifted(nn.Module):
         )
 
     def _draw(self, step: Mapping[str, Any]) -> int:
-        """Which of the draws a convolution's elements are of: all one, unless layers learn their own."""
+        """The number of the draw of a convolution's elements; always 0 if densities are not learned."""
         return step.get("draw", 0) if self.settings["partial"] is True else 0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → what the network of torch gives, the mean over H."""
+        """Normalised images [batch, in_channels, height, width] → an output like that of the network of torch.
+
+        It is the mean over the elements: maps [batch, channels, h, w], or vectors [batch, channels].
+        """
         f = self.features(images)
         out = project(f, "mean")
         if self.output == "maps":
@@ -153,7 +157,10 @@ class Lifted(nn.Module):
         return out if self.output == "vector" else getattr(torch, self.output)(out, 1)
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before the mean over the group, [batch, channels, n, h, w]; after a linear layer h = w = 1."""
+        """Images → the signal before the mean over the group, [batch, channels, n, h, w].
+
+        h = w = 1 after a linear layer.
+        """
         held: dict[str, Signal] = {IMAGE: Signal.image(images)}
         draws: dict[int, Elements] = {}
         for i, step in enumerate(self.steps):
@@ -196,17 +203,17 @@ def _check(partial: object, resampling: str, mixing: int | None, margin: int, ou
 
 
 def _checked(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`steps` as they are; raises ValueError where they are none."""
+    """Return `steps` unchanged. Raise ValueError if their form is wrong."""
     known = {IMAGE}
     if not any(step.get("op") == "conv" for step in steps):
-        raise InputError("steps hold no convolution and no linear layer: there is nothing to lift.")
+        raise InputError("steps contain no convolution and no linear layer: there is nothing to lift.")
     for step in steps:
         name, op, of = step.get("name"), step.get("op"), step.get("of")
         if op not in OPS:
             raise InputError(f"a step has the op {op!r}: must be one of {', '.join(sorted(OPS))}.")
         if not isinstance(name, str) or not name or "." in name or name in known or hasattr(nn.ModuleDict, name):
-            raise InputError(f"a step has the name {name!r}: must be text without a dot, that no other has.")
+            raise InputError(f"a step has the name {name!r}: must be unique text without a dot.")
         if not isinstance(of, list) or not of or not {*of} <= known:
-            raise InputError(f"the step {name!r} takes {of!r}: must be names of earlier steps, or {IMAGE!r}.")
+            raise InputError(f"the step {name!r} has of={of!r}: must be names of earlier steps, or {IMAGE!r}.")
         known.add(name)
     return steps

@@ -224,8 +224,8 @@ def test_what_cannot_be_lifted_is_named_with_its_place_all_of_it():
     for part in (
         "norm (GroupNorm): group_norm",
         "up (Upsample): upsample_nearest2d",
-        "the model (Odd): an operation with a tensor that is no feature map",
-        "wide (Conv2d): conv2d with a kernel of 2×3, which has no square round it",
+        "the model (Odd): an operation with a tensor that is not a feature map",
+        "wide (Conv2d): a conv2d with a kernel of 2×3, which zeros cannot make square",
         "the model (Odd): permute",
     ):
         assert part in said, said
@@ -243,9 +243,9 @@ REFUSED = {
     "statistics": (
         sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
         (8, 8),
-        r"1 \(BatchNorm2d\): batch_norm without running statistics",
+        r"1 \(BatchNorm2d\): a batch_norm without running statistics",
     ),
-    "nothing": (nn.BatchNorm2d(3), (8, 8), "steps hold no convolution"),
+    "nothing": (nn.BatchNorm2d(3), (8, 8), "steps contain no convolution"),
 }
 
 
@@ -268,7 +268,7 @@ class Noise(nn.Module):
 def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
     images = torch.randn(2, 3, 8, 8)
     model = nn.Conv2d(3, 2, 3)
-    with pytest.raises(ps.PartialsymError, match="the model cannot be lifted, as torch cannot trace it"):
+    with pytest.raises(ps.PartialsymError, match=r"the model cannot be lifted because torch\.export cannot trace it"):
         ps.lift(Noise(), example=images)
     with pytest.raises(TypeError, match="model is a function: must be a module"):
         ps.lift(ready, example=images)
@@ -287,7 +287,7 @@ def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
 def test_images_of_another_size_than_flattened_maps_allow_are_refused():
     model = sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 8 * 8, 5))
     network = ps.lift(model, "C4", example=torch.randn(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="was lifted for maps of 8×8 pixels, and was given 9×9"):
+    with pytest.raises(ValueError, match="was lifted for maps of 8×8 pixels, but this map has 9×9"):
         network(torch.randn(2, 3, 9, 9))
 
 
