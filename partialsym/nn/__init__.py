@@ -1,1 +1,1 @@
-"""Layers: the group convolution, normalisation, pooling, and what processes share."""
+"""Layers: group convolutions, normalisation, pooling, resampling, and synchronisation between processes."""

@@ -1,4 +1,4 @@
-"""The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
+"""The group convolution: one layer for lifting, convolution on the group, pointwise mixing and projection."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Never
@@ -14,7 +14,7 @@ from partialsym.nn.grid import MODES, PaddingMode, sampled
 from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
-HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
+HAAR_ROTATIONS = 16  # in the quadrature that scales the kernel at construction
 
 
 class GroupConv(nn.Module):
@@ -22,38 +22,39 @@ class GroupConv(nn.Module):
 
         (k ⋆ f)(x, h) = Σ_j w_j Σ_y k(h⁻¹(y − x), h⁻¹h_j) f(y, h_j) / Σ_j w_j + b.
 
-    Lifting is domain T(2), a projection is codomain `dirac(T2())`, a pointwise convolution is kernel size 1.
+    With domain T(2) it is a lifting, with codomain `dirac(T2())` a projection, and with kernel size 1 pointwise.
 
-    With a stride a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`, and the outputs lie symmetrically about
-    the centre of the image, at any height and width, so that every symmetry of the pixel grid is kept: torch's own
-    strided convolution starts at the first pixel. On an even side and at stride 2 that is between pixels, where f is
-    the mean of its two or four neighbours.
+    A stride reduces a side of h pixels to ⌈h / stride⌉, as in `SpatialPool`. Outputs are symmetric about the centre of
+    the image at any height and width, so that the layer commutes with every symmetry of the pixel grid. (torch's
+    strided convolution starts at the first pixel instead.) If an output is between pixels, as on an even side with
+    stride 2, f there is the mean of its two or four neighbours.
 
     Args:
         in_channels, out_channels: channels per element.
-        domain: the group of the input signal: T(2), whose layers take plain images as well, or one that includes the
-            codomain's; by default the codomain's own.
-        codomain: density the output elements are drawn from; or a group, if `elements` always gives them.
-        kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
+        domain: the group of the input signal: T(2), for which the layer also accepts plain images, or a group that
+            includes the codomain's; by default the codomain's own.
+        codomain: density of the output elements; or a group, if the caller always passes `elements`.
+        kernel_size: diameter in pixels of the disc on which the kernel is defined, odd.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
         padding: `same` or `valid`.
-        stride: pixels from output to output.
-        dilation: pixels from tap to tap.
-        groups: of channels, each convolved by itself; a divisor of both. `groups=in_channels` is a depthwise one.
-        padding_mode: what lies over the border where padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
+        stride: distance in pixels between outputs.
+        dilation: distance in pixels between taps.
+        groups: number of groups of channels that are convolved separately, a divisor of both channel counts.
+            `groups=in_channels` makes a depthwise convolution.
+        padding_mode: values beyond the border for padding `same`: `zeros`, `reflect`, `replicate` or `circular`.
         bias: add a bias per channel.
-        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards,
-            `spectral` multiplies in the frequency domain; `auto` takes the fastest for the shapes at hand. The function
-            is the same.
+        path: algorithm, which does not change the function: `dense` computes the whole kernel, `factored` convolves
+            with its features and then mixes channels, `spectral` multiplies in the frequency domain. `auto` chooses the
+            fastest for the given shapes.
     Raises:
-        ValueError: an argument out of range, or a domain that does not include the codomain's group.
+        ValueError: an argument is out of range, or the domain does not include the codomain's group.
     """
 
     taps: Tensor
     disc: Tensor
     inside: Tensor
     domain_grid: Tensor
-    group_grid: Tensor | None  # where no density says which elements the output is on
+    group_grid: Tensor | None  # None if there is a density
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class GroupConv(nn.Module):
         self.register_buffer("inside", inside.to(self.taps.device), persistent=False)
         self.register_buffer("domain_grid", constant(domain.grid(HAAR_ROTATIONS)), persistent=False)
         self.register_buffer("group_grid", grid if self.codomain is None else None, persistent=False)
-        if not self.taps.is_meta:  # where there are no numbers
+        if not self.taps.is_meta:  # meta tensors have no values
             with torch.no_grad():
                 square = self._mean_square(grid)
             self.kernel.rescale(float(square / out_channels) ** -0.5)
@@ -110,14 +111,15 @@ class GroupConv(nn.Module):
         Args:
             f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images [batch, in_channels, height,
                 width].
-            elements: output elements given, not drawn: those of another layer's output, to be combined with it.
+            elements: output elements, instead of drawing them. Pass those of another layer's output to add or
+                concatenate both.
         Returns:
-            [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]; `valid` first takes
-            dilation·(kernel_size − 1) off height and width.
+            [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]; with `valid` padding, height and width
+            are first reduced by dilation·(kernel_size − 1).
         Raises:
-            ValueError: f or `elements` is on another group. f has the wrong channels, or (without autocast) another
-                dtype than the layer, or is smaller than the kernel of a `valid` layer or than the padding that is to
-                reflect it or to go round it. There is neither a density nor `elements`.
+            ValueError: f or `elements` is on another group. f has the wrong channels, another dtype than the layer
+                (without autocast), or fewer pixels than the kernel of a `valid` layer or than `reflect` or `circular`
+                padding needs. The layer has no density and `elements` is None.
         """
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
@@ -135,11 +137,14 @@ class GroupConv(nn.Module):
         return self.dilation * (self.kernel_size // 2)
 
     def read(self, x: Tensor) -> tuple[Tensor, int]:
-        """The maps [batch, channels, height', width'] that are convolved, and the zeros that are still to be padded."""
+        """The maps to convolve, [batch, channels, height', width'], and the zeros still to pad on each side."""
         return sampled(x, self.reach, self.stride, self.padding == "same", self.padding_mode)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
-        """The plain convolution's weight [(out_channels n_out), (in_channels / groups n_in), k, k], means included."""
+        """The weight of the equivalent plain convolution, [(out_channels n_out), (in_channels / groups n_in), k, k].
+
+        It includes the factors w_j / Σ w_j.
+        """
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
@@ -147,7 +152,10 @@ class GroupConv(nn.Module):
             return (kernel + bias[:, None]).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
+        """The kernel on two sets of elements as a sum of features, including the factors w_j / Σ w_j.
+
+        It is computed in the layer's dtype even under autocast.
+        """
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
@@ -162,12 +170,12 @@ class GroupConv(nn.Module):
         return FactoredKernel(weight, bias, phi, mean, self.disc)
 
     def _computed_in(self, values: Tensor) -> Tensor:
-        """`values` in the precision to convolve in: autocast's, or that of the layer."""
+        """Convert `values` to autocast's dtype. If autocast does not apply, check that they have the layer's."""
         device, own = autocasting(values), self.taps.dtype
         if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
             low = torch.get_autocast_dtype(device)
             if own not in (torch.float32, low):
-                raise InputError(f"this layer is {own}, under autocast to {low}: convert it to that, or to float32.")
+                raise InputError(f"this layer is {own}, under autocast to {low}: convert it to the latter or float32.")
             return values.to(low)
         if values.dtype != own:
             raise InputError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
@@ -175,16 +183,16 @@ class GroupConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise UnsupportedError(
-            "torch.jit.script does not know a group convolution: convert the model by partialsym.to_conv2d, and trace "
-            "that."
+            "torch.jit.script does not support a group convolution: convert the model by partialsym.to_conv2d, and use "
+            "torch.jit.trace."
         )
 
     def kernel_norm(self) -> Tensor:
-        """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements (without a
-        density: on its Haar grid).
+        """‖k‖₂ + ‖b‖₂, the regulariser in the appendix of Romero & Lohit (2022).
 
-        ‖k‖₂² sums over channels and disc and is the mean over elements, so that it does not depend on their number;
-        it starts at 1 per output channel where the whole codomain is kept. No gradient flows to the density.
+        ‖k‖₂² is a sum over channels and disc and a mean over elements, so it does not depend on their number. The
+        elements are the codomain's deterministic ones, or its Haar grid without a density. For the whole codomain,
+        ‖k‖₂² starts at 1 per output channel. No gradient flows to the density.
         """
         matrices = self.group_grid if self.codomain is None else self.codomain.deterministic().matrices.detach()
         assert matrices is not None
@@ -192,7 +200,7 @@ class GroupConv(nn.Module):
         return norm if self.bias is None else norm + self.bias.norm()
 
     def _mean_square(self, out: Tensor) -> Tensor:
-        """Mean over `out` and the Haar grid of the domain of Σ over channels and disc of k²."""
+        """The sum of k² over channels and disc, averaged over `out` and the Haar grid of the domain."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             z = self._coordinates(out, self.domain_grid)
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
@@ -200,7 +208,7 @@ class GroupConv(nn.Module):
     def _coordinates(self, out: Tensor, into: Tensor) -> Tensor:
         """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [n_out, n_in, taps, 2 + e].
 
-        In the layer's dtype, whatever that of the elements.
+        They have the layer's dtype, whatever that of the elements.
         """
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
         inverse = self.group.inverse(out)
@@ -212,7 +220,7 @@ class GroupConv(nn.Module):
 
     def _density(self) -> Density:
         if self.codomain is None:
-            raise InputError(f"this layer has no density on {self.group}: give its output elements with `elements=`.")
+            raise InputError(f"this layer has no density on {self.group}: pass its output elements by `elements=`.")
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
@@ -228,7 +236,7 @@ class GroupConv(nn.Module):
 
 
 def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
-    """Raise ValueError at the first argument of a convolution that is out of range."""
+    """Raise ValueError with the first argument of a convolution that is out of range."""
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
     if padding not in ("same", "valid"):
@@ -243,7 +251,7 @@ def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int
 
 
 def check_size(layer: Any, f: Signal) -> None:
-    """Raise ValueError where a signal has too few pixels for a layer's kernel or padding."""
+    """Raise ValueError if a signal has too few pixels for a layer's kernel or padding."""
     height, width = f.values.shape[-2:]
     side = layer.dilation * (layer.kernel_size - 1) + 1
     if layer.padding == "valid" and min(height, width) < side:
@@ -257,7 +265,7 @@ def check_size(layer: Any, f: Signal) -> None:
 
 
 def shown_options(layer: nn.Module) -> str:
-    """The options of a convolution that are not the defaults, for its `extra_repr`."""
+    """The options of a convolution that differ from the defaults, as text for its `extra_repr`."""
     defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
     values = {name: getattr(layer, name, default) for name, default in defaults.items()}
     return "".join(f", {name}={value}" for name, value in values.items() if value != defaults[name])
@@ -275,7 +283,7 @@ def disc(kernel_size: int) -> tuple[Tensor, Tensor]:
     """Pixel offsets (i − (k − 1)/2)/(k/2) inside the unit disc: 1, 9, 21, 37 taps for k = 1, 3, 5, 7.
 
     Returns:
-        taps [t, 2] float64 (x right, y up), and the disc [k, k] of 0 and 1.
+        taps [t, 2] in float64 (x right, y up), and the disc as a mask [k, k].
     """
     offset = (torch.arange(kernel_size, dtype=torch.float64, device="cpu") - (kernel_size - 1) / 2) / (kernel_size / 2)
     grid = torch.stack(torch.meshgrid(offset, -offset, indexing="xy"), -1)

@@ -1,4 +1,4 @@
-"""One group convolution between fixed elements, as a plain convolution; and fixed elements by themselves."""
+"""Group convolutions with fixed elements, as plain convolutions; and the fixed elements."""
 
 import copy
 from dataclasses import replace
@@ -22,15 +22,15 @@ from partialsym.signal import Elements, Signal, as_signal, autocasting, check_si
 
 
 class FrozenConv(nn.Module):
-    """What is left of a GroupConv whose elements are known: a plain convolution of their channels.
+    """A GroupConv with fixed elements, as a plain convolution whose channels are channels times elements.
 
-    It is computed in the frequency domain where that is faster, for large batches, and no gradient is asked for.
+    It is computed in the frequency domain if that is faster (for large batches) and no gradient is required.
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
-        into: the elements it takes; those of weight 0 are left out.
-        elements: those it gives; layers that share a draw share them.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        into: input elements; those of weight 0 are omitted.
+        elements: output elements, a module that layers with the same draw share.
+        norm: a BatchNorm whose running statistics and parameters are folded into weight and bias.
     """
 
     disc: Tensor
@@ -52,8 +52,11 @@ class FrozenConv(nn.Module):
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'].
 
-        `elements` are not read, they were fixed: the output is said to lie on them where their number is right, so that
-        it can be combined with what else does.
+        `elements` do not change the values. If their number fits, they label the output, so that it can be added to
+        other signals on them.
+
+        Raises:
+            ValueError: f is on another group, has other channels or another number of elements.
         """
         f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
@@ -69,7 +72,7 @@ class FrozenConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise UnsupportedError(
-            "torch.jit.script does not know a Signal: torch.jit.trace the frozen model at the size of its images."
+            "torch.jit.script does not support a Signal: use torch.jit.trace with images of the size to be used."
         )
 
     def extra_repr(self) -> str:
@@ -77,12 +80,12 @@ class FrozenConv(nn.Module):
 
 
 class FrozenSpatialConv(nn.Module):
-    """What is left of a SpatialConv whose elements are known: a plain depthwise convolution.
+    """A SpatialConv with fixed elements, as a plain depthwise convolution.
 
     Args:
         conv: the layer; its kernel is evaluated in float64.
-        elements: those of the signals it takes.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        elements: elements of the input, which are also those of the output.
+        norm: a BatchNorm whose running statistics and parameters are folded into weight and bias.
     """
 
     def __init__(self, conv: SpatialConv, elements: "FrozenElements", norm: BatchNorm | None = None) -> None:
@@ -96,7 +99,11 @@ class FrozenSpatialConv(nn.Module):
         _set(self.plain, weight.to(like), bias.to(like))
 
     def forward(self, f: Signal) -> Signal:
-        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements."""
+        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements.
+
+        Raises:
+            ValueError: f has other channels or another number of elements.
+        """
         check_signal(f, self.channels)
         if len(f.elements) != self.taken:
             raise InputError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
@@ -105,13 +112,13 @@ class FrozenSpatialConv(nn.Module):
 
 
 class FrozenLocalConv(nn.Module):
-    """What is left of a LocalConv whose elements are known: a plain convolution of each by itself.
+    """A LocalConv with fixed elements, as a plain convolution for each element.
 
     Args:
         conv: the layer; its filter is evaluated in float64.
-        into: the elements it takes; those of weight 0 are left out.
-        elements: those it gives; layers that share a draw share them.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        into: input elements; those of weight 0 are omitted.
+        elements: output elements, a module that layers with the same draw share.
+        norm: a BatchNorm whose running statistics and parameters are folded into weight and bias.
     """
 
     shares: Tensor | None
@@ -154,7 +161,7 @@ class FrozenLocalConv(nn.Module):
 
 
 class FrozenElements(nn.Module):
-    """What is left of a Density whose elements are known: those of weight 0 are left out."""
+    """Fixed elements in place of a Density. Those of weight 0 are omitted."""
 
     matrices: Tensor
     weights: Tensor | None
@@ -178,7 +185,7 @@ Grid = tuple[int, int, bool, str]  # arguments of `sampled`
 
 
 def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> tuple[nn.Conv2d, Grid | None]:
-    """A plain convolution without numbers, and what it needs of `sampled` to read what `conv` reads."""
+    """A plain convolution without values, and the arguments of `sampled` for its input, or None if it needs none."""
     same = conv.padding == "same"
     whole = conv.stride == 1 and conv.padding_mode == "zeros"
     plain = nn.Conv2d(
@@ -189,7 +196,7 @@ def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> t
         padding=conv.reach if whole and same else 0,
         dilation=conv.dilation,
         groups=groups,
-        device="meta",  # no weights are drawn only to be thrown away
+        device="meta",  # its weights are replaced, so none are drawn
     )
     return plain, None if whole else (conv.reach, conv.stride, same, conv.padding_mode)
 
@@ -200,7 +207,7 @@ def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 
 
 def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | None = None) -> Tensor:
-    """Of a kernel on that disc by frequencies, where it pays."""
+    """Apply a plain convolution, in the frequency domain if its kernel has a disc and that is faster."""
     if grid is not None:
         x, padding = sampled(x, *grid)
         x = F.pad(x, [padding] * 4) if padding else x
@@ -208,8 +215,10 @@ def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | No
 
 
 def _pays(plain: nn.Module, f: Tensor) -> bool:
-    """Whether a plain convolution is to be computed in the frequency domain: where that is faster, and nothing but
-    numbers is asked for – no gradient, no graph, no other precision."""
+    """Whether to compute a plain convolution in the frequency domain.
+
+    That needs to be faster, and only values may be required: no gradient, no graph and no other precision.
+    """
     if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
         return False
     asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
@@ -226,7 +235,7 @@ def _pays(plain: nn.Module, f: Tensor) -> bool:
 
 
 def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
-    """A plain convolution is one with a feature for every tap; outside the disc its kernel is 0."""
+    """A plain convolution in the frequency domain: a factored kernel with one feature per tap, 0 outside the disc."""
     assert not isinstance(plain.padding, str)
     weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
     phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
@@ -251,7 +260,7 @@ def _evaluated_local(
     weight = conv.moved(out.matrices)
     flat, bias = _folded(weight.transpose(0, 1).flatten(0, 1), conv.bias, conv.out_channels, norm)
     shares = conv.shares(out, into)
-    if shares is not None and len(out) == len(into):  # on the input's own elements there is nothing to share
+    if shares is not None and len(out) == len(into):  # equal elements read their own values
         own = torch.equal(out.matrices, into.matrices)
         shares = torch.eye(len(out), dtype=shares.dtype) if own else shares
     return flat.unflatten(0, (-1, len(weight))).transpose(0, 1), bias[:: len(weight)], shares
@@ -265,8 +274,7 @@ def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm |
 
 
 def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
-    """weight [(channels n), ., k, k] and bias [channels] with a norm's part in them: the weight, and bias [(channels
-    n)]."""
+    """Fold a norm into weight [(channels n), ., k, k] and bias [channels]. The returned bias is [(channels n)]."""
     n = len(weight) // channels
     bias = weight.new_zeros(channels) if bias is None else bias
     if norm is not None:
@@ -280,7 +288,7 @@ def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm 
 
 
 def _kept(elements: Elements) -> Elements:
-    """Without those of weight 0, and without weights where the rest have the same."""
+    """The elements without those of weight 0, and without weights if the others have equal ones."""
     if elements.weights is None:
         return elements
     kept = elements.weights != 0

@@ -1,4 +1,4 @@
-"""A group convolution that is local on H, whose filter is that of a plain convolution."""
+"""A group convolution that is local on H and has the filter of a plain convolution."""
 
 import math
 from typing import Literal
@@ -16,29 +16,29 @@ from partialsym.nn.windows import Windows, read
 from partialsym.ops import FactoredKernel
 from partialsym.signal import Elements, Signal, as_signal, autocasting, constant
 
-NEIGHBOUR = 16.0  # −log of what the next element of a whole draw counts for beside the nearest
+NEIGHBOUR = 16.0  # −log of the weight of the second nearest element of a whole draw, relative to the nearest
 
 
 class LocalConv(GroupConv):
-    """Every element by itself, the filter moved by it, on what the input has nearest to it:
+    """A convolution by the filter s, transformed by each output element h, of the input at the element nearest to h:
 
         f ↦ Σ_y s(h⁻¹(y − x)) Σ_j u_j(h) f(y, h_j) + b,
         u_j(h) ∝ w_j exp(−κ|embed(h⁻¹h_j) − embed(e)|²/2), Σ_j u_j(h) = 1.
 
-    So on any one element, whatever the others are, it is the plain convolution with s, moved. The sum over j depends on
-    relative elements alone, as all of a GroupConv does, and on the input's own elements it has one term. Towards the
-    weight of a component the gradient is the difference that the component makes.
+    For each element it is a plain convolution with the transformed filter, independent of the other elements. As in a
+    GroupConv, the sum over j depends only on relative elements. If input and output have the same elements, the sum has
+    one term. The gradient for the weight of a component is the difference of the output with and without the component.
 
     Args:
         in_channels, out_channels, domain, codomain, dilation, groups, bias: as for `GroupConv`.
-        kernel_size: pixels, even or odd; the kernel lives on the square.
-        padding: zeros before and after each side.
-        stride: pixels from output to output.
-        symmetric: outputs lie symmetrically on the image; otherwise where torch's own convolution puts them.
+        kernel_size: pixels per side of the square filter, even or odd.
+        padding: numbers of zeros before and after each side.
+        stride: distance in pixels between outputs.
+        symmetric: place outputs symmetrically on the image; otherwise at the positions of torch's own convolution.
         nearness: κ, at least 0.
-        path: `auto` convolves every element by itself; `dense`, `factored` and `spectral` as in `GroupConv`.
+        path: `auto` convolves each element separately; `dense`, `factored` and `spectral` are as in `GroupConv`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     kernel: Grid
@@ -60,14 +60,14 @@ class LocalConv(GroupConv):
         nearness: float = 0.0,
         path: Literal["auto", "dense", "factored", "spectral"] = "auto",
     ) -> None:
-        nn.Module.__init__(self)  # a GroupConv has a kernel on H and a window with a pixel in its middle
+        nn.Module.__init__(self)  # not GroupConv's: it needs an odd kernel and one on H
         _check(kernel_size, padding, stride=stride, dilation=dilation, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise InputError(
-                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the channels."
+                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the numbers of channels."
             )
         if not 0 <= nearness < math.inf:
-            raise InputError(f"nearness is {nearness}: must be at least 0, and finite.")
+            raise InputError(f"nearness is {nearness}: must be at least 0 and finite.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.path, self.nearness = domain, path, nearness
         self.group = codomain.group if isinstance(codomain, Density) else codomain
@@ -82,24 +82,25 @@ class LocalConv(GroupConv):
         taps = torch.stack(torch.meshgrid(line, -line, indexing="xy"), -1).flatten(0, 1)
         self.register_buffer("taps", constant(taps), persistent=False)
         self.register_buffer("disc", torch.ones(kernel_size, kernel_size, dtype=torch.bool), persistent=False)
-        self.register_buffer("domain_grid", torch.eye(2)[None], persistent=False)  # the kernel is alike on H
+        self.register_buffer("domain_grid", torch.eye(2)[None], persistent=False)  # s is constant on H
         self.register_buffer("group_grid", constant(self.group.grid(1)), persistent=False)
 
     @property
     def windows(self) -> Windows:
-        """Where its windows lie."""
+        """The positions of the windows."""
         return Windows(self.dilation * (self.kernel_size - 1) + 1, self.stride, *self.zeros, symmetric=self.symmetric)
 
     def read(self, x: Tensor) -> tuple[Tensor, int]:
-        """The maps that are convolved, and the zeros that are still to be padded."""
+        """The maps to convolve, [batch, channels, height', width'], and the zeros still to pad on each side."""
         return read(x, self.windows)
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """Convolve.
 
         Args:
-            f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images.
-            elements: output elements given, not drawn.
+            f: [batch, in_channels, n_in, height, width] on the domain; for T(2) also images [batch, in_channels,
+                height, width].
+            elements: output elements, instead of drawing them.
         Returns:
             [batch, out_channels, n_out, height', width'].
         Raises:
@@ -123,14 +124,17 @@ class LocalConv(GroupConv):
         return Signal(values.expand(-1, -1, len(out), -1, -1), out)
 
     def moved(self, out: Tensor) -> Tensor:
-        """The filter on every element [n, 2, 2]: [n, out_channels, in_channels / groups, k, k]; on one pixel [1, …]."""
+        """The filter transformed by elements [n, 2, 2]: [n, out_channels, in_channels / groups, k, k].
+
+        For k = 1 it is the same for all elements, and n is 1.
+        """
         with torch.autocast(autocasting(self.taps), enabled=False):
             out = out[:1] if self.kernel_size == 1 else out
             values = self.kernel(self._positions(out))  # [n, taps, out, in]
             return values.permute(0, 2, 3, 1).unflatten(3, self.disc.shape)
 
     def shares(self, out: Elements, into: Elements) -> Tensor | None:
-        """u [n_out, n_in]; None where each element takes its own, or all take the plane's."""
+        """u [n_out, n_in]; None if each element reads only its own values, or if the input is on T(2)."""
         if into.group.name == "T2" or into.same_draw(out):
             return None
         h, inner = out.matrices.to(self.taps.dtype), into.matrices.to(self.taps.dtype)
@@ -140,7 +144,7 @@ class LocalConv(GroupConv):
         return nearest(logits, into.weights, into.tied)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """As in `GroupConv`, with u in place of the means of the weights."""
+        """As in `GroupConv`, with u instead of w_j / Σ w_j."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._positions(out.matrices)).mT  # [n_out, features, taps]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi.mT))
@@ -175,13 +179,19 @@ class LocalConv(GroupConv):
 def each_by_itself(
     x: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int, int, int] = (1, 0, 1), groups: int = 1
 ) -> Tensor:
-    """x [b, c, n, h, w] → [b, out, m, h', w'], every element by the filter it has in weight [m, out, c / groups, k, k].
+    """Convolve each element with its own filter: x [b, c, n, h, w] → [b, out, max(n, m), h', w'].
 
-    One element is read by all filters, and one filter reads all elements. rest: stride, padding, dilation.
+    Args:
+        x: the maps. If n = 1, all filters read the same element.
+        weight: filters [m, out, c / groups, k, k], with m = n or 1. If m = 1, all elements have the same filter. If
+            n = 1, m may be any number.
+        bias: [out].
+        rest: stride, padding, dilation.
+        groups: groups of channels.
     """
     m, out, n = *weight.shape[:2], x.shape[2]
     if n == 1:
-        flat = weight.transpose(0, 1).flatten(0, 1)  # out first, for the groups
+        flat = weight.transpose(0, 1).flatten(0, 1)  # channels of a group must be adjacent
         bias = None if bias is None else bias.repeat_interleave(m)
         return F.conv2d(x[:, :, 0], flat, bias, *rest, groups).unflatten(1, (out, m))
     if m == 1:
@@ -193,11 +203,11 @@ def each_by_itself(
 
 
 def nearest(logits: Tensor, weights: Tensor | None, tied: int = 1) -> Tensor:
-    """Softmax of logits [m, n] over the elements that weights [n] of 0 and 1 let in.
+    """The softmax of logits [m, n] over the elements whose weight is 1. The weights [n] are 0 or 1; None means all 1.
 
-    Towards a weight the gradient is the difference between the softmax with the element and without it, those of one
-    draw (`tied` after one another) together: the derivative at 0 says little of that, as the nearest element takes all
-    where it comes in.
+    The gradient for a weight is the difference between the softmax with and without the element. Elements of one draw
+    (`tied` adjacent ones) are added and removed together. The derivative at 0 would be a poor estimate, because the
+    softmax changes abruptly when the nearest element is added.
     """
     if weights is None:
         return logits.softmax(-1)
@@ -213,13 +223,16 @@ def nearest(logits: Tensor, weights: Tensor | None, tied: int = 1) -> Tensor:
 
 
 def _among(logits: Tensor, drawn: Tensor) -> Tensor:
-    """Softmax over those that are drawn; uniform where none is."""
+    """The softmax over the drawn elements; uniform if there are none."""
     lowest = torch.finfo(logits.dtype).min
     return logits.masked_fill(~drawn, lowest).softmax(-1)
 
 
 def nearness(group: Group, samples: int) -> float:
-    """κ so that of the whole group in `samples` equally spaced elements the next one counts for nothing: e⁻¹⁶."""
+    """The κ for which the second nearest element has e⁻¹⁶ times the weight of the nearest one.
+
+    The elements are `samples` equally spaced elements of the whole group.
+    """
     others, rotations = group.components[1:], samples // len(group.components)
     if group.dim and rotations > 1:
         angle = torch.tensor([2 * math.pi / rotations], dtype=others.dtype, device=others.device)

@@ -1,4 +1,4 @@
-"""Pooling over space and over H, on weighted elements."""
+"""Pooling over space and over H, with weighted elements."""
 
 from typing import Any, Literal
 
@@ -21,12 +21,18 @@ def check_mode(mode: str) -> None:
 
 
 class SpatialPool(nn.Module):
-    """Windows of every element pooled by `max` or `mean`, at stride `size`, symmetric about the centre of the image.
+    """Pools each element's maps over windows with stride `size` that are symmetric about the centre of the image.
 
-    A side of h pixels becomes ⌈h / size⌉. Where the windows of `size` pixels cannot lie symmetrically, each is one
-    pixel wider and overlaps its neighbour: at size 2 an even side has windows of 2, an odd one windows of 3 that reach
-    one pixel over the border. What lies over the border does not count. So the pool commutes with every symmetry of
-    the pixel grid, at any height and width.
+    A side of h pixels becomes ⌈h / size⌉. If windows of `size` pixels cannot be symmetric, each is one pixel wider and
+    overlaps its neighbours. For size 2, windows have 2 pixels on an even side; on an odd side they have 3, and extend
+    one pixel beyond the border. Pixels beyond the border are ignored. The pool therefore commutes with every symmetry
+    of the pixel grid, at any height and width.
+
+    Args:
+        size: stride and width of the windows in pixels, at least 1.
+        mode: `max` or `mean`.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, size: int = 2, mode: Mode = "max") -> None:
@@ -55,8 +61,8 @@ def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
 
 
 def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
-    """The same by torch's own pools, on any device and in any graph."""
-    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
+    """The same as `pool2d` by torch's own pools, for all devices and for graphs."""
+    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # in a trace a side is a tensor
     windows, margins = zip(*(symmetric_windows(side, size) for side in sides), strict=True)
     if mode == "max":
         return F.max_pool2d(x, windows, size, margins)
@@ -64,15 +70,16 @@ def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
 
 
 def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The maxima of pairs in each row, of pairs of these, and so of windows of 2×2."""
+    """Maxima of horizontal pairs in even rows, the same in odd rows, and maxima of 2×2 windows."""
     rows = torch.maximum(x[..., ::2], x[..., 1::2])
     return rows[..., ::2, :], rows[..., 1::2, :], torch.maximum(rows[..., ::2, :], rows[..., 1::2, :])
 
 
 class _MaxOfPairs(torch.autograd.Function):
-    """`max_pool2d` in windows of 2×2, in less than half of the time.
+    """`max_pool2d` over 2×2 windows, in less than half of the time.
 
-    The first of equal pixels gets the gradient, as there. It retains two bits of a window, not the maps and an index.
+    The first of equal pixels gets the gradient, as in torch. The backward pass needs three booleans per window instead
+    of the maps and an index.
     """
 
     @staticmethod
@@ -85,27 +92,34 @@ class _MaxOfPairs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         left, above = ctx.saved_tensors
         up, down = left[..., ::2, :], left[..., 1::2, :]
-        right = ~((above & up) | (~above & down))  # faster than a choice
+        right = ~((above & up) | (~above & down))  # faster than torch.where
         height, width = left.shape[-2], 2 * left.shape[-1]
         first = torch.arange(0, height * width, 2 * width)[:, None] + torch.arange(0, width, 2)  # of each window
         index = (~above).view(torch.uint8).long().mul_(width).add_(right.view(torch.uint8)).add_(first)
-        like = grad.new_empty(()).expand(*left.shape[:-1], width)  # of it torch reads the shape alone
+        like = grad.new_empty(()).expand(*left.shape[:-1], width)  # torch uses only its shape
         return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, [2, 2], [2, 2], [0, 0], [1, 1], False, index)
 
 
 def symmetric_windows(side: int, size: int) -> tuple[int, int]:
-    """(width, margin) of the ⌈side / size⌉ windows at stride `size` that cover a side symmetrically: `size` pixels wide
-    or one more, over `margin` pixels beyond the border."""
+    """(width, margin) of the ⌈side / size⌉ windows with stride `size` that cover a side symmetrically.
+
+    The width is `size` or size + 1 pixels. The outermost windows extend `margin` pixels beyond the border.
+    """
     beyond = -side % size
     return size + beyond % 2, (beyond + 1) // 2
 
 
 class GroupPool(nn.Module):
-    """Pools over H: the weighted mean, or the maximum over the elements that were drawn. Gives a signal on T(2).
+    """Pools over H to a signal on T(2), by the weighted mean, or by the maximum over the drawn elements S (w_j > 0).
 
-    Towards the weight w_j the maximum's straight-through gradient is the discrete one,
-    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be. Elements that are drawn together,
-    as the rotations of E(2)'s mirrored half, are one j: the first of them gets the gradient of their weight.
+    For `max` the straight-through gradient of the weight w_j is discrete, max(S ∪ {j}) − max(S ∖ {j}). It is defined
+    for elements that were not drawn as well, so their probability can grow. Elements that are drawn together, such as
+    the rotations of E(2)'s reflected half, count as one j, and the first of them gets the gradient of their weight.
+
+    Args:
+        mode: `max` or `mean`.
+    Raises:
+        ValueError: mode is another one.
     """
 
     def __init__(self, mode: Mode = "max") -> None:
@@ -121,14 +135,16 @@ class GroupPool(nn.Module):
 
 
 def project(f: Signal, mode: Mode = "max") -> Tensor:
-    """From the group to the plane: the maximum or weighted mean over H as plain maps [batch, channels, height, width].
+    """Pool over H: a signal → plain maps [batch, channels, height, width], for a dense head of 1×1 convolutions.
 
-    They go along with the image under every element of a network's whole group, and change in no other way: features of
-    a pixel that do not depend on how the image was turned, for a dense head of torch's 1×1 convolutions.
+    If the network retains its whole group, a transformation of the image moves the maps in the same way and does not
+    change their values: the features at a point do not depend on the orientation of the image.
 
     Args:
         f: [batch, channels, n, height, width].
         mode: `max` or `mean`, as in `GroupPool`.
+    Raises:
+        ValueError: mode is another one.
     """
     check_signal(f)
     check_mode(mode)
@@ -136,7 +152,13 @@ def project(f: Signal, mode: Mode = "max") -> Tensor:
 
 
 class GlobalPool(nn.Module):
-    """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
+    """Pools over space and then over H: [batch, channels, n, h, w] → [batch, channels].
+
+    Args:
+        mode: `max` or `mean`, for both.
+    Raises:
+        ValueError: mode is another one.
+    """
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
@@ -144,23 +166,24 @@ class GlobalPool(nn.Module):
         self.mode = mode
 
     def forward(self, f: Signal) -> Tensor:
+        """f [batch, channels, n, h, w] → [batch, channels]."""
         check_signal(f)
-        # Space first: the discrete gradient of the maximum is then that of the joint maximum.
+        # Space first, so that the discrete gradient of weights is that of the maximum over space and H.
         values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
         return _over_elements(values, f.elements, self.mode)
 
 
 class LinearPool(nn.Module):
-    """Linear pooling: maximum over space, times the weights of the elements, then a linear layer of all of it.
+    """Linear pooling: a maximum over space, multiplied by the elements' weights, then a linear layer over all of them.
 
-    y = W·vec(w_j · max_x f_c(x, h_j)) + b with W [channels, channels·n]. Every weight belongs to one element, so a
-    network of group convolutions that ends in it is no longer invariant to the group, which is what it is for.
+    y = W·vec(w_j · max_x f_c(x, h_j)) + b with W [channels, channels·n]. Each column of W belongs to one element.
+    A network of group convolutions that ends with this layer is therefore not invariant to the group, on purpose.
 
     Args:
-        channels: channels of the signal, and of the answer.
-        samples: number of elements n, always the same ones in the same order.
+        channels: channels of the signal and of the output.
+        samples: number of elements n, which must always be the same elements in the same order.
     Raises:
-        ValueError: an argument below 1.
+        ValueError: an argument is below 1.
     """
 
     def __init__(self, channels: int, samples: int) -> None:
@@ -175,14 +198,14 @@ class LinearPool(nn.Module):
         """f [batch, channels, n, h, w] → [batch, channels].
 
         Raises:
-            ValueError: f has other channels, or is on another number of elements.
+            ValueError: f has other channels or another number of elements.
         """
         check_signal(f, self.channels)
         if len(f.elements) != self.samples:
             raise InputError(
-                f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
-                "weights belongs to one element, so neither proportional evaluation nor other samples nor a conversion "
-                "that drops elements fit."
+                f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: its weights "
+                "belong to single elements, so do not use proportional evaluation, other samples or a conversion that "
+                "drops elements."
             )
         values = f.values.amax((-2, -1))
         if f.elements.weights is not None:
@@ -210,7 +233,7 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
 
 
 class _MaxOverDrawn(torch.autograd.Function):
-    """max over axis 2 of the elements with weight > 0, with the discrete gradient towards the weights."""
+    """The maximum over axis 2 of the elements with weight > 0, with the discrete gradient of the weights."""
 
     generate_vmap_rule = True
 
@@ -231,10 +254,10 @@ class _MaxOverDrawn(torch.autograd.Function):
         values, weights, top, index, second = ctx.saved_tensors
         grad, top = grad.unsqueeze(2), top.unsqueeze(2)
         grad_values = torch.zeros_like(values).scatter(2, index, grad)
-        # Without a second drawn element the only one is e, whose weight is a constant.
+        # If only one element is drawn, it is e, whose weight is constant and needs no gradient.
         without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
         is_top = torch.zeros_like(values, dtype=torch.bool).scatter(2, index, True)
-        gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
+        gain = torch.where(is_top, without, (values - top).relu())  # 0 for drawn elements below the maximum
         axes = [axis for axis in range(values.ndim) if axis != 2]
         wide = torch.promote_types(values.dtype, torch.float32)
         grad_weights = (grad * gain).sum(axes, dtype=wide).to(weights)

@@ -1,4 +1,4 @@
-"""Changing the size of maps, so that every symmetry of the pixel grid is kept at every height and width."""
+"""Layers that change the size of maps and commute with every symmetry of the pixel grid, at any height and width."""
 
 import math
 from typing import Literal
@@ -14,17 +14,17 @@ from partialsym.signal import Signal, check_signal, constant
 
 
 class BlurPool(nn.Module):
-    """Maps smoothed by a binomial filter, then taken at every `stride`-th pixel (Zhang 2019): antialiased subsampling.
+    """Antialiased subsampling: smooths maps by a binomial filter and samples every `stride`-th pixel (Zhang 2019).
 
-    A side of h pixels becomes ⌈h / stride⌉, at the places of a strided GroupConv. Where these lie between pixels the
-    filter has one tap more: [1, 2, 1] / 4 becomes [1, 3, 3, 1] / 8. What lies over the border does not count: a
-    constant stays what it is.
+    A side of h pixels becomes ⌈h / stride⌉, at the positions of a strided GroupConv. If these are between pixels, the
+    filter has one more tap: [1, 2, 1] / 4 becomes [1, 3, 3, 1] / 8. At the border, the weights of the taps inside the
+    image are normalised, so that a constant map does not change.
 
     Args:
-        stride: pixels from output to output.
-        size: taps of the filter, odd.
+        stride: distance in pixels between outputs.
+        size: number of taps of the filter per side, odd.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     taps: Tensor
@@ -47,7 +47,7 @@ class BlurPool(nn.Module):
         return Signal(blurred.view(*f.values.shape[:3], *blurred.shape[2:]), f.elements)
 
     def _blurred(self, maps: Tensor) -> Tensor:
-        """[images, 1, h, w] with zeros over the border."""
+        """Filter maps [images, 1, h, w], with zeros beyond the border."""
         read, padding = sampled(maps, self.size // 2, self.stride, True)
         return F.conv2d(read, self.taps.to(read.dtype), stride=self.stride, padding=padding)
 
@@ -56,17 +56,17 @@ class BlurPool(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Maps on a finer grid: the way back from a pool or a stride of `scale`, every pixel where it was.
+    """Interpolates maps on a finer grid, at the positions before a pool or stride of `scale`.
 
-    A pixel of the input lies where a SpatialPool, BlurPool or strided GroupConv put it: `scale` pixels of the output
-    from the next, all of them symmetric about the centre. `bilinear` interpolates between the two or four pixels round
-    a place, `nearest` takes the nearest of them; a place in the very middle gets the mean, as neither is nearer.
+    Pixels of the input have the positions of outputs of a SpatialPool, BlurPool or strided GroupConv: they are `scale`
+    output pixels apart and symmetric about the centre. `bilinear` interpolates between the two or four nearest of them.
+    `nearest` copies the nearest one, or the mean if several are equally near.
 
     Args:
-        scale: how many times as fine the grid is.
+        scale: ratio of output to input resolution, at least 1.
         mode: `bilinear` or `nearest`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, scale: int = 2, mode: Literal["bilinear", "nearest"] = "bilinear") -> None:
@@ -82,10 +82,12 @@ class Upsample(nn.Module):
 
         Args:
             f: [batch, channels, n, h, w].
-            size: (height, width) of the output, those of a skip connection say: sides that the scale takes to h and w,
-                ⌈height / scale⌉ = h. By default h·scale and w·scale.
+            size: (height, width) of the output, for instance those of a skip connection, with ⌈height / scale⌉ = h and
+                ⌈width / scale⌉ = w. By default they are h·scale and w·scale.
+        Returns:
+            [batch, channels, n, height, width] on the same elements.
         Raises:
-            ValueError: such a size is none of those.
+            ValueError: size does not fulfil these equations.
         """
         check_signal(f)
         values = f.values
@@ -99,10 +101,10 @@ class Upsample(nn.Module):
         if -(-side // self.scale) != count:
             least, most = self.scale * (count - 1) + 1, self.scale * count
             raise InputError(
-                f"size holds a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
-                f"that a stride of {self.scale} takes to {count}."
+                f"size has a side of {side} pixels for an input side of {count}: must be from {least} to {most}, the "
+                f"sides that a stride of {self.scale} reduces to {count}."
             )
-        # In parts of 1 / (2·scale) of a pixel of x, so that all is exact.
+        # In units of 1 / (2·scale) of an input pixel, so that integers represent all positions exactly.
         place = 2 * torch.arange(side, device=x.device) + (self.scale * (count - 1) + 1 - side)
         parts = 2 * self.scale
         below, rest = place.div(parts, rounding_mode="floor"), place.remainder(parts)
@@ -116,13 +118,13 @@ class Upsample(nn.Module):
 
 
 class AdaptivePool(nn.Module):
-    """Maps of any size pooled to `size` × `size`, over torch's adaptive windows, which are symmetric about the centre.
+    """Pools maps of any size to `size` × `size`, by torch's adaptive windows, which are symmetric about the centre.
 
     Args:
-        size: height and width of the output; one number, as a quarter turn swaps them.
+        size: height and width of the output in pixels; they are equal because a rotation by 90° swaps them.
         mode: `mean` or `max`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, size: int, mode: Mode = "mean") -> None:

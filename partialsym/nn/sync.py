@@ -1,4 +1,4 @@
-"""What processes that train together must share beyond the mean of their gradients."""
+"""Synchronisation of statistics between processes that train together, in addition to that of gradients."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from partialsym.nn.norm import BatchNorm
 
 
 class Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+    """The sum of a tensor over all processes. Its gradient is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(values: Tensor) -> Tensor:
@@ -32,19 +32,20 @@ class Sum(torch.autograd.Function):
 
 
 def share_statistics(model: nn.Module, shared: bool = True) -> nn.Module:
-    """Let the processes of a training loop with torch's DistributedDataParallel learn what one process would.
+    """Share the statistics of BatchNorms and θ, so that DistributedDataParallel trains as one process would.
 
-    While they train, every BatchNorm takes the statistics of all their batches, which may differ in size and be empty,
-    and every learned θ at a bound asks the gradient of all whether a step leads out. `partialsym fit` does the same.
-    A step then communicates in its forward and its backward pass: all processes must do the same passes.
+    In train mode every BatchNorm then computes statistics over the batches of all processes, which may differ in size
+    and be empty. Every learned θ at a bound uses the gradient of all processes to decide whether a step would leave its
+    range. Both the forward and the backward pass communicate, so all processes must run the same passes.
+    `partialsym fit` does this itself.
 
     Args:
-        model: changed in place, before it is wrapped.
-        shared: False makes each process look at its own batch again, as one that evaluates alone must.
+        model: the network. It is modified in place; call this before wrapping it.
+        shared: False makes each process use only its own batch again, for instance for evaluation in one process.
     Returns:
-        the model.
+        The model.
     Raises:
-        RuntimeError: there is no process group yet.
+        RuntimeError: torch.distributed has no process group yet.
 
     >>> from partialsym import GResNet, share_statistics
     >>> share_statistics(GResNet("SE2", width=4, kernel_size=3))

@@ -1,4 +1,4 @@
-"""Windows of plain convolutions and pools: where torch puts them, and moved so that they lie symmetrically."""
+"""Positions of the windows of plain convolutions and pools: torch's own, and symmetric ones."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from partialsym.errors import InputError
 
 
 class Margins(NamedTuple):
-    """Pixels to add before and after a side, or to take off where negative; and 1 where places lie between pixels."""
+    """Pixels to pad before and after a side, or to crop if negative. `between` is 1 if windows are between pixels."""
 
     before: int
     after: int
@@ -18,14 +18,14 @@ class Margins(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Windows at a stride, as torch's layers have them: the first at the first pixel less the padding.
+    """The windows of a strided layer of torch, whose first one starts at the first pixel of the padding.
 
     extent: pixels from the first to the last of a window, both included.
-    stride: pixels from window to window.
-    before, after: pixels that are padded.
-    ceil: a last window that is not full counts, too.
-    symmetric: as many windows, moved by at most half a stride so that they lie symmetrically about the centre. All
-        symmetries of the pixel grid are kept then, at any size.
+    stride: distance in pixels between windows.
+    before, after: padded pixels.
+    ceil: include a last window that is not full.
+    symmetric: move the same number of windows, by at most half a stride, to positions that are symmetric about the
+        centre. The layer then commutes with all symmetries of the pixel grid, at any size.
     """
 
     extent: int
@@ -36,7 +36,7 @@ class Windows(NamedTuple):
     symmetric: bool = True
 
     def count(self, side: int) -> int:
-        """How many there are on a side; raises ValueError where there are none."""
+        """The number of windows on a side. Raise ValueError if there are none."""
         beyond = side + self.before + self.after - self.extent
         if beyond < 0:
             raise InputError(f"a side of {side} pixels is too small for a window of {self.extent}.")
@@ -46,11 +46,11 @@ class Windows(NamedTuple):
         return count - 1 if (count - 1) * self.stride >= side + self.before else count
 
     def shift(self, side: int) -> float:
-        """By how many pixels torch's windows lie off the symmetric places; 0 where those are the same."""
+        """The shift in pixels from torch's windows to the symmetric ones; 0 if they are the same."""
         return self._spare(side) / 2 + self.before
 
     def margins(self, side: int) -> Margins:
-        """What windows read of a side, and one pixel more where places lie between pixels."""
+        """The margins with which the windows cover a side exactly, plus one pixel if they are between pixels."""
         spare = self._spare(side)
         if not self.symmetric or spare == -2 * self.before:
             return Margins(self.before, -spare - self.before, 0)
@@ -59,13 +59,15 @@ class Windows(NamedTuple):
         return Margins(half, half, between)
 
     def _spare(self, side: int) -> int:
-        """Pixels of a side that all windows together do not reach; negative where they reach beyond it."""
+        """The side minus the extent of all windows together, in pixels; negative if they extend beyond the side."""
         return side - self.extent - (self.count(side) - 1) * self.stride
 
 
 def read(x: Tensor, windows: Windows) -> tuple[Tensor, int]:
-    """The maps [batch, channels, h, w] as a convolution reads them, and zeros that are still to be padded on each side;
-    where places lie between pixels, the mean of neighbours."""
+    """Maps [batch, channels, h, w] → the maps for a convolution, and the zeros still to pad on each side.
+
+    If windows are between pixels, the values are means of neighbours.
+    """
     (top, bottom, rows), (left, right, columns) = _margins(x, windows)
     if top == bottom == left == right >= 0 and not rows and not columns:
         return x, top
@@ -74,9 +76,13 @@ def read(x: Tensor, windows: Windows) -> tuple[Tensor, int]:
 
 
 def pooled(x: Tensor, windows: Windows, mode: str, count_padding: bool = True) -> Tensor:
-    """Maps [batch, channels, h, w] pooled by `max` or `mean`; between pixels by windows of one pixel more.
+    """Pool maps [batch, channels, h, w]. If windows are between pixels, each is one pixel wider.
 
-    count_padding: a mean counts the padding, as far as the pool itself has it.
+    Args:
+        x: the maps.
+        windows: positions of the windows.
+        mode: `max` or `mean`.
+        count_padding: means include the pixels `before` and `after` of torch's own padding.
     """
     (top, bottom, rows), (left, right, columns) = _margins(x, windows)
     pads, sides = [left, right, top, bottom], [windows.extent + rows, windows.extent + columns]

@@ -272,7 +272,7 @@ def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
         ps.lift(Noise(), example=images)
     with pytest.raises(TypeError, match="model is a function: must be a module"):
         ps.lift(ready, example=images)
-    with pytest.raises(ValueError, match="example must be images"):
+    with pytest.raises(ValueError, match="example must be a batch of at least one image"):
         ps.lift(model, example=images[0])
     with pytest.raises(ValueError, match="partial is 'some': must be True, False or 'identity'"):
         ps.lift(model, example=images, partial="some")
