@@ -1,4 +1,4 @@
-"""What `partialsym ask` answers where the truth is known: `python -m studies.answers --ask`, ten minutes a line.
+"""What `partialsym ask` answers where the truth is known: `python -m studies.answers --ask`, minutes a line.
 
 It asks what results/answers/ lacks, one after another (nothing else should run), each about a new folder of images with
 the command that a user would type. Without `--ask`, the table of docs/ask.md is written from results/answers/.
@@ -24,7 +24,7 @@ from partialsym.runs.schema import read_json
 FORMAT = 1
 HERE = Path(__file__).resolve().parents[1]
 RESULTS, DOCUMENT = HERE / "results" / "answers", HERE / "docs" / "ask.md"
-SIZE, BUDGET = 32, "10m"
+SIZE, BUDGET = 32, "6m"
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,10 @@ CASES = {
 def asked(kind: str, seed: int, out: Path) -> dict[str, Any]:
     """Everything in a file of results/answers/: the answer of the command, and the seconds that it took."""
     case, origin = CASES[kind], provenance()
-    with tempfile.TemporaryDirectory() as images:
-        write_folder(kind, Path(images), case.train, case.test, seed)
-        options = ["--data", "folder", "--data.root", images, "--data.size", str(SIZE), "--group", case.group]
+    with tempfile.TemporaryDirectory() as passing:
+        images = Path(passing) / kind
+        write_folder(kind, images, case.train, case.test, seed)
+        options = ["--data", "folder", "--data.root", str(images), "--data.size", str(SIZE), "--group", case.group]
         command = [sys.executable, "-m", "partialsym", "ask", *options, "--budget", BUDGET, "--out", str(out)]
         started = time.perf_counter()
         subprocess.run(command, check=True)
@@ -137,8 +138,8 @@ def results(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
 def texts() -> dict[str, str]:
     """What stands between the marks of the document."""
     lines = [
-        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | minutes |",
-        "| --- |" + " --- |" * 7,
+        "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | budget | min |",
+        "| --- |" + " --- |" * 8,
     ]
     for found in results():
         case, answer = CASES[found["kind"]], found["answer"]
@@ -151,6 +152,7 @@ def texts() -> dict[str, str]:
             answer["headline"],
             (answer["recommendation"] or {}).get("action", ""),
             f"{answer['plan']['steps']['0']}, {sum(len(m['seeds']) for m in answer['methods'])}",
+            found["budget"],
             f"{found['seconds'] / 60:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

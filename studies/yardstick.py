@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +99,10 @@ def networks(found: Images) -> dict[str, tuple[Callable[[], nn.Module], bool, fl
                 name == AUGMENTED,
                 RATES.get(config.kernel, RATE),
             )
+    siren = replace(methods(GROUP, Shape((SIDE, SIDE), channels, classes), 8)["SE2-full"], kernel="SIREN")
+    for rate in (RATE, PLAIN_RATE):
+        title = f"SE2-full, width 8, with a SIREN, rate {rate:g}"
+        made[title] = partial(build_model, siren, channels, classes), False, rate
     return made
 
 

@@ -270,7 +270,7 @@ class _Asking:
 
     def look(self, margin: float) -> list[Comparison]:
         """The comparisons of the finished runs."""
-        arms = []
+        methods = []
         for name in self.methods:
             runs = [run_folder(self.config(Job(name, k)), self.question.folder) for k in range(MOST_SEEDS)]
             for run in runs:
@@ -278,8 +278,8 @@ class _Asking:
                     self.read[run.folder] = (run.result(), read_behaviour(run.folder / "behaviour.json"))
             there = [self.read[run.folder] for run in runs if run.folder in self.read]
             if there:
-                arms.append(method_results(name, *map(list, zip(*there, strict=True))))
-        return [Comparison(*one) for one in comparisons(arms, margin)] if arms else []
+                methods.append(method_results(name, *map(list, zip(*there, strict=True))))
+        return [Comparison(*one) for one in comparisons(methods, margin)] if methods else []
 
     def tell(self, schedule: Schedule, ended: Job | None) -> None:
         """Log the progress: when a run ends, and after SILENT seconds without a line."""

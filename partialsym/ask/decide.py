@@ -83,7 +83,7 @@ class Verdict(NamedTuple):
     recommendation: Recommendation | None
 
 
-def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
+def verdict(methods: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
     """Which symmetries the data have, as far as these runs show it.
 
     Each question compares two methods on equal terms: a G-CNN, which gives all images of one orbit the same answer, and
@@ -105,62 +105,62 @@ def verdict(arms: Sequence[MethodResults], margin: float = MARGIN) -> Verdict:
     its own level: there is no correction for their number.
 
     Args:
-        arms: methods on equal terms, at most one of each kind and group that a question needs.
+        methods: methods on equal terms, at most one of each kind and group that a question needs.
         margin: a difference of balanced accuracies that counts as none, in (0, 1).
     Raises:
         ValueError: there are no methods; their test images, classes or settings differ; the margin is out of range.
     """
-    if not arms:
+    if not methods:
         raise InputError("there are no methods to compare.")
     if not 0 < margin < 1:
         raise InputError(f"margin is {margin}: must be in (0, 1).")
-    arms = aligned(with_roles(arms))
-    _check(arms)
-    judge = _Judge(arms, margin)
+    methods = aligned(with_roles(methods))
+    _check(methods)
+    judge = _Judge(methods, margin)
     findings = (*judge.symmetries(), *judge.augmentation(), *judge.parts())
     said = headline([(f.question, f.answer) for f in findings])
     return Verdict(said, findings, tuple(judge.standings), judge.best(), judge.recommendation())
 
 
-def comparisons(arms: Sequence[MethodResults], margin: float = MARGIN) -> list[tuple[str, str, Difference | None]]:
+def comparisons(methods: Sequence[MethodResults], margin: float = MARGIN) -> list[tuple[str, str, Difference | None]]:
     """The names of the two methods of each question, and their difference so far.
 
     The difference is None if the methods share no seed. Arguments and errors are those of `verdict`.
     """
-    arms = aligned(with_roles(arms))
-    _check(arms)
-    judge = _Judge(arms, margin)
+    methods = aligned(with_roles(methods))
+    _check(methods)
+    judge = _Judge(methods, margin)
     for _ in (*judge.symmetries(), *judge.augmentation(), *judge.parts()):
         pass
     return judge.compared
 
 
 class _Judge:
-    def __init__(self, arms: Sequence[MethodResults], margin: float) -> None:
+    def __init__(self, methods: Sequence[MethodResults], margin: float) -> None:
         self.compared: list[tuple[str, str, Difference | None]] = []
-        self.arms, self.labels, self.titles, self.margin = arms, arms[0].labels, _titles(arms), margin
-        self.groups = arms[0].groups
-        alone = {arm: accuracy(arm.right, self.labels, self.groups) for arm in arms}
+        self.methods, self.labels, self.titles, self.margin = methods, methods[0].labels, _titles(methods), margin
+        self.groups = methods[0].groups
+        alone = {method: accuracy(method.right, self.labels, self.groups) for method in methods}
         self.standings = sorted(
-            (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in arms),
+            (Standing(self.titles[a], alone[a], len(a.seeds), len(a.labels), a.name) for a in methods),
             key=lambda standing: -standing.accuracy.mean,
         )
         chance = 1 / len(np.unique(self.labels))
-        self.guessing = {arm for arm in arms if alone[arm].low <= chance}
+        self.guessing = {method for method in methods if alone[method].low <= chance}
 
     def difference(self, one: MethodResults, other: MethodResults) -> Difference | None:
         """Balanced accuracy of `one` minus that of `other` on the seeds that both have; None if they share no seed."""
         shared = sorted({*one.seeds} & {*other.seeds})
         if not shared:
             return None
-        first, second = (arm.right[arm.rows(shared)] for arm in (one, other))
-        alike = self.alike([arm.right for arm in self.arms], shared)
+        first, second = (method.right[method.rows(shared)] for method in (one, other))
+        alike = self.alike([method.right for method in self.methods], shared)
         return difference(first, second, self.labels, self.groups, alike)
 
     def alike(self, values: Sequence[Right | Floats | None], seeds: Sequence[int]) -> list[Right | Floats]:
         """The rows of these seeds, from every method that has all of them."""
-        pairs = zip(self.arms, values, strict=True)
-        return [v[arm.rows(seeds)] for arm, v in pairs if v is not None and {*seeds} <= {*arm.seeds}]
+        pairs = zip(self.methods, values, strict=True)
+        return [v[method.rows(seeds)] for method, v in pairs if v is not None and {*seeds} <= {*method.seeds}]
 
     def confidence(self, one: MethodResults, other: MethodResults) -> str:
         """A sentence about the Brier scores of the same comparison; empty if they are unknown or seeds are too few."""
@@ -168,15 +168,15 @@ class _Judge:
         if one.brier is None or other.brier is None or len(shared) < SEEDS:
             return ""
         first, second = one.brier[one.rows(shared)], other.brier[other.rows(shared)]
-        alike = self.alike([arm.brier for arm in self.arms], shared)
+        alike = self.alike([method.brier for method in self.methods], shared)
         d = difference(first, second, self.labels, self.groups, alike).interval()
         return brier(d, self.titles[one], self.titles[other])
 
     def symmetries(self) -> Iterator[Finding]:
         """Compare the full network of each group with the plain one."""
-        plain = _only(self.arms, "plain", ("T2",))
+        plain = _only(self.methods, "plain", ("T2",))
         for question, (blind, groups) in QUESTIONS.items():
-            full = _only(self.arms, "full", groups)
+            full = _only(self.methods, "full", groups)
             if plain is None or full is None:
                 continue
             answer, why, d = self.compare(full, plain)
@@ -186,12 +186,12 @@ class _Judge:
 
     def augmentation(self) -> Iterator[Finding]:
         """Compare the augmented network with the plain one, and the full one of the same group with the augmented."""
-        plain, augmented = _only(self.arms, "plain", ("T2",)), _only(self.arms, "augmented", ("T2",))
+        plain, augmented = _only(self.methods, "plain", ("T2",)), _only(self.methods, "augmented", ("T2",))
         if augmented is None:
             return
         turns, flips = ("rotate" in augmented.augment), ("flip" in augmented.augment)
         groups = BOTH if turns and flips else QUESTIONS["Rotation" if turns else "Mirroring"][1]
-        full = _only(self.arms, "full", groups)
+        full = _only(self.methods, "full", groups)
         how = listed([word for word, there in (("turned", turns), ("mirrored", flips)) if there])
         for question, one, other, sentences in (
             ("Augmentation", augmented, plain, AUGMENTATION),
@@ -204,8 +204,8 @@ class _Judge:
 
     def parts(self) -> Iterator[Finding]:
         """Compare each partial network with the full one of the same group and number of elements."""
-        for partial in (arm for arm in self.arms if arm.kind == "partial"):
-            same = [a for a in self.arms if (a.group, a.samples) == (partial.group, partial.samples)]
+        for partial in (method for method in self.methods if method.kind == "partial"):
+            same = [a for a in self.methods if (a.group, a.samples) == (partial.group, partial.samples)]
             full = _only(same, "full", (partial.group,))
             if full is None or _only(same, "partial", (partial.group,)) is None:
                 continue
@@ -238,7 +238,7 @@ class _Judge:
 
     def kept(self, question: str, groups: Sequence[str]) -> str:
         """How far the predictions of the partial network with this symmetry stay the same, as measured."""
-        partial = _only(self.arms, "partial", (*groups, *BOTH))
+        partial = _only(self.methods, "partial", (*groups, *BOTH))
         if partial is None or question not in ("Rotation", "Mirroring"):
             return ""
         name, images = self.titles[partial], partial.turned
@@ -252,15 +252,15 @@ class _Judge:
         said = change((changed.counter_clockwise, changed.clockwise), name, f"{images} test images")
         if len(changed.classes) != 2:
             return said
-        classes = self.arms[0].classes
+        classes = self.methods[0].classes
         parts = [change(both, "", f"class {classes[label]}") for label, both in changed.classes.items()]
         return f"{said} {' '.join(parts)}"
 
     def recommendation(self) -> Recommendation | None:
         """What to do, by the accuracies and costs of the methods; None if there is only one method."""
-        if len(self.arms) < 2:
+        if len(self.methods) < 2:
             return None
-        by_name = {arm.name: arm for arm in self.arms}
+        by_name = {method.name: method for method in self.methods}
         ranked = [by_name[standing.method] for standing in self.standings]
 
         def difference(one: MethodResults, other: MethodResults) -> Interval | None:
@@ -269,20 +269,20 @@ class _Judge:
 
         return recommend(
             ranked,
-            {arm: alone.accuracy.mean for arm, alone in zip(ranked, self.standings, strict=True)},
+            {method: alone.accuracy.mean for method, alone in zip(ranked, self.standings, strict=True)},
             self.titles,
             difference,
             self.margin,
-            guessing=self.guessing == {*self.arms},
+            guessing=self.guessing == {*self.methods},
         )
 
     def best(self) -> str:
         """A sentence about the best method, decided by the 95 % intervals of the differences."""
-        by_name = {arm.name: arm for arm in self.arms}
+        by_name = {method.name: method for method in self.methods}
         top, *others = [by_name[standing.method] for standing in self.standings]
         if not others:
             return f"{upper(self.titles[top])} is the only method."
-        if self.guessing == {*self.arms}:
+        if self.guessing == {*self.methods}:
             return "No method is clearly better than guessing."
         found = {other: self.difference(top, other) for other in others}
         near = [self.titles[o] for o, d in found.items() if d is None or d.seeds < SEEDS or d.interval().low <= 0]
@@ -298,38 +298,43 @@ class _Judge:
 
 def _unless(full: MethodResults, plain: MethodResults, answer: str) -> str:
     """A caution if the method that lost learned its training images less well; empty if that is unknown."""
-    shares = [100 * float(np.mean(arm.trained)) for arm in (full, plain)]
+    shares = [100 * float(np.mean(method.trained)) for method in (full, plain)]
     behind = {COSTS: shares[0] < shares[1] - 1, HELPS: shares[1] < shares[0] - 1}
     return UNLESS.format(*shares) if behind.get(answer, False) else ""
 
 
-def _check(arms: Sequence[MethodResults]) -> None:
-    first, held = arms[0], dict[str, tuple[Any, str]]()
-    for arm in arms:
-        if arm.classes != first.classes or not np.array_equal(arm.labels, first.labels):
-            raise InputError(f"{arm.name!r} and {first.name!r} have different test images: they cannot be compared.")
-        for seed in {*arm.seeds} & {*first.seeds}:
-            one, other = (a.lengths[a.seeds.index(seed)] for a in (arm, first))
+def _check(methods: Sequence[MethodResults]) -> None:
+    first, held = methods[0], dict[str, tuple[Any, str]]()
+    for method in methods:
+        if method.classes != first.classes or not np.array_equal(method.labels, first.labels):
+            raise InputError(f"{method.name!r} and {first.name!r} have different test images: they cannot be compared.")
+        for seed in {*method.seeds} & {*first.seeds}:
+            one, other = (a.lengths[a.seeds.index(seed)] for a in (method, first))
             if one != other:
-                what = (
-                    f"epochs, passes and images are {one} in seed {seed} of {arm.name!r} and {other} in {first.name!r}"
-                )
-                raise InputError(f"{what}: not on equal terms.")
-        for key, value in arm.terms.items():
-            before, name = held.setdefault(key, (value, arm.name))
+                both = f"{one} in seed {seed} of {method.name!r} and {other} in {first.name!r}"
+                raise InputError(f"epochs, passes and images are {both}: not on equal terms.")
+        for key, value in method.terms.items():
+            before, name = held.setdefault(key, (value, method.name))
             if before != value:
-                raise InputError(f"{key} is {value!r} in {arm.name!r} and {before!r} in {name!r}: not on equal terms.")
+                raise InputError(
+                    f"{key} is {value!r} in {method.name!r} and {before!r} in {name!r}: not on equal terms."
+                )
 
 
-def _titles(arms: Sequence[MethodResults]) -> dict[MethodResults, str]:
+def _titles(methods: Sequence[MethodResults]) -> dict[MethodResults, str]:
     """The titles; the name of the method follows if two methods have the same title."""
-    all_ = [arm.title for arm in arms]
-    return {arm: arm.title if all_.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in arms}
+    all_ = [method.title for method in methods]
+    return {
+        method: method.title if all_.count(method.title) == 1 else f"{method.title} ({method.name})"
+        for method in methods
+    }
 
 
-def _only(arms: Sequence[MethodResults], kind: str, groups: Sequence[str]) -> MethodResults | None:
+def _only(methods: Sequence[MethodResults], kind: str, groups: Sequence[str]) -> MethodResults | None:
     """The only method of a kind and group; None if there is none, or more than one."""
     found = [
-        arm for arm in arms if arm.kind == kind and not {arm.group, arm.group.rstrip("0123456789")}.isdisjoint(groups)
+        method
+        for method in methods
+        if method.kind == kind and not {method.group, method.group.rstrip("0123456789")}.isdisjoint(groups)
     ]
     return found[0] if len(found) == 1 else None

@@ -20,10 +20,10 @@ from partialsym.ask.two_sample import (
     TRANSFORMATIONS,
     VISIBLE,
     Visibility,
-    judged,
+    bonferroni,
+    look_for,
     needed,
     prepared,
-    together,
 )
 from partialsym.ask.workers import as_they_end
 from partialsym.data import Dataset
@@ -71,7 +71,7 @@ def look(executor: Executor, workers: int, group: str, data: Dataset, out: Path,
         kinds = TRANSFORMATIONS[group]
         log.info("training small networks to tell images from their copies: %s", listed([kind.name for kind in kinds]))
         each = budget * min(workers, len(kinds)) / len(kinds)
-        jobs = {executor.submit(judged, x, unit, kind, together(len(kinds)), STEPS, each): kind for kind in kinds}
+        jobs = {executor.submit(look_for, x, unit, kind, bonferroni(len(kinds)), STEPS, each): kind for kind in kinds}
         by_kind = dict(as_they_end(jobs, lambda kind: kind.name))
         found = [by_kind[kind] for kind in kinds]
     replace_text(path, json_of(found))
@@ -171,7 +171,7 @@ def _of_one(one: Visibility, what: str, count: int) -> str:
 
 
 def _too_few(some: Sequence[Visibility], what: str, count: int) -> str:
-    most, take = max(some, key=lambda one: one.share.high), needed(together(count))
+    most, take = max(some, key=lambda one: one.share.high), needed(bonferroni(count))
     pairs = most.pairs
     if pairs >= take:
         told, high = (f"{100 * share:.0f} %" for share in (most.share.mean, most.share.high))

@@ -113,8 +113,8 @@ def visibility(
     for transformation in transformations:
         check("degrees", turned := transformation.degrees, turned in (0, 180) or 0 < turned <= 90, "0 to 90, or 180")
     x, unit = prepared(images, groups, seed)
-    level = together(len(transformations))
-    return [judged(x, unit, transformation, level, steps, seconds, seed) for transformation in transformations]
+    level = bonferroni(len(transformations))
+    return [look_for(x, unit, transformation, level, steps, seconds, seed) for transformation in transformations]
 
 
 def prepared(images: Images, groups: Tensor | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -127,12 +127,12 @@ def prepared(images: Images, groups: Tensor | None = None, seed: int = 0) -> tup
     return _squares(images, chosen), unit
 
 
-def together(count: int) -> float:
+def bonferroni(count: int) -> float:
     """The level of each of `count` intervals that together hold in 95 % of cases (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, count)
 
 
-def judged(
+def look_for(
     x: Tensor, unit: Tensor, transformation: Transformation, level: float, steps: int, seconds: float, seed: int = 0
 ) -> Visibility:
     """One test of `visibility`, on the output of `prepared`."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym.cli.output import say
+from partialsym.cli.output import say, say_by_layer
 from partialsym.config import Experiment
 from partialsym.densities import set_proportional
 from partialsym.export.conversion import kept
@@ -32,8 +32,7 @@ def run(options: Namespace) -> None:
         fit=trained.fit,
         softmax=options.softmax,
     )
-    for layer, (taken, samples) in kept(trained.model).items():
-        say(f"  {layer:<14} {taken} of {samples} elements")
+    say_by_layer({layer: f"{taken} of {samples} elements" for layer, (taken, samples) in kept(trained.model).items()})
     say(f"largest difference of {'a probability' if options.softmax else 'a logit'} from the run's: {difference:.1e}")
     say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
 

@@ -7,18 +7,20 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from partialsym import __version__
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.from_answer import config_from
 from partialsym.cli.options import COMMANDS, OPTIONS
-from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
+from partialsym.config import ConfigError, Experiment, check_keys, lifted_settings, read_yaml, unknown_key
 from partialsym.config.migration import migrated
 from partialsym.config.short import in_full
 from partialsym.errors import MissingExtraError, PartialsymError
+from partialsym.registry import LIFTED
 
 BUG = 70  # the exit status, EX_SOFTWARE
 
@@ -123,20 +125,46 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
-def _with_answer(args: Sequence[str]) -> list[str]:
-    """Replace `--from FOLDER` by a `--config` before all other arguments, which can then override it."""
-    rest, found = [], list[str]()
+def _with_defaults(args: Sequence[str], trees: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`--from FOLDER` and the network that `--pretrained FOLDER` holds, if it is a lifted one, as a `--config` before
+    all others, so that these change it.
+
+    Args:
+        trees: what other configs hold.
+    """
+    rest, folder = _taken(args, "--from")
+    _, pretrained = _taken(args, "--model.pretrained")
+    if folder == "":
+        raise ConfigError("--from needs the folder of an answer.")
+    tree: dict[str, Any] = {} if folder is None else config_from(Path(folder))
+    models = [model for model in (tree.get("model") for tree in trees) if isinstance(model, Mapping)]
+    named = [m["pretrained"] for m in models if isinstance(m.get("pretrained"), str)]
+    pretrained = pretrained or (named[-1] if named else None)
+    if pretrained and not _resumed_elsewhere(args, pretrained, models) and (held := lifted_settings(pretrained)):
+        given, lifted = (tree.get("model") or held)["group"], held["group"]
+        if given != lifted:
+            said = f"{folder} recommends a network on {given}, and {pretrained} holds one that was lifted to {lifted}"
+            raise ConfigError(f"{said}: lift it to {given}, or leave out --from.")
+        tree |= {"model": held}
+    return [f"--config={json.dumps(tree)}", *rest] if tree else rest
+
+
+def _resumed_elsewhere(args: Sequence[str], pretrained: str, models: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run is resumed by its own config where the pretrained model is not: the run has a copy."""
+    return "--resume" in args and not Path(pretrained).exists() and any(m.get("network") == LIFTED for m in models)
+
+
+def _taken(args: Sequence[str], name: str) -> tuple[list[str], str | None]:
+    """The arguments without an option, and its last value: "" where that is missing, None without the option."""
+    rest, found = list[str](), None
     given = iter(args)
     for arg in given:
         option, equals, value = arg.partition("=")
-        if option != "--from":
+        if option == name:
+            found = value if equals else next(given, "")
+        else:
             rest.append(arg)
-            continue
-        folder = value if equals else next(given, "")
-        if not folder:
-            raise ConfigError("--from needs the folder of an answer.")
-        found = [f"--config={json.dumps(config_from(Path(folder)))}"]
-    return [*found, *rest]
+    return rest, found
 
 
 def _checked(args: list[str], options: Sequence[str]) -> list[str]:
@@ -145,7 +173,7 @@ def _checked(args: list[str], options: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: a key on the command line or in a file is unknown; the message suggests the nearest valid one.
     """
-    checked = list(args)
+    checked, trees = list(args), list[Mapping[str, Any]]()
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")
         if arg.startswith("--") and option not in options:
@@ -156,9 +184,10 @@ def _checked(args: list[str], options: Sequence[str]) -> list[str]:
             tree = read_yaml(Path(value or args[i + 1]))
             now = migrated(tree) if isinstance(tree, dict) else tree
             check_keys(Experiment, now)
+            trees.append(now)
             if now != tree:
                 checked[i if value else i + 1] = ("--config=" if value else "") + json.dumps(now)
-    return _with_answer(checked) if "from" in options else checked
+    return _with_defaults(checked, trees) if "config" in options else checked
 
 
 if __name__ == "__main__":

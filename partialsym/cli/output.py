@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
@@ -69,8 +69,14 @@ def _short(name: str, most: int) -> str:
 
 
 def say_subsets(result: dict[str, Any]) -> None:
-    for subset in result["subsets"]:
-        say(f"  {subset['layer']:<14} {describe(subset)}")
+    say_by_layer({subset["layer"]: describe(subset) for subset in result["subsets"]})
+
+
+def say_by_layer(lines: Mapping[str, str]) -> None:
+    """What is said of each layer, by name."""
+    width = max((len(layer) for layer in lines), default=0)
+    for layer, said in lines.items():
+        say(f"  {layer:<{max(14, width)}} {said}")
 
 
 def say_chosen(result: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """The network that `lift` returns: a list of steps, each of which applies a layer to outputs of earlier steps."""
 
+import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial as bind
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from partialsym.lifting.densities import identity, part, whole
 from partialsym.lifting.layers import POINTWISE, LiftedConv, PadMaps, WindowPool
 from partialsym.lifting.report import LiftReport
 from partialsym.nn.activation import Activation, Dropout
-from partialsym.nn.local import nearness
+from partialsym.nn.local import LocalConv, nearness
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import project
 from partialsym.nn.resampling import AdaptivePool
@@ -36,6 +38,9 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
     "dropout": Dropout,
     "pad": PadMaps,
 }
+
+
+_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # what may follow the layer that answers
 
 
 class Lifted(nn.Module):
@@ -105,6 +110,36 @@ class Lifted(nn.Module):
         }
         self._fill(margin)
         set_proportional(self, proportional)
+
+    def with_head(self, num_classes: int) -> "Lifted":
+        """The same network with fresh weights in its last convolution or linear layer, for other classes. It gives
+        logits, also where this one ends in a softmax.
+
+        Raises:
+            ValueError: its answers are maps, or more than pools, activations and dropout follow the last layer.
+        """
+        steps = [{**step, "options": dict(step.get("options", {}))} for step in self.steps]
+        named, read = {step["name"]: step for step in steps}, Counter(of for step in steps for of in step["of"])
+        shared = Counter(step.get("layer", step["name"]) for step in steps)
+        head = steps[-1]
+        while head["op"] in _BEHIND and read[head["of"][0]] == 1 and head["of"][0] in named:
+            head = named[head["of"][0]]
+        whole = head["op"] == "conv" and shared[head.get("layer", head["name"])] == 1 and self.output != "maps"
+        if not whole or head["options"].get("groups", 1) != 1:
+            raise InputError(
+                f"the lifted network does not end in one layer of its own for the classes, but in the step "
+                f"{head['name']!r}: it cannot be given a new one. Replace it in the plain network, and lift that."
+            )
+        head["options"]["out_channels"] = num_classes
+        like = next(self.parameters())
+        other = Lifted(**{**self.settings, "steps": steps, "output": "vector"}).to(like.device, like.dtype)
+        layer = other.layers[head["name"]]
+        assert isinstance(layer, LiftedConv)
+        _reset(layer.local)
+        fresh = tuple(f"layers.{head['name']}.{part}" for part in ("local.kernel.", "local.bias", "mixing."))
+        kept = {key: value for key, value in self.state_dict().items() if not key.startswith(fresh)}
+        other.load_state_dict(other.state_dict() | kept)
+        return other.train(self.training)
 
     def _fill(self, margin: int) -> None:
         """Create the layers of all steps."""
@@ -184,6 +219,17 @@ class Lifted(nn.Module):
         out = layer(taken[0], elements=draws.get(draw))
         draws[draw] = out.elements
         return out
+
+
+@torch.no_grad()
+def _reset(layer: LocalConv) -> None:
+    """Fresh weights as those of torch's own layers."""
+    shape = layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size
+    bound = math.prod(shape[1:]) ** -0.5
+    weight = layer.kernel.linear.weight
+    layer.kernel.set_filter(torch.empty(shape, dtype=weight.dtype, device=weight.device).uniform_(-bound, bound))
+    if layer.bias is not None:
+        layer.bias.uniform_(-bound, bound)
 
 
 OPS = {"conv", "pool", "activation", "cat", *_LAYERS, *_ARITHMETIC}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -75,7 +76,7 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     record = {
         "format": FORMAT,
         "model": name,
-        "settings": _settings(model),
+        "settings": settings_of(model),
         "dtype": dtype,
         "weights": "",
         "sha256": "",
@@ -100,6 +101,16 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
     for old in path.parent.glob("weights-*.safetensors"):
         if old != file:
             old.unlink()
+
+
+def copy_model(record: Path, folder: Path) -> None:
+    """Copy a model to another folder, its record last; raises StoreError as `load_model` does."""
+    weights = str(_record(record)["weights"])
+    if Path(weights).name != weights:
+        raise StoreError(f"{record} names the weights {weights!r}: no such file beside it.")
+    content = read_bytes(record, MOST_RECORD)
+    replace_file(folder / weights, lambda path: shutil.copyfile(record.with_name(weights), path))
+    replace_file(folder / record.name, lambda path: path.write_bytes(content))
 
 
 def load_model(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -180,14 +191,14 @@ def _classes() -> dict[str, Callable[..., nn.Module]]:
     return {network.__name__: network for network in classes}
 
 
-def _settings(model: nn.Module) -> dict[str, Any]:
+def settings_of(model: nn.Module) -> dict[str, Any]:
     """The arguments that rebuild the network in its present state.
 
     They include the number of classes of a new classifier, and the value of `set_proportional` if all learned
     densities have the same.
     """
     if isinstance(model, Augerino):
-        inside = {"model": type(model.model).__name__, "settings": _settings(model.model)}
+        inside = {"model": type(model.model).__name__, "settings": settings_of(model.model)}
         return {**model.settings, **inside, "proportional": model.density.proportional}
     settings = dict(model.settings)  # type: ignore[arg-type]
     if isinstance(head := getattr(model, "classifier", None), nn.Linear):

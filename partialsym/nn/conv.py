@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.densities import Density
-from partialsym.errors import InputError, UnsupportedError
+from partialsym.errors import InputError, InputTypeError, UnsupportedError
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.nn.grid import MODES, PaddingMode, sampled
@@ -81,7 +81,10 @@ class GroupConv(nn.Module):
             raise InputError("path is 'spectral': must be another with a stride, a dilation or groups.")
         _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
-        check_group("codomain", group)
+        if not isinstance(group, Group):
+            raise InputTypeError(
+                f"codomain is {codomain!r}: must be a density, such as partialsym.haar(group, 4), or a Group."
+            )
         domain = group if domain is None else domain
         check_group("domain", domain)
         if domain.name != "T2" and not domain.includes(group):

@@ -66,7 +66,7 @@ def layers(behaviour: Mapping[str, Any]) -> dict[str, dict[bool, list[dict[str, 
     return {layer: found[layer] for layer in order}
 
 
-def together(methods: Sequence[Method]) -> list[list[Method]]:
+def by_test_images(methods: Sequence[Method]) -> list[list[Method]]:
     """The methods whose behaviour is known, grouped by test images."""
     groups: list[list[Method]] = []
     for method in (m for m in methods if m.measured):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partialsym.report.collect import Method
-from partialsym.report.curves import circle, curves, layers, named, strongest, together
+from partialsym.report.curves import by_test_images, circle, curves, layers, named, strongest
 
 
 def payload(methods: Sequence[Method]) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def payload(methods: Sequence[Method]) -> dict[str, Any]:
     It contains `angles` and `turns` in degrees, the test sets as `images`, and `methods` with their seeds; each method
     has the number of its test set.
     """
-    groups = together(methods)
+    groups = by_test_images(methods)
     if not groups:
         return {}
     _, first = groups[0][0].measured[0]

@@ -65,6 +65,10 @@ def _record(data: str, seed: Seed) -> RunRecord:
         "data": data,
         "images": ", ".join(f"{number:,} {split}" for split, number in result["images"].items()),
     }
+    if "pretrained" in result:
+        lines["pretrained model"] = (
+            f"{result['config']['model'].get('pretrained')}, sha256 {result['pretrained']['sha256']}"
+        )
     if "copy_gap" in result:
         lines["largest difference of logits between an original and its copy"] = f"{result['copy_gap']:.3g}"
     return RunRecord(seed.number, lines, yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from partialsym.measure import half_changed
-from partialsym.report.curves import curves, layers, named, strongest, together
+from partialsym.report.curves import by_test_images, curves, layers, named, strongest
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
 
@@ -74,7 +74,7 @@ def _subsets(judged: Judged) -> Rows:
 def _responses(judged: Judged) -> Rows:
     """Mean probabilities of the classes that the page shows."""
     angles: list[float] = []
-    for group in together(judged.methods):
+    for group in by_test_images(judged.methods):
         shown = strongest(group)
         for method in group:
             for seed, found in method.measured:

@@ -52,15 +52,7 @@ def read_result(path: Path) -> dict[str, Any]:
     _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
     _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
     _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
-    if "turned" in result:
-        found = _mapping(path, result, "turned").get("range")
-        _check(path, "turned.range", found, _number(found), "a number of degrees")
-    if result.get("components") is not None:
-        chosen = _mapping(path, result, "components")
-        for key in ("by_probability", "drawn", "chosen"):
-            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
-        changed = _mapping(path, chosen, "changed", "components.")
-        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
+    _check_optional(path, result)
     _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
     subsets = result.get("subsets")
     good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
@@ -69,6 +61,22 @@ def read_result(path: Path) -> dict[str, Any]:
         for key in layer.keys() - {"layer", "group"}:
             _check(path, f"subsets, {layer['layer']}: {key}", layer[key], _number(layer[key]), "a number")
     return result
+
+
+def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
+    """Raise ValueError at a mapping that not every result has, and that lacks its required entry."""
+    if "turned" in result:
+        found = _mapping(path, result, "turned").get("range")
+        _check(path, "turned.range", found, _number(found), "a number of degrees")
+    if "pretrained" in result:
+        digest = _mapping(path, result, "pretrained").get("sha256")
+        _check(path, "pretrained.sha256", digest, isinstance(digest, str), "a hash")
+    if result.get("components") is not None:
+        chosen = _mapping(path, result, "components")
+        for key in ("by_probability", "drawn", "chosen"):
+            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
+        changed = _mapping(path, chosen, "changed", "components.")
+        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
 
 
 def sampled_accuracy(result: Mapping[str, Any]) -> float:

@@ -83,7 +83,7 @@ def test_images_of_all_splits_are_looked_at_once(brief, tmp_path, monkeypatch):
     assert {one.pairs for one in found} == {36}
     width = found[0].share.high - found[0].share.low
     assert width == pytest.approx(clopper_pearson(found[0].told, 36, 0.99).high - found[0].share.low)
-    monkeypatch.setattr(looking, "judged", None)
+    monkeypatch.setattr(looking, "look_for", None)
     assert look(Here(), 2, "E2", noise(60), tmp_path, 1e6) == found == read(tmp_path / FILE)
 
 

@@ -16,6 +16,7 @@ import waiting
 import yaml
 from commands import refused
 from helpers import few_angles
+from made_folder import png, write
 from PIL import Image
 from processes import context, ended, limited
 
@@ -91,6 +92,36 @@ def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
         assert ": 2 epochs\n" in capsys.readouterr().out
         assert json.loads((tmp_path / "tiny" / "seed0" / "result.json").read_text())["epochs"] == 2
     assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
+
+
+@pytest.mark.long
+def test_a_preset_from_training_to_the_answers_of_an_exported_file(tmp_path, capsys, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "images", {f"{'ab'[i % 2]}/{i}.png": png(i, (12, 12)) for i in range(16)})
+    command = "fit --name net --data folder --data.root images --training.epochs 1"
+    command += " --model.network gresnet18_cifar --model.width 4 --model.samples 4 --training.batch_size 4"
+    assert main(command.split()) == 0
+    said = capsys.readouterr().out
+    assert "  lifting            ±180°\n  stages.1.0.convs.1 ±" in said  # one column
+    run = tmp_path / "runs" / "net" / "seed0"
+    assert main(["evaluate", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert capsys.readouterr().out.startswith(f"test accuracy: {100 * result['accuracy']['test']:.2f} %")
+    assert main(["report", str(run), "--out", "page.html"]) == 0
+    assert "stages.4.1.convs.1" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(["export", str(run), "--out", "net.onnx", "--softmax"]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(run), "images", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 16
+
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    for row in rows:
+        pixels = np.asarray(Image.open(row["file"]), np.float32).transpose(2, 0, 1)[None] / 255
+        (found,) = session.run(None, {"images": pixels})[0]
+        assert found.tolist() == pytest.approx([float(row[name]) for name in classes], abs=1e-4)
 
 
 def test_evaluate(run, capsys):

@@ -342,3 +342,33 @@ def test_a_trained_network_keeps_its_accuracy_and_gains_that_of_turned_images():
     assert accuracy(model, images) > 0.95
     assert accuracy(network, images) == accuracy(network, images.rot90(1, (2, 3)))
     assert accuracy(network, images.rot90(1, (2, 3))) >= accuracy(model, images.rot90(1, (2, 3)))
+
+
+@torch.no_grad()
+def test_a_new_head_has_other_classes_and_leaves_all_else():
+    """Of a linear layer, and of a pointwise convolution before the pool; what ends in neither is refused."""
+    images = torch.randn(2, 3, 8, 8)
+
+    def base():
+        return nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()
+
+    pooled = sequential(*base(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1))
+    linear = sequential(*base(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).double()
+    for model, head in ((pooled, "2"), (linear, "4")):
+        x = images.to(next(model.parameters()).dtype)
+        network = ps.lift(model, "C4", example=x, partial=True).eval()
+        other, before = network.with_head(3), copy.deepcopy(network.state_dict())
+        assert other(x).shape == (2, 3)
+        assert (other.output, other.training) == ("vector", False)
+        close(other(x.rot90(1, (2, 3))), other(x))
+        changed = {key for key, value in other.state_dict().items() if not torch.equal(value, before[key])}
+        assert {*changed} >= {f"layers.{head}.local.kernel.linear.weight", f"layers.{head}.local.bias"}
+        assert all(key.startswith(f"layers.{head}.") for key in changed)
+        assert network(x).shape == (2, 5)
+        assert other.layers[head].local.kernel.linear.weight.abs().max() <= 0.5  # 1 / √4 of torch's own layers
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    twice = sequential(conv, nn.ReLU(), conv, nn.ReLU(), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    normed = sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for model in (twice, normed, sequential(*base())):
+        with pytest.raises(ps.PartialsymError, match="does not end in one layer of its own for the classes"):
+            ps.lift(model.eval(), "C4", example=images).with_head(2)

@@ -77,7 +77,7 @@ def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 _check(image)
-                _mend_transparency(image)
+                _fix_transparency(image)
                 image.load()
                 _check_pixels(image.width * image.height)  # the header of an icon may be wrong
                 return _pixels(ImageOps.exif_transpose(image), channels)
@@ -115,7 +115,7 @@ def _check(image: "ImageFile") -> None:
         raise _Refused(f"has mode {mode}: must be 8 bits per channel, or 16-bit grey.")
 
 
-def _mend_transparency(image: "ImageFile") -> None:
+def _fix_transparency(image: "ImageFile") -> None:
     """Scale the transparent colour of a PNG like its pixels: Pillow scales 2 and 4 bits to 8, but not that colour."""
     if image.format != "PNG" or "transparency" not in image.info or not image.tile:
         return

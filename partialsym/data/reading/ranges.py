@@ -8,7 +8,7 @@ from partialsym.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def taken(name: str, levels: Levels, given: Range | None, deep: bool) -> Range | None:
+def resolve_range(name: str, levels: Levels, given: Range | None, deep: bool) -> Range | None:
     """The given range, else the smallest and largest value of the training images; None if no image has 16 bits.
 
     The range and suspicious values are logged.
