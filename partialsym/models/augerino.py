@@ -27,7 +27,7 @@ class Augerino(nn.Module):
     because its number of copies is fixed.) In train mode the network processes them as well, because their logits
     learn from its output. The BatchNorms of the network then count them: call `recalibrate` before evaluation.
 
-    The cross-entropy alone can decrease θ but gives no reason to increase it: add `regularization.width` to the loss.
+    With the cross-entropy alone, θ has an incentive to decrease and none to increase: add `regularization.width`.
 
     Args:
         model: images [batch, channels, height, width] → [batch, ...]. It contains no Augerino.

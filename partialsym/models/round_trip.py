@@ -109,7 +109,7 @@ def learns_theta(density: Density) -> bool:
 
 def _answers(model: nn.Module, images: Tensor) -> Any:
     state = {name: _wide(value.detach()) for name, value in chain(model.named_parameters(), model.named_buffers())}
-    # A functional call, because the model's own tensors must keep their dtype and device.
+    # A functional call, because the model's own tensors must retain their dtype and device.
     eager, plain = torch.compiler.set_stance("force_eager"), torch.autocast("cpu", enabled=False)
     with torch.no_grad(), evaluating(model), eager, plain:
         return functional_call(model, state, (_wide(images),))

@@ -104,10 +104,17 @@ def save_model(model: nn.Module, folder: str | Path, *, altered: str | None = No
 
 
 def copy_model(record: Path, folder: Path) -> None:
-    """Copy a model to another folder, its record last; raises StoreError as `load_model` does."""
+    """Copy a model to another folder. The record is copied last, so that it never names missing weights.
+
+    Args:
+        record: model.json of the model.
+        folder: folder of the copy.
+    Raises:
+        StoreError: as in `load_model`.
+    """
     weights = str(_record(record)["weights"])
     if Path(weights).name != weights:
-        raise StoreError(f"{record} names the weights {weights!r}: no such file beside it.")
+        raise StoreError(f"{record} names the weights file {weights!r}: there is no such file beside it.")
     content = read_bytes(record, MOST_RECORD)
     replace_file(folder / weights, lambda path: shutil.copyfile(record.with_name(weights), path))
     replace_file(folder / record.name, lambda path: path.write_bytes(content))

@@ -64,7 +64,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
-    """Raise ValueError at a mapping that not every result has, and that lacks its required entry."""
+    """Check the entries that not every result has. Raise ValueError if one of them is wrong."""
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
         _check(path, "turned.range", found, _number(found), "a number of degrees")
@@ -80,14 +80,14 @@ def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
-    """Accuracy on drawn elements, the mean over the draws."""
+    """The accuracy on drawn elements in [0, 1], averaged over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
 
 
 def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
-    """Components, such as `last P(m)`, for which validation images overrode P > ½: whether eval mode retains them.
+    """Component, such as `last P(m)` → whether eval mode retains it, if validation images overrode P > ½.
 
-    It is {} for older results.
+    The dict is empty for older results.
     """
     return dict((result.get("components") or {}).get("changed", {}))
 

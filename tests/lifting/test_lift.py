@@ -370,5 +370,5 @@ def test_a_new_head_has_other_classes_and_leaves_all_else():
     twice = sequential(conv, nn.ReLU(), conv, nn.ReLU(), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     normed = sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for model in (twice, normed, sequential(*base())):
-        with pytest.raises(ps.PartialsymError, match="does not end in one layer of its own for the classes"):
+        with pytest.raises(ps.PartialsymError, match="does not end in a separate layer for the classes"):
             ps.lift(model.eval(), "C4", example=images).with_head(2)
