@@ -34,7 +34,7 @@ from partialsym.training.fit import build_model
 FORMAT = 1
 HERE = Path(__file__).resolve().parents[1]
 RESULT, DOCUMENT = HERE / "results" / "yardstick" / "yardstick.json", HERE / "docs" / "ask.md"
-GROUP, SIDE, SECONDS, SEEDS = "E2", 32, 20.0, (0, 1, 2)
+GROUP, SIDE, SECONDS, SEEDS = "E2", 32, 15.0, (0, 1, 2)
 IMAGES = {"digits-turned": 500, "cifar-4": 700}  # kind → training images
 ANSWERED = 2000  # other images
 TITLES = {"digits-turned": "digits turned within ±180°", "cifar-4": "four classes of CIFAR-10"}

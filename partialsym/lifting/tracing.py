@@ -125,7 +125,7 @@ class _Reader:
                 self.values[node] = Value(IMAGE, shape)
 
     def _node(self, node: fx.Node) -> None:
-        if node.target is operator.getitem:  # index 1 of a pool is its indices
+        if node.target is operator.getitem:  # index 0 is the maps, 1 the indices of a pool
             source, index = node.args
             if source in self.values and index == 0:
                 self.values[node] = self.values[source]  # type: ignore[index]

@@ -17,7 +17,7 @@ from partialsym.nn.local import LocalConv, each_by_itself
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
 from partialsym.nn.windows import read
-from partialsym.ops import CLEARLY, FactoredKernel, calibration, convolve, shape_of, spectral_time
+from partialsym.ops import CLEARLY, calibration, convolve_plain, shape_of, spectral_time
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
 
@@ -211,7 +211,11 @@ def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | No
     if grid is not None:
         x, padding = sampled(x, *grid)
         x = F.pad(x, [padding] * 4) if padding else x
-    return plain(x) if disc is None or not _pays(plain, x) else _in_frequencies(plain, x, disc)
+    if disc is None or not _pays(plain, x):
+        return plain(x)
+    assert plain.bias is not None
+    assert not isinstance(plain.padding, str)
+    return convolve_plain(x, plain.weight, plain.bias, disc, plain.padding[0])
 
 
 def _pays(plain: nn.Module, f: Tensor) -> bool:
@@ -232,15 +236,6 @@ def _pays(plain: nn.Module, f: Tensor) -> bool:
     padding, (out, into, size, _) = plain.padding[0], plain.weight.shape
     shape = shape_of((len(f), into, 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), padding)
     return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
-
-
-def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
-    """A plain convolution in the frequency domain: a factored kernel with one feature per tap, 0 outside the disc."""
-    assert not isinstance(plain.padding, str)
-    weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
-    phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
-    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, phi.new_zeros(1), mask)
-    return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from partialsym.ops import operator  # noqa: F401 – defines what is counted
+from partialsym.ops import operator, plain  # noqa: F401 – define what is counted
 from partialsym.ops.choice import Shape, dense_work, factored_work, resolved, shape_of, spectral_work
 
 
@@ -29,6 +29,13 @@ def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, *
         return 2 * ((1 + wanted) * (into + product + kernel) + out + (2 + wanted) * generate)
     convolve, mix, bias_ = factored_work(shape)
     return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)
+
+
+@register_flop_formula(torch.ops.partialsym.convolve_plain, get_raw=True)
+def _plain(f: Any, weight: Any, bias: Any, disc: Any, padding: int, **named: Any) -> int:
+    (images, into, *size), (out, _, side, _) = f.shape, weight.shape
+    shape = shape_of((images, into, 1, *size), (out, into, side**2 - 1), (1, side**2 - 1, 1, side, side), padding)
+    return 2 * sum(spectral_work(shape))
 
 
 def _order(f: Any, weight: Any, phi: Any, given: Sequence[Any]) -> tuple[str, Shape]:

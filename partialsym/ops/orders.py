@@ -63,7 +63,7 @@ class Gradients(NamedTuple):
 
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
-    whole, features = _augmented(k)
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
     if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
@@ -82,7 +82,7 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
 
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
-    whole, features = _augmented(k)
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_flat, d_whole, d_features = None, None, []
     small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
@@ -119,7 +119,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
         maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
-        mixed = torch.matmul(mix, maps).view(out[images, :, elements].shape)
+        mixed = _each(mix, maps).view(out[images, :, elements].shape)
         torch.add(mixed, base[images, :, None], out=out[images, :, elements])
     return out
 
@@ -138,7 +138,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
         d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
-        d_maps = torch.matmul(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
+        d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
         d_part, d_filters = _conv_backward(
             d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
@@ -149,10 +149,16 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
-def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """The bias as one more feature: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
+def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """The bias as one more feature: weights [out, in, h + 1] and features [m, h + 1, n, k, k]."""
     box = (k.mean[:, None, None] * k.disc).expand(len(k.phi), 1, *k.phi.shape[2:])
-    return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, box], 1).flatten(2)
+    return torch.cat([k.weight, k.bias[..., None]], 2), torch.cat([k.phi, box], 1)
+
+
+def _matrices(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """Those as [(out in), h + 1] and [m, h + 1, n·k²]."""
+    weight, phi = augmented(k)
+    return weight.flatten(0, 1), phi.flatten(2)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
@@ -166,6 +172,14 @@ def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
     """The mean over the input's elements, [b, in, h, w]: all that the kernel's bias sees."""
     return torch.einsum("binhw,n->bihw", f, k.mean)
+
+
+def _each(matrix: Tensor, batch: Tensor) -> Tensor:
+    """The product of a matrix [., k], or of one a group, with each of [b, k, .].
+
+    `torch.matmul` rearranges batch and product where the matrix is a parameter's: it folds them into one product.
+    """
+    return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
@@ -234,9 +248,12 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:
-    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is."""
+    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is.
+
+    None is larger than the first, whose memory the others use again.
+    """
     parts = max(1, min(count, -(-count * each // limit)))
-    bounds = [round(count * part / parts) for part in range(parts + 1)]
+    bounds = [-(-count * part // parts) for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 

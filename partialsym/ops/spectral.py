@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, waves, window
-from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, chunks
-from partialsym.ops.taps import Taps
+from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, window
+from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, augmented, chunks
+from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
 
 IMAGES = 8  # chunks that the spectrum of images may fill
 TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a chunk has room for
@@ -23,9 +23,22 @@ TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a c
 
 def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by products at every frequency, plus offset [out]."""
-    plan = _plan(f, k, options)
-    kernel, spaces = Taps(k, plan.waves), Spaces(k.weight)
-    out = f.new_empty(len(f), len(k.weight), len(k.phi), *options.size(f.shape[3], f.shape[4], len(k.disc)))
+    return _convolved(f, *augmented(k), k.disc, offset, options)
+
+
+def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Options) -> Tensor:
+    """f [b, in, h, w] → [b, out, h', w'] with weight [out, in, k, k], 0 outside the disc, plus offset [out].
+
+    Its features are its taps.
+    """
+    phi = disc.flatten().diag().view(1, -1, 1, *disc.shape)
+    return _convolved(f[:, :, None], weight.flatten(2), phi, disc, offset, options)[:, :, 0]
+
+
+def _convolved(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, offset: Tensor | None, options: Options) -> Tensor:
+    plan = _plan(f, weight, phi, disc, options)
+    out = f.new_empty(len(f), len(weight), len(phi), *options.size(f.shape[3], f.shape[4], len(disc)))
+    kernel, spaces = Taps(weight, phi, plan.half), Spaces(weight)
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
         for outs in plan.outs:
@@ -39,35 +52,44 @@ def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `spectral`, spectra computed anew; towards f only where wanted."""
-    plan = _plan(f, k, options)
-    kernel, spaces = Taps(k, plan.waves), Spaces(k.weight)
-    d_f = torch.empty_like(f) if wanted else None
+    weight, phi = augmented(k)
+    plan = _plan(f, weight, phi, k.disc, options)
+    sums, d_f = TapsGradient(Taps(weight, phi, plan.half)), torch.empty_like(f) if wanted else None
+    del phi  # the taps hold what is needed of it
+    _gather(grad, f, plan, sums, d_f)
+    d_weight, d_phi = sums.result()
+    d_mean = (d_phi[:, -1] * k.disc).sum((0, 2, 3))
+    return Gradients(d_f, d_weight[..., :-1].clone(), d_weight[..., -1].clone(), d_phi[:, :-1], d_mean)
+
+
+def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Tensor | None) -> None:
+    """What `spectral_backward` sums up, and d_f where there is room; its own memory ends with it."""
+    kernel, spaces = sums.of, Spaces(sums.of.weight)
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
         d_hat = f_hat if len(plan.outs) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
         for outs in plan.outs:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
-            taps = kernel.taps(outs, spaces) if wanted else None
-            d_taps = kernel.empty(outs, spaces)
+            taps = None if d_f is None else kernel.taps(outs, spaces)
+            d_taps = kernel.empty(outs, spaces, "d_taps")
             for at in plan.chunks(d_taps):
                 d_spectrum = spaces("k", 2, at.stop - at.start, *d_taps.shape[1:])
                 _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, conjugate=True)
-                kernel.gather(d_taps, d_spectrum, at)
+                sums.gather(d_taps, d_spectrum, at)
                 if taps is not None:
                     k_hat = kernel.spectrum(taps, at, spaces)
                     _multiply(g_hat[:, at], k_hat, d_hat[:, at], conjugate=True, more=outs.start > 0)
-            kernel.add(outs, d_taps, spaces)
+            sums.add(outs, d_taps, spaces)
         if d_f is not None:
             synthesised(plan.into, d_hat, d_f[images].transpose(1, 2), None, spaces)
-    return Gradients(d_f, *kernel.gradients())
 
 
 class _Plan(NamedTuple):
-    """Transforms of input and output, cos and sin at the kernel's taps, and how the work is cut."""
+    """Transforms of input and output, the kernel's taps, and how the work is cut."""
 
     into: Window
     out: Window
-    waves: tuple[Tensor, Tensor]
+    half: Half
     images: list[slice]
     outs: list[slice]
     frequencies: int
@@ -78,12 +100,12 @@ class _Plan(NamedTuple):
         return chunks(self.frequencies, SPECTRUM * 2 * taps[0].nbytes, self.limit)
 
 
-def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
+def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options) -> _Plan:
     if options[1:] != (1, 1, 1):
         raise ValueError(f"the spectral order has no stride, dilation and groups: {options}.")
     padding = options.padding
-    like = k.weight.dtype, f.device
-    size, channels = len(k.disc), f.shape[1] * f.shape[2]
+    like = weight.dtype, f.device
+    size, channels = len(disc), f.shape[1] * f.shape[2]
     height, width = f.shape[3:]
     period = period_of(height, width, padding)
     shrink = 2 * padding + 1 - size
@@ -91,10 +113,9 @@ def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
     out = window(period, size // 2 - padding, (height + shrink, width + shrink), True, *like)
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     count = frequencies(*period)
-    images = chunks(len(f), 2 * count * channels * k.weight.element_size(), IMAGES * limit)
-    outs = chunks(len(k.weight), TAPS * size * size * len(k.phi) * channels * k.weight.element_size(), limit)
-    pair = waves(period, size + 1 - size % 2, *like)
-    return _Plan(into, out, pair, images, outs, count, limit)
+    images = chunks(len(f), 2 * count * channels * weight.element_size(), IMAGES * limit)
+    outs = chunks(len(weight), TAPS * size * size * len(phi) * channels * weight.element_size(), limit)
+    return _Plan(into, out, half_of(disc, period), images, outs, count, limit)
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
