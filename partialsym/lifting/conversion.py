@@ -71,7 +71,7 @@ def lift(
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"model is a {type(model).__name__}: must be a module of torch.")
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
-        raise InputError("example must be images [batch, channels, height, width] with at least one.")
+        raise InputError("example must be a batch of at least one image, [batch, channels, height, width].")
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     if like is None or like.is_meta:
         raise InputError("the model has no weights: there is nothing to lift.")

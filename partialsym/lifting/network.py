@@ -40,7 +40,7 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # what may follow the layer that answers
+_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # operations that may follow the classifier
 
 
 class Lifted(nn.Module):
@@ -117,11 +117,15 @@ class Lifted(nn.Module):
         set_proportional(self, proportional)
 
     def with_head(self, num_classes: int) -> "Lifted":
-        """The same network with fresh weights in its last convolution or linear layer, for other classes. It gives
-        logits, also where this one ends in a softmax.
+        """A copy of the network with a new last convolution or linear layer, for other classes.
 
+        The new layer has random weights. The copy returns logits, without a final softmax.
+
+        Args:
+            num_classes: number of classes, at least 1.
         Raises:
-            ValueError: its answers are maps, or more than pools, activations and dropout follow the last layer.
+            ValueError: the outputs are maps, the last layer is used several times or has groups, or other operations
+                than pools, activations and dropout follow it.
         """
         steps = [{**step, "options": dict(step.get("options", {}))} for step in self.steps]
         named, read = {step["name"]: step for step in steps}, Counter(of for step in steps for of in step["of"])
@@ -132,8 +136,8 @@ class Lifted(nn.Module):
         whole = head["op"] == "conv" and shared[head.get("layer", head["name"])] == 1 and self.output != "maps"
         if not whole or head["options"].get("groups", 1) != 1:
             raise InputError(
-                f"the lifted network does not end in one layer of its own for the classes, but in the step "
-                f"{head['name']!r}: it cannot be given a new one. Replace it in the plain network, and lift that."
+                f"the lifted network does not end in a separate layer for the classes, but in the step "
+                f"{head['name']!r}: that cannot be replaced. Replace it in the plain network, and lift that."
             )
         head["options"]["out_channels"] = num_classes
         like = next(self.parameters())
@@ -197,7 +201,10 @@ class Lifted(nn.Module):
         return out if self.output == "vector" else getattr(torch, self.output)(out, 1)
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before the mean over the group, [batch, channels, n, h, w]; after a linear layer h = w = 1."""
+        """Images → the signal before the mean over the group, [batch, channels, n, h, w].
+
+        h = w = 1 after a linear layer.
+        """
         held: dict[str, Signal] = {IMAGE: Signal.image(images)}
         draws: dict[int, Elements] = {}
         for i, step in enumerate(self.steps):
@@ -225,7 +232,7 @@ class Lifted(nn.Module):
 
 @torch.no_grad()
 def _reset(layer: LocalConv) -> None:
-    """Fresh weights as those of torch's own layers."""
+    """Initialise weights and biases randomly, with the distribution of torch's own layers."""
     shape = layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size
     bound = math.prod(shape[1:]) ** -0.5
     weight = layer.kernel.linear.weight

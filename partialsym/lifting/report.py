@@ -57,6 +57,6 @@ class LiftReport:
             lines.append(f"symmetric resampling changes it by {100 * self.symmetric:.2g} %:")
             lines += [f"  {change}" for change in self.changes]
         else:
-            lines.append("every window lies symmetrically: nothing was moved")
+            lines.append("every window is symmetric: nothing was moved")
         shown = ", ".join(self.symmetries) or "nothing"
         return "\n".join([*lines, f"under {shown}, the output of the lifted network changes by {self.invariance:.1g}"])

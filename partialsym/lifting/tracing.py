@@ -63,6 +63,9 @@ class Traced:
 def trace(model: nn.Module, example: Tensor) -> Traced:
     """Trace `model` in eval mode.
 
+    Args:
+        model: a network of torch.
+        example: images [batch, channels, height, width].
     Raises:
         ValueError: torch cannot trace it, or it has operations that cannot be lifted; the message has all of them.
     """
@@ -80,7 +83,7 @@ def trace(model: nn.Module, example: Tensor) -> Traced:
 
 @dataclass
 class _Reader:
-    """One pass over the graph."""
+    """Converts the nodes of a graph to steps, in one pass."""
 
     model: nn.Module
     program: torch.export.ExportedProgram
@@ -180,7 +183,7 @@ class _Reader:
     def _conv(self, given: dict[str, Any], node: fx.Node) -> Value:
         f, weight = self._value(given["input"]), self._parameter(given["weight"])
         if f.flat:
-            raise Unliftable("conv2d of vectors")
+            raise Unliftable("a conv2d of vectors")
         stride, dilation = _one(given["stride"], "stride"), _one(given["dilation"], "dilation")
         size = max(weight.shape[2:])
         spare = [size - side for side in weight.shape[2:]]
@@ -239,7 +242,7 @@ class _Reader:
         tensors["bias"] = None if given["bias"] is None else self._parameter(given["bias"])
         options["bias"] = given["bias"] is not None
         draw = f.draw
-        if not options.get("whole") or draw is None:  # a linear layer stays on the elements of its input
+        if not options.get("whole") or draw is None:  # a linear layer uses its input's elements
             draw = len(self.draws)
             self.draws.append(draw)
         step = self._step("conv", [f], node, options, owner=given["weight"], draw=draw)
@@ -253,9 +256,9 @@ class _Reader:
     def _norm(self, given: dict[str, Any], node: fx.Node) -> Value:
         f = self._value(given["input"])
         if given["training"] or given["running_mean"] is None:
-            raise Unliftable("batch_norm without running statistics")
+            raise Unliftable("a batch_norm without running statistics")
         if f.flat and f.shape[1:] != (1, 1):
-            raise Unliftable("batch_norm of flattened maps")
+            raise Unliftable("a batch_norm of flattened maps")
         names = ("weight", "bias", "running_mean", "running_var")
         tensors = {name: None if given[name] is None else self._parameter(given[name]) for name in names}
         owner = self.model.get_submodule(self.parameters[given["running_mean"]].rpartition(".")[0])
@@ -289,11 +292,11 @@ class _Reader:
         }
         if "dilation" in given:
             if _one(given["dilation"], "dilation") != 1:
-                raise Unliftable("max_pool2d with a dilation")
+                raise Unliftable("a max_pool2d with a dilation")
             options["mode"] = "max"
         else:
             if given["divisor_override"] is not None:
-                raise Unliftable("avg_pool2d with divisor_override")
+                raise Unliftable("an avg_pool2d with divisor_override")
             options |= {"mode": "mean", "count_padding": given["count_include_pad"]}
         step = self._step("pool", [f], node, options)
         windows = Windows(size, options["stride"], options["padding"], options["padding"], options["ceil"])
@@ -337,7 +340,7 @@ class _Reader:
         op = str(node.target).split(".")[1].removesuffix("_")
         a, b = given["self"], given["other"]
         if given.get("alpha", 1) != 1 or given.get("rounding_mode") is not None:
-            raise Unliftable(f"{op} with alpha or rounding")
+            raise Unliftable(f"{op} with alpha or rounding_mode")
         if isinstance(b, int | float) and not isinstance(b, bool):
             f = self._value(a)
             return replace(f, step=self._step(op, [f], node, {"number": b}))
@@ -359,7 +362,7 @@ class _Reader:
             self.pads[name] = f, left, right
             return replace(f, step=name, shape=_shape(node))
         if len(set(pads)) > 1 or left < 0:
-            raise Unliftable(f"pad by {pads}, which is not the same on all sides")
+            raise Unliftable(f"a pad by {pads}, which is not the same on all sides")
         options = {"pixels": left, "mode": mode, "value": float(given["value"] or 0.0)}
         return replace(f, step=self._step("pad", [f], node, options), shape=_shape(node))
 
@@ -391,7 +394,7 @@ class _Reader:
     def _parameter(self, node: object) -> Tensor:
         if isinstance(node, fx.Node) and node in self.parameters:
             return self.program.state_dict[self.parameters[node]].detach()
-        raise Unliftable("a weight that is computed, not a parameter: remove its parametrisation first")
+        raise Unliftable("a weight that is computed: must be a parameter; remove its parametrisation first")
 
     def _step(
         self,
@@ -416,7 +419,7 @@ class _Reader:
             key = op, self.parameters[owner], of[0].draw is None
             first, before = self.layers.setdefault(key, (name, options or {}))
             if before != options:
-                raise Unliftable(f"the weight of {place} used again with other options")
+                raise Unliftable(f"a second use of the weight of {place} with other options")
             if first != name:
                 step["layer"] = first
         if draw is not None:

@@ -65,7 +65,7 @@ class Augerino(nn.Module):
         if h.dim and (copies < count or copies % count):
             raise InputError(f"copies is {copies}: must be a positive multiple of {count}, the components of {h}.")
         if not h.dim and copies != count:
-            raise InputError(f"copies is {copies}: must be {count}, all elements of {h}.")
+            raise InputError(f"copies is {copies}: must be {count}, the number of elements of {h}.")
         self.settings = {
             "model": type(model).__name__,
             "settings": getattr(model, "settings", None),
@@ -86,12 +86,12 @@ class Augerino(nn.Module):
         if images.ndim != 4:
             raise InputError(f"images has shape {tuple(images.shape)}: must be [batch, channels, height, width].")
         if not images.is_floating_point():
-            raise InputError(f"images are {images.dtype}: must be floating-point, normalised.")
+            raise InputError(f"images are {images.dtype}: must be floating-point and normalised.")
         elements = self.density.sample()
         weights = elements.weights
         known = not (torch.compiler.is_compiling() or weights is None or weights.is_meta or batched(weights))
         if weights is not None and known and not self.density.training:
-            elements = Elements(elements.group, elements.matrices[weights > 0])  # 0 or 1
+            elements = Elements(elements.group, elements.matrices[weights > 0])  # weights are 0 or 1
         answers = self.model(self.transformed(images, elements).flatten(0, 1)).unflatten(0, (len(elements), -1))
         mean = elements.mean_weights()
         if mean is None:

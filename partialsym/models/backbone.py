@@ -18,7 +18,7 @@ def classifier(num_features: int, num_classes: int) -> nn.Linear | nn.Identity:
     """The last layer; the identity for 0 classes, so that the network returns its features.
 
     Raises:
-        ValueError: num_classes is below 0.
+        ValueError: num_classes is negative.
     """
     if num_classes < 0:
         raise InputError(f"num_classes is {num_classes}: must be at least 0; 0 returns features without a classifier.")

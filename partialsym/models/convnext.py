@@ -83,7 +83,7 @@ class GConvNeXt(nn.Module):
         self.lifting = layers.lifting(in_channels, width, size=size, stride=stem_stride, bias=False)
         self.norm = BatchNorm(width)
         self.shrink = SpatialPool(2, "mean")
-        self.drawn, self.norms = nn.ModuleDict(), nn.ModuleDict()  # at the start of a stage, which are counted from 1
+        self.drawn, self.norms = nn.ModuleDict(), nn.ModuleDict()  # keys: numbers of stages, from 1
         for i, pair in enumerate(pairwise(widths), 2):
             density = layers.last if i == len(blocks) else layers.inner
             self.drawn[str(i)] = layers.conv(*pair, density, size=1, bias=False)

@@ -27,6 +27,8 @@ def dense_twin(model: nn.Module) -> nn.Module:
 
     It costs what `model` would cost as plain convolutions. It has its own weights and computes another function.
 
+    Args:
+        model: a network of `partialsym.models`.
     Raises:
         ValueError: model is an Augerino; its twin is that of the network inside, with `copies` times the batch.
         TypeError: model is another network without a twin.
@@ -162,6 +164,6 @@ class OnChannels(nn.Module):
         self.layer, self.elements = layer, elements
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """f [batch, channels, n, h, w], or images → [batch, out_channels, n, h', w']."""
+        """f [batch, channels, n, h, w], or images [batch, channels, h, w] → [batch, out_channels, n, h', w']."""
         out = self.layer(f.values.flatten(1, 2) if isinstance(f, Signal) else f)
         return Signal(out.unflatten(1, (-1, len(self.elements))), self.elements)

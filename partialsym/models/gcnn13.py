@@ -77,7 +77,7 @@ class GCNN13(nn.Module):
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 2w, n, ⌈h / 4⌉, ⌈w / 4⌉]."""
+        """Images → the signal on the base group before global pooling, [batch, 2w, n, ⌈height / 4⌉, ⌈width / 4⌉]."""
         f = Signal.image(images)
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):

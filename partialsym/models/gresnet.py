@@ -107,7 +107,7 @@ class GResNet(nn.Module):
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, 2w, n, h, w] on the base group, or n = 1 on T(2)."""
+        """Images → the signal before global pooling, [batch, 2w, n, h', w'] on the base group (on T(2): n = 1)."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
@@ -152,4 +152,4 @@ def _check_head(head: str, sampling: str) -> None:
     if head not in HEADS:
         raise InputError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
     if head == "linear" and sampling == "iid":
-        raise InputError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")
+        raise InputError("head is 'linear', which has weights for single elements: sampling must be 'systematic'.")

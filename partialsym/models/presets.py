@@ -30,7 +30,7 @@ def create(name: str, **settings: Any) -> nn.Module:
             prediction; `ResNet` and `CNN13` of the paper; and the names registered by `register_network`.
         settings: arguments of its class: `group`, `partial`, `samples`, `in_channels`, `num_classes`, `width`, …
     Raises:
-        ValueError: an unknown name or setting, or a value out of range.
+        ValueError: the name or a setting is unknown, or a value is out of range.
 
     >>> net = create("gresnet18", group="SE2", samples=4, width=4, num_classes=0)
     >>> net.num_features

@@ -50,7 +50,7 @@ def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str
 
 
 def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
-    """The first key whose values differ, with both."""
+    """A description of the first key whose values differ, or None."""
     for key in dict.fromkeys([*given, *other]):
         if key not in other:
             return f"{key} is {given[key]}, and would be missing after loading"

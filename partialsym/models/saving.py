@@ -29,7 +29,7 @@ from partialsym.nn.local import LocalConv
 from partialsym.registry import DENSE_NETWORKS, NETWORKS
 
 FORMAT = 2
-RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1
+RENAMED = {"classes": "num_classes", "learn": "learned_layers"}  # settings of format 1 → present names
 _OWN = {"format", "model", "settings", "dtype", "weights", "sha256", "difference"}
 MOST_RECORD, MOST_WEIGHTS = 2**20, 2**30  # bytes
 MOST_FEATURES = 2**25  # kernel features that a layer computes at construction: a few seconds and some 100 MB
@@ -306,7 +306,7 @@ def _check_before(path: Path, settings: object, tensors: int) -> None:
 
 
 def _largest_kernel(settings: dict[str, Any]) -> int | float:
-    """Pixels across the largest kernel of a lifted network, its margin included."""
+    """Pixels per side of the largest kernel of a lifted network, including its margin."""
     steps, margin = settings.get("steps"), settings.get("margin")
     options = [step.get("options") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     sizes = [given.get("kernel_size", 1) for given in options if isinstance(given, dict)]

@@ -96,7 +96,7 @@ class GStagedResNet(nn.Module):
         self.norm = nn.Identity() if block == "preactivated" else BatchNorm(first)
         self.act = nn.Identity() if block == "preactivated" else ReLU()
         self.shrink = SpatialPool(2) if stem == "imagenet" else nn.Identity()
-        self.stages = nn.ModuleDict()  # counted from 1
+        self.stages = nn.ModuleDict()  # keys: numbers of stages, from 1
         for i, (into, out) in enumerate(pairwise(outside)):
             density = layers.last if i == len(blocks) - 1 else layers.inner
             made: list[nn.Module] = []

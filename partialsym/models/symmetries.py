@@ -22,7 +22,7 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
         model: a network from images to an output without spatial axes, such as logits.
         size: height and width of the images.
     Returns:
-        Names as in `Group.component_names`: `90°`, `m` (mirror left-right), `90°·m` (mirror, then turn), …
+        Names as in `Group.component_names`: `90°`, `m` (left-right reflection), `90°·m` (reflection, then rotation), …
 
     >>> from partialsym import GResNet
     >>> exact_symmetries(GResNet("SE2", partial=False, samples=4, width=2, kernel_size=3), (28, 28))

@@ -85,7 +85,7 @@ class GUNet(nn.Module):
             nn.ModuleDict(),
             nn.ModuleDict(),
             nn.ModuleDict(),
-        )  # from level 1, the full one
+        )  # keys: levels; 1 is the full resolution
         for i, (into, out) in enumerate(pairwise([width, *widths]), 1):
             density = layers.last if i == 1 else layers.inner
             convs = layers.conv(into, out, bias=False), layers.conv(out, out, density, bias=False)

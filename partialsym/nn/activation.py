@@ -10,7 +10,7 @@ from partialsym.signal import Signal, check_pointwise, check_signal
 
 
 class Activation(nn.Module):
-    """A pointwise function of a signal's values, as a layer of `nn.Sequential`.
+    """A pointwise function of a signal's values as a layer, for example in `nn.Sequential`.
 
     Args:
         fn: a function of tensors, such as `torch.tanh`, or a module, such as `nn.GELU()` or `nn.PReLU()`.
@@ -27,9 +27,9 @@ class Activation(nn.Module):
     def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         if isinstance(fn, type):
-            raise InputTypeError(f"fn is the class {fn.__name__}: must be one of its instances, {fn.__name__}().")
+            raise InputTypeError(f"fn is the class {fn.__name__}: must be an instance, such as {fn.__name__}().")
         if not callable(fn):
-            raise InputTypeError(f"fn is {fn!r}: must be a function of tensors, or a module.")
+            raise InputTypeError(f"fn is {fn!r}: must be a function of tensors or a module.")
         check_pointwise(fn)
         self.fn = fn
 

@@ -1,4 +1,4 @@
-"""The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
+"""The group convolution: one layer for lifting, convolution on the group, pointwise mixing and projection."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Never

@@ -64,10 +64,10 @@ class LocalConv(GroupConv):
         _check(kernel_size, padding, stride=stride, dilation=dilation, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise InputError(
-                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the channels."
+                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the numbers of channels."
             )
         if not 0 <= nearness < math.inf:
-            raise InputError(f"nearness is {nearness}: must be at least 0, and finite.")
+            raise InputError(f"nearness is {nearness}: must be at least 0 and finite.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.path, self.nearness = domain, path, nearness
         self.group = codomain.group if isinstance(codomain, Density) else codomain

@@ -76,7 +76,7 @@ def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _MaxOfPairs(torch.autograd.Function):
-    """`max_pool2d` in windows of 2×2, in less than half of the time.
+    """`max_pool2d` over 2×2 windows, in less than half of the time.
 
     As in torch, the first of equal pixels gets the gradient. The backward pass needs only three booleans per window,
     not the maps and an index.
@@ -172,7 +172,7 @@ class GlobalPool(nn.Module):
     def forward(self, f: Signal) -> Tensor:
         """f [batch, channels, n, h, w] → [batch, channels]."""
         check_signal(f)
-        # Space first: the discrete gradient of the maximum is then that of the joint maximum.
+        # Space first, so that the discrete gradient of weights is that of the maximum over space and H.
         values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
         return _over_elements(values, f.elements, self.mode)
 
@@ -204,7 +204,7 @@ class LinearPool(nn.Module):
         """f [batch, channels, n, h, w] → [batch, channels].
 
         Raises:
-            ValueError: f has other channels, or is on another number of elements.
+            ValueError: f has other channels or another number of elements.
         """
         check_signal(f, self.channels)
         if len(f.elements) != self.samples:
@@ -260,7 +260,7 @@ class _MaxOverDrawn(torch.autograd.Function):
         values, weights, top, index, second = ctx.saved_tensors
         grad, top = grad.unsqueeze(2), top.unsqueeze(2)
         grad_values = torch.zeros_like(values).scatter(2, index, grad)
-        # Without a second drawn element the only one is e, whose weight is a constant.
+        # If only one element is drawn, it is e, whose weight is constant and needs no gradient.
         without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
         is_top = torch.zeros_like(values, dtype=torch.bool).scatter(2, index, True)
         gain = torch.where(is_top, without, (values - top).relu())  # a drawn element below the maximum changes nothing

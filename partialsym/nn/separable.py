@@ -1,4 +1,4 @@
-"""The separable group convolution: pointwise over channels and H, then depthwise in space."""
+"""The separable group convolution: first pointwise over channels and H, then depthwise in space."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -45,7 +45,7 @@ def share_statistics(model: nn.Module, shared: bool = True) -> nn.Module:
     Returns:
         The model.
     Raises:
-        RuntimeError: there is no process group yet.
+        RuntimeError: torch.distributed has no process group yet.
 
     >>> from partialsym import GResNet, share_statistics
     >>> share_statistics(GResNet("SE2", width=4, kernel_size=3))

@@ -64,7 +64,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
-    """Raise ValueError at a mapping that not every result has, and that lacks its required entry."""
+    """Check the entries that not every result has. Raise ValueError if one of them is wrong."""
     if "turned" in result:
         found = _mapping(path, result, "turned").get("range")
         _check(path, "turned.range", found, _number(found), "a number of degrees")
@@ -80,29 +80,33 @@ def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
-    """Accuracy on drawn elements, the mean over the draws."""
+    """The accuracy on drawn elements in [0, 1], averaged over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
 
 
 def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
-    """Components, such as `last P(m)`, for which validation images overrode P > ½: whether eval mode retains them.
+    """Component, such as `last P(m)` → whether eval mode retains it, if validation images overrode P > ½.
 
-    It is {} for older results.
+    The dict is empty for older results.
     """
     return dict((result.get("components") or {}).get("changed", {}))
 
 
 def describe_choice(result: Mapping[str, Any]) -> str:
-    """A sentence about the choice of components, empty if validation images changed nothing.
+    """A description of the choice of components, or an empty string if validation images changed nothing.
 
-    Such as `drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`
+    An example: `omits last P(m). Accuracy on validation images: 51.0 % with all components of P > ½, 99.0 % with drawn
+    components, 99.0 % with the chosen ones.`
     """
     changed, found = chosen_components(result), result.get("components")
     if not changed or found is None:
         return ""
-    what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in changed.items())
+    what = ", ".join(f"{'retains' if kept else 'omits'} {name}" for name, kept in changed.items())
     before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
-    return f"{what}. On validation images {before} right with all of P > ½, {drawn} drawn, {now} as chosen."
+    return (
+        f"{what}. Accuracy on validation images: {before} with all components of P > ½, {drawn} with drawn components, "
+        f"{now} with the chosen ones."
+    )
 
 
 def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

@@ -243,7 +243,7 @@ REFUSED = {
     "statistics": (
         sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
         (8, 8),
-        r"1 \(BatchNorm2d\): batch_norm without running statistics",
+        r"1 \(BatchNorm2d\): a batch_norm without running statistics",
     ),
     "nothing": (nn.BatchNorm2d(3), (8, 8), "steps contain no convolution"),
 }
@@ -272,7 +272,7 @@ def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
         ps.lift(Noise(), example=images)
     with pytest.raises(TypeError, match="model is a function: must be a module"):
         ps.lift(ready, example=images)
-    with pytest.raises(ValueError, match="example must be images"):
+    with pytest.raises(ValueError, match="example must be a batch of at least one image"):
         ps.lift(model, example=images[0])
     with pytest.raises(ValueError, match="partial is 'some': must be True, False or 'identity'"):
         ps.lift(model, example=images, partial="some")
@@ -370,5 +370,5 @@ def test_a_new_head_has_other_classes_and_leaves_all_else():
     twice = sequential(conv, nn.ReLU(), conv, nn.ReLU(), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     normed = sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for model in (twice, normed, sequential(*base())):
-        with pytest.raises(ps.PartialsymError, match="does not end in one layer of its own for the classes"):
+        with pytest.raises(ps.PartialsymError, match="does not end in a separate layer for the classes"):
             ps.lift(model.eval(), "C4", example=images).with_head(2)

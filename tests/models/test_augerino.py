@@ -178,7 +178,7 @@ def test_eval_draws_nothing_and_leaves_out_what_is_dropped(float64):
         (lambda: Augerino(Net(), "E2", copies=1), "copies is 1: must be a positive multiple of 2"),
         (lambda: Augerino(Net(), "E2", copies=3), "copies is 3"),
         (lambda: Augerino(Net(), "SE2", copies=0), "copies is 0"),
-        (lambda: Augerino(Net(), "Mirror", copies=4), "copies is 4: must be 2, all elements of Mirror"),
+        (lambda: Augerino(Net(), "Mirror", copies=4), "copies is 4: must be 2, the number of elements of Mirror"),
         (lambda: Augerino(Net(), sampling="halton"), "sampling is 'halton'"),
         (lambda: Augerino(nn.Sequential(Augerino(Net()))), "contains an Augerino already"),
         (lambda: Augerino(Net())(torch.zeros(2, 8, 8)), r"shape \(2, 8, 8\): must be \[batch"),

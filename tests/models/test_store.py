@@ -216,7 +216,7 @@ def edit(folder, **changes):
     [
         (lambda f: edit(f, format=9), "format version 9; this version reads 1"),
         (lambda f: edit(f, model="Net"), "names the model 'Net': must be one of GResNet"),
-        (lambda f: edit(f, weights="../secret"), "names the weights '../secret'"),
+        (lambda f: edit(f, weights="../secret"), "names the weights file '../secret'"),
         (lambda f: edit(f, sha256="0" * 64), "is damaged: its sha256 is .*, expected 000"),
         (lambda f: edit(f, settings={"gruop": "E2"}), "gruop"),
         (
@@ -226,7 +226,7 @@ def edit(folder, **changes):
         (lambda f: (f / "model.json").write_text("{"), "is not a model record"),
         (lambda f: (f / "model.json").write_text("[]"), "is not a model record"),
         (lambda f: next(f.glob("*.safetensors")).write_bytes(b"x"), "is damaged"),
-        (lambda f: next(f.glob("*.safetensors")).unlink(), "no such file beside it"),
+        (lambda f: next(f.glob("*.safetensors")).unlink(), "there is no such file beside it"),
     ],
 )
 def test_a_damaged_folder_is_refused(saved, tmp_path, damage, message):

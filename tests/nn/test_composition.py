@@ -293,7 +293,7 @@ MISTAKES = [
     (lambda f: cat([f, SpatialPool(2)(f)]), ValueError, "equal except for the channels. Upsample accepts a size"),
     (lambda f: cat([]), ValueError, "no signals"),
     (lambda f: cat([f, f.values]), TypeError, "the input is a Tensor: must be a Signal"),
-    (lambda f: ps.Activation(nn.ReLU), TypeError, r"fn is the class ReLU: must be one of its instances, ReLU\(\)"),
+    (lambda f: ps.Activation(nn.ReLU), TypeError, r"fn is the class ReLU: must be an instance, such as ReLU\(\)"),
     (lambda f: ps.Activation("relu"), TypeError, "fn is 'relu': must be a function"),
     (lambda f: ps.Activation(nn.BatchNorm3d(3)), TypeError, "call partialsym's BatchNorm"),
     (lambda f: ps.Activation(nn.MaxPool3d(2))(f), ValueError, "map takes pointwise functions"),

@@ -174,7 +174,7 @@ def test_elements_that_validation_chose_are_named(tmp_path, out):
     content["components"] = {"by_probability": 0.5, "drawn": 0.98, "chosen": 0.99, "changed": {"last P(m)": False}}
     page = read(report([write_run(tmp_path, content)], out))
     assert "Elements chosen by validation" in page.text
-    assert "e2, seed 0: drops last P(m). On validation images 50.0 % right with all of P > ½, 98.0 % drawn" in page.text
+    assert "e2, seed 0: omits last P(m). Accuracy on validation images: 50.0 % with all components" in page.text
 
 
 def test_numbers_in_words():
