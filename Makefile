@@ -85,6 +85,8 @@ tables: setup
 	$(BIN)/python -m studies.identifiability
 	$(BIN)/python -m studies.verdict_simulation
 	$(BIN)/python -m studies.visibility
+	$(BIN)/python -m studies.answers
+	$(BIN)/python -m studies.yardstick
 	$(BIN)/python -m studies.lifting --table
 	$(BIN)/python -m benchmarks.turned_filters
 	$(BIN)/python -m benchmarks.tables

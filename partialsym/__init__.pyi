@@ -43,6 +43,7 @@ from .measure import (
     dense_errors as dense_errors,
     equivariance_errors as equivariance_errors,
     half_changed as half_changed,
+    learned_subsets as learned_subsets,
     lie_derivative as lie_derivative,
     measured_range as measured_range,
     predictions_unchanged as predictions_unchanged,

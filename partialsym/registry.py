@@ -154,6 +154,7 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     },
 )
 PRESETS = (*_STAGED, *_SEPARABLE)
+LIFTED = "Lifted"  # a network that only a file can hold: `partialsym.lift` makes it
 DENSE_NETWORKS: Registry[Callable[..., nn.Module]] = Registry(  # an answer a pixel, which no config trains
     "network for dense answers", {"gunet": Reference("partialsym.models.unet", "GUNet")}
 )
@@ -186,6 +187,7 @@ _DEFAULTS: dict[
     },
     "CNN13": {"width": 128, "kernel_size": 3, "hidden": 8, "dropout": 0.3},
     "CNN3": {"width": 16, "kernel_size": 3, "hidden": 16, "dropout": 0.0},
+    LIFTED: {},
     **{n: {"width": s.get("width", 64), "kernel_size": 3, "hidden": 8, "dropout": 0.0} for n, s in _STAGED.items()},
     **{n: {"width": 32, "kernel_size": 5, "hidden": 8, "dropout": 0.0} for n in _SEPARABLE},
 }

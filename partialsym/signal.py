@@ -288,7 +288,12 @@ def check_pointwise(fn: object) -> None:
 
 def as_signal(f: object, group: Group, channels: int | None = None) -> Signal:
     """The input of a layer, checked by `check_signal`. If the layer's domain is T(2), plain images become a Signal."""
-    f = Signal.image(f) if isinstance(f, Tensor) and group.name == "T2" else f
+    if isinstance(f, Tensor) and group.name != "T2":
+        raise InputTypeError(
+            f"the input is a Tensor: must be a Signal on {group}. The layer that takes the images has "
+            "domain=partialsym.T2()."
+        )
+    f = Signal.image(f) if isinstance(f, Tensor) else f
     check_signal(f, channels)
     assert isinstance(f, Signal)
     return f

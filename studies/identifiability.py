@@ -15,12 +15,12 @@ from typing import Any
 
 from benchmarks.tables import fill
 from partialsym._utils.atomic import replace_text
+from partialsym.data import in_turn
 from partialsym.measure import preserved_ranges, turned_logits
 from partialsym.reproduction.table import load_table, mean_std
 from partialsym.runs.provenance import provenance
 from partialsym.runs.run import Run
 from partialsym.runs.schema import read_json
-from partialsym.training.behaviour import in_turn
 from partialsym.training.fit import load_data
 
 ROOT = Path(__file__).parents[1]

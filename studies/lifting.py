@@ -29,7 +29,6 @@ from partialsym.warp import warp
 
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCUMENT = ROOT / "results" / "lifting", ROOT / "docs" / "lifting.md"
-DATA = ROOT.parent / "shared" / "data"
 FORMAT, SEEDS = 1, (0, 1, 2)
 ANGLES = tuple(range(0, 360, 45))
 NETWORKS = {
@@ -197,9 +196,14 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def texts() -> dict[str, str]:
+    """What stands between the marks of the document."""
+    return {"lifting": table(list(results()))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data")
+    parser.add_argument("--data", type=Path, help="folder of the data; default: PARTIALSYM_DATA")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -211,8 +215,9 @@ def main() -> None:
         text = json.dumps(result(seed, data, Settings()), indent=1, ensure_ascii=False)
         options.out.mkdir(parents=True, exist_ok=True)
         replace_text(options.out / f"seed{seed}.json", text + "\n")
-    if options.out == RESULTS and DOCUMENT.exists():
-        fill(DOCUMENT, "lifting", table(list(results())))
+    if options.out == RESULTS:
+        for mark, text in texts().items():
+            fill(DOCUMENT, mark, text)
 
 
 if __name__ == "__main__":

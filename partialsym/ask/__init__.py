@@ -1,4 +1,4 @@
-"""Which symmetries do these images have? What is trained to answer, and what the answers add up to."""
+"""Which symmetries do these images have? This package trains the networks that answer it, and states the verdict."""
 
 from partialsym.ask.answer import ask, caveats
 from partialsym.ask.decide import MARGIN, Finding, Standing, Verdict, verdict

@@ -1,4 +1,4 @@
-"""Which symmetries do these images have? Trains what it takes to answer, within a time."""
+"""Which symmetries do these images have? `ask` trains the networks that answer this, within a time budget."""
 
 import logging
 import shutil
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from partialsym._utils.validation import check, one_of
 from partialsym.ask.decide import MARGIN, SEEDS, comparisons
-from partialsym.ask.look import look, seconds as looking
+from partialsym.ask.look import look, seconds as looking, whole
 from partialsym.ask.method_results import method_results
 from partialsym.ask.methods import METHODS, NETWORK, Shape, methods
 from partialsym.ask.planning import LEAST, PAGE, START, Budget, Length, Plan, Seconds, plan, revised
@@ -23,18 +23,20 @@ from partialsym.ask.timing import measure
 from partialsym.ask.workers import SILENT, STOP, as_they_end, default_workers, pool, progress, run_one, stopping
 from partialsym.config import DataConfig, Experiment
 from partialsym.data import Dataset
-from partialsym.measure import ANGLES
 from partialsym.runs.run import Run
-from partialsym.training.behaviour import ANSWERED, COMPARED, TURNED, TURNS, read_behaviour
+from partialsym.training.behaviour import images_measured, read_behaviour
 from partialsym.training.evaluation import CHOOSING, images_evaluated
 from partialsym.training.fit import build_model, inexact, load_data, run_folder
 
 log = logging.getLogger(__name__)
-FOLDS = SEEDS  # that images without a test split are divided into: the first seeds test all of them
+FOLDS = SEEDS  # images without a test split are divided into so many folds: the first seeds then test all images
 
 
 class Asked(NamedTuple):
-    """The question with its plan, and the finished runs, by method, then seed; `stopped` by Ctrl-C."""
+    """The question with its plan, and the finished runs, sorted by method, then by seed.
+
+    `stopped` tells whether Ctrl-C ended the command.
+    """
 
     question: Question
     runs: list[Run]
@@ -54,29 +56,32 @@ def ask(
 ) -> Asked:
     """Train a plain CNN, full G-CNNs and a Partial G-CNN on equal terms, as long as the budget lasts.
 
-    Before that, small networks are trained to tell images from their turned and mirrored copies, see `look`; what they
-    see is kept in OUT/images.json.
+    Before that, `look` trains small networks to tell images from their turned and mirrored copies, and writes the
+    results to OUT/images.json.
 
-    Under E2 also full networks of rotations alone and of mirroring alone, so that each gets a verdict of its own.
-    Width and steps are chosen, the same for all, such that everything fits into the budget on this machine (see
-    `partialsym.ask.planning`); the choice is kept in OUT/ask.json, and asking again goes on with the runs in OUT/runs.
-    What time is left then goes into further seeds of the comparisons that are still open (`partialsym.ask.schedule`).
+    For E2, `ask` also trains full networks of rotations alone and of mirroring alone, so that each symmetry gets its
+    own verdict. All networks have the same width and number of steps. `partialsym.ask.planning` chooses both such that
+    everything fits into the budget on this machine, and OUT/ask.json stores the choice. A second call continues the
+    runs in OUT/runs. The remaining time is used for further seeds of the comparisons that are still open
+    (`partialsym.ask.schedule`).
 
-    Own images without a test split are divided into folds: each seed tests on one and trains on the others.
+    If own images have no test split, they are divided into folds: each seed tests on one and trains on the others.
 
     Args:
         data: the images.
         group: SE2, Mirror or E2.
-        network: which kind is trained, CNN3, ResNet or another one that is registered.
-        budget: seconds on the clock.
-        out: folder of this question and no other.
-        seeds: runs of each method at least. A later, larger number adds runs.
-        workers: runs at a time; by default one a core, on a GPU one.
-        margin: a difference of balanced accuracies that makes none, in (0, 1): what is within it is closed.
+        network: the kind of network: CNN3, ResNet or another registered one.
+        budget: time for the whole call, in seconds.
+        out: folder of this question; it must contain no other question.
+        seeds: smallest number of runs per method. A later call with a larger number adds runs.
+        workers: number of runs at the same time; by default one per core, or one on a GPU.
+        margin: a difference of balanced accuracies that counts as none, in (0, 1). A comparison whose interval lies
+            within ±margin gets no further runs.
     Returns:
-        The question with its plan, and the finished runs, by method, then seed.
+        The question with its plan, and the finished runs, sorted by method, then by seed.
     Raises:
-        ConfigError: an argument out of range, a budget that is too small, another question or other images in `out`.
+        ConfigError: an argument is out of range, the budget is too small, or `out` belongs to another question or to
+            other images.
         OSError: a training failed.
     """
     deadline = time.time() + budget
@@ -84,8 +89,8 @@ def ask(
     check("seeds", seeds, 1 <= seeds <= MOST_SEEDS, f"in [1, {MOST_SEEDS}]")
     workers = default_workers() if workers is None else workers
     check("workers", workers, workers >= 1, "at least 1")
-    check("data.stream", data.stream, not data.stream or data.source != "hf", "false: a question is of all images")
-    check("data.fold", data.fold, data.fold == 0, "left out: every fold is asked of")
+    check("data.stream", data.stream, not data.stream or data.source != "hf", "false: a question needs all images")
+    check("data.fold", data.fold, data.fold == 0, "left out: a question uses every fold")
     if data.source != "named" and data.folds is None:
         data = replace(data, folds=FOLDS)
     log.info("reading the images")
@@ -94,14 +99,14 @@ def ask(
         data = replace(data, folds=None)
     question = Question.of(data, group, Path(out), images, network)
     if question.plan is not None:
-        log.info("%s holds the plan: for a new one, say of longer training, choose another --out", question.file)
+        log.info("using the plan in %s: for a new plan, such as longer training, choose another --out", question.file)
     for caveat in caveats(group, _shape(images), network):
         log.info("%s", caveat)
     stopped = False
     with pool(workers) as executor:
         asking = _Asking(executor, question, images, seeds, workers, deadline)
         try:
-            asking.make_plan(looking(budget))
+            asking.make_plan(budget)
             look(executor, workers, group, images, question.out, looking(budget))
             asking.train(margin)
         except KeyboardInterrupt:
@@ -112,13 +117,13 @@ def ask(
 
 
 def caveats(group: str, shape: Shape, network: str = NETWORK) -> list[str]:
-    """What the full networks are only approximately invariant to, a sentence each."""
+    """One sentence for each full network that is invariant to its group only approximately."""
     found = methods(group, shape, 1, network).values()
     return list(filter(None, (inexact(m, build_model(m, shape.channels, shape.classes), shape.size) for m in found)))
 
 
 class _Asking:
-    """A question being answered: the plan and the trainings of a `Schedule`."""
+    """The plan and the trainings of one question: it implements `Planned` and `Trainer` for a `Schedule`."""
 
     def __init__(
         self, executor: Executor, question: Question, images: Dataset, seeds: int, workers: int, deadline: float
@@ -132,11 +137,11 @@ class _Asking:
 
     # The plan.
 
-    def make_plan(self, other: float) -> None:
-        """Where there is none: time the networks, with all workers busy, the narrowest first.
+    def make_plan(self, total: float) -> None:
+        """Time the networks with all workers busy, the narrowest first, and plan by that; do nothing if a plan exists.
 
         Args:
-            other: seconds that something else will take.
+            total: seconds of the whole command; a part has passed, and the look at the images needs another part.
         """
         question, own = self.question, self.images.size
 
@@ -149,15 +154,15 @@ class _Asking:
             return {name: taken[name] for name in found}
 
         if question.plan is None:
-            left = self.deadline - time.time() - other
-            made = plan(self.budget(left), timed, own, resizable=question.data.source != "named")
+            passed = total - (self.deadline - time.time())
+            left = self.budget(total - passed - looking(total))._replace(whole=lambda s: whole(s + passed))
+            made = plan(left, timed, own, resizable=question.data.source != "named")
             self.question = question.planned(made)
             log.info("%s", made.words(len(self.images.train)))
 
     def budget(self, seconds: float, seeds: int | None = None) -> Budget:
         images, data = self.images, self.question.data
-        evaluated = images_evaluated(data, images, draws=1) + min(len(images.test), ANSWERED)
-        evaluated += 2 * len(ANGLES) * min(TURNED, len(images.test)) + 4 * len(TURNS) * min(COMPARED, len(images.test))
+        evaluated = images_evaluated(data, images, draws=1) + images_measured(len(images.test))
         settings = METHODS[self.question.group]
         learning = frozenset(name for name, setting in settings.items() if setting["partial"])
         count, chosen = data.train_images or len(images.train), min(CHOOSING, len(images.validation))
@@ -187,12 +192,12 @@ class _Asking:
         )
 
     def shorten(self, seed: int, left: float) -> None:
-        rest = self.budget(left + START + PAGE, self.seeds - seed)  # which are over, or are no part of `left`
+        rest = self.budget(left + START + PAGE, self.seeds - seed)  # the start is over; `left` excludes the page
         taken = {name: self.plan.seconds[name] for name in self.methods}
         length = rest.length(max(LEAST, rest.steps(taken)))
         if length.steps(len(self.images.train), self.plan.batch) < self.steps(seed):
             self.question = self.question.planned(self.plan.shortened(seed, length))
-            log.info("the machine has become slower: from seed %d on all take %d steps", seed, self.steps(seed))
+            log.info("the machine has become slower: from seed %d on all runs have %d steps", seed, self.steps(seed))
 
     def steps(self, seed: int) -> int:
         return self.plan.length(seed).steps(len(self.images.train), self.plan.batch)
@@ -218,7 +223,9 @@ class _Asking:
     def begin(self, job: Job) -> "Future[bool]":
         config = self.config(job)
         self.running = [*self.running, job]
-        (run_folder(config, self.question.folder).folder / STOP).unlink(missing_ok=True)  # of a command that was killed
+        (run_folder(config, self.question.folder).folder / STOP).unlink(
+            missing_ok=True
+        )  # a killed command may leave it
         return self.executor.submit(run_one, config, self.question.folder, self.data(job.seed))
 
     def far(self, job: Job) -> tuple[int, float] | None:
@@ -226,7 +233,7 @@ class _Asking:
         return None if said is None else (said.step, said.seconds)
 
     def stop(self, jobs: Sequence[Job], ended: Callable[[], object]) -> None:
-        """Stop these runs, which have just begun, and forget them."""
+        """Stop these runs, which have just begun, and delete their folders."""
         folders = [run_folder(self.config(job), self.question.folder).folder for job in jobs]
         with stopping(folders):
             ended()
@@ -234,14 +241,14 @@ class _Asking:
             shutil.rmtree(folder, ignore_errors=True)
 
     def folders(self) -> list[Path]:
-        """Of the runs that are being trained."""
+        """The folders of the runs that have begun."""
         return [run_folder(self.config(job), self.question.folder).folder for job in self.running]
 
     def config(self, job: Job) -> Experiment:
         return self.question.experiment(job.method, job.seed, _shape(self.images))
 
     def data(self, seed: int) -> Dataset:
-        """The images of a seed: of its fold, in the size of the plan, and as many as it trains on."""
+        """The images of a seed: its fold, at the plan's size, with as many training images as its length uses."""
         given, length = self.question.images(seed), self.plan.length(seed)
         key = (given.fold, length)
         if key not in self.sets:
@@ -254,16 +261,16 @@ class _Asking:
             self.sets[key] = found
         return self.sets[key]
 
-    # What they say.
+    # The results.
 
     def known(self, job: Job) -> bool:
-        """Whether a run has finished, and how it behaves is measured."""
+        """Whether a run has finished and its behaviour is measured."""
         run = run_folder(self.config(job), self.question.folder)
         return run.finished and (run.folder / "behaviour.json").is_file()
 
     def look(self, margin: float) -> list[Comparison]:
         """The comparisons of the finished runs."""
-        arms = []
+        methods = []
         for name in self.methods:
             runs = [run_folder(self.config(Job(name, k)), self.question.folder) for k in range(MOST_SEEDS)]
             for run in runs:
@@ -271,11 +278,11 @@ class _Asking:
                     self.read[run.folder] = (run.result(), read_behaviour(run.folder / "behaviour.json"))
             there = [self.read[run.folder] for run in runs if run.folder in self.read]
             if there:
-                arms.append(method_results(name, *map(list, zip(*there, strict=True))))
-        return [Comparison(*one) for one in comparisons(arms, margin)] if arms else []
+                methods.append(method_results(name, *map(list, zip(*there, strict=True))))
+        return [Comparison(*one) for one in comparisons(methods, margin)] if methods else []
 
     def tell(self, schedule: Schedule, ended: Job | None) -> None:
-        """Say how far all is: when a run ends, and after SILENT seconds."""
+        """Log the progress: when a run ends, and after SILENT seconds without a line."""
         now = time.time()
         left = f"{max(0.0, self.deadline - now) / 60:.1f} minutes left"
         if ended is not None:

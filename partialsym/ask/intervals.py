@@ -1,4 +1,4 @@
-"""How well a method does on all images of a kind, and how much better than another, with what chance may have added."""
+"""Balanced accuracies of methods and their differences, with intervals for the choice of images and runs."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from partialsym.errors import InputError
 LEVEL = 0.95
 POWER = 0.8  # of `Difference.needed`
 MOST_SEEDS = 100
-NORMAL = 1e6  # degrees of freedom above which Student's t is the normal distribution
+NORMAL = 1e6  # with more degrees of freedom, Student's t equals the normal distribution to rounding
 Right = NDArray[np.bool_]  # [seeds, images], whether an answer is right
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A share, or a difference of shares, and where it lies by 95 % (or another level)."""
+    """A share in [0, 1], or a difference of shares, with the limits of its interval at 95 % (or another level)."""
 
     mean: float
     low: float
@@ -31,31 +31,32 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two balanced accuracies (or one of them), and the variances that its error is made of.
+    """A difference of two balanced accuracies (or a single one), and the variances of its error.
 
-    Run s of method m answers image i with a share of right answers μ_m + run_ms + image_mi + rest_msi: images and runs
-    are drawn at random, the images are the same for all runs. Over N images and S runs of each method
+    The model: run s of method m is right on image i with the value μ_m + run_ms + image_mi + rest_msi. Images and runs
+    are drawn at random; all runs answer the same images. With N images and S runs of each method,
 
-        variance = images + max(0, runs − interaction),
+        variance = images + max(0, runs − interaction).
 
-    where `images` estimates var(image_1 − image_2)/N + Σ_m var(rest_m)/(S N), `runs` Σ_m var(run_m)/S and the same
-    second term, and `interaction` that second term alone. The runs of two methods are taken as independent, also where
-    their seeds have the same number: what such runs have in common makes the interval wider than it must be. Quantiles
-    are those of Student's t at Satterthwaite's (1946) degrees of freedom.
+    `images` estimates var(image_1 − image_2)/N + Σ_m var(rest_m)/(S N). `runs` estimates Σ_m var(run_m)/S plus the same
+    second term, and `interaction` estimates this second term alone. The runs of two methods are treated as independent,
+    even if their seeds have the same number. If such runs are correlated, the interval is wider than necessary.
+    Quantiles are those of Student's t with Satterthwaite's (1946) degrees of freedom.
 
-    Where runs answer different images, as folds of them, runs of the same number are paired: they answer the same ones.
-    `runs` is then the variance of their differences over S, and what images alone add to it is not the interaction, but
-    `noise` = (Σ_s V_s − S·images)/(S (S − 1)), where V_s is that of the difference of pair s, as `images` is of their
-    mean. Where all answer all images, that is the interaction.
+    If runs answer different images (folds), runs with the same number are paired, because they answer the same images.
+    `runs` is then the variance of the differences of the pairs, divided by S. The images alone contribute
+    `noise` = (Σ_s V_s − S·images)/(S (S − 1)) to it instead of the interaction. V_s is the variance due to images of
+    the difference of pair s, as `images` is that of the mean over pairs. If all runs answer all images, the noise
+    equals the interaction.
 
     Attributes:
         mean: the estimate.
         images, runs, interaction, noise: variances of the estimate, as above.
         image_freedom, run_freedom: degrees of freedom of `images` and `runs`; `run_freedom` is 0 for single runs.
-        effective: the number of images, or groups, of equal weight that would say as much.
-        size: root mean square of what an image, or a group, differs by, among those that differ; 1 where none does.
-        count: of images.
-        seeds: runs of the method that has fewest.
+        effective: the number of images, or groups, of equal weight that would give the same precision.
+        size: root mean square of the differences of single images, or groups, among those that differ; 1 if none does.
+        count: number of images.
+        seeds: number of runs of the method with the fewest.
     """
 
     mean: float
@@ -71,24 +72,31 @@ class Difference:
     seeds: int
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """mean ± half its width.
+        """The interval mean ± half-width, at a level in (0, 1).
 
-        It is never narrower than what no image that differs allows, ±size · (1 − (1 − level)/2 ^ (1/effective)).
+        The half-width is at least size · (1 − ((1 − level)/2)^(1/effective)), the limit for data in which no image
+        differs.
         """
         half = self._half(1.0, 1.0, level)
         return Interval(self.mean, self.mean - half, self.mean + half)
 
     def half_width(self, seeds: float, level: float = LEVEL) -> float:
-        """Half the width of the interval with so many times as many seeds, if the variances are as estimated."""
+        """Half the width of the interval with `seeds` times as many seeds, if the variances are as estimated."""
         return self._half(1.0, seeds, level)
 
     def needed(self, margin: float, power: float = POWER, level: float = LEVEL) -> tuple[int, int] | None:
-        """Test images and seeds that it takes at least to show that there is no difference.
+        """The number of test images and of seeds that show that there is no difference, as a lower bound.
 
-        With so many the interval lies within ±margin with a chance of `power`, if the true difference is 0 and the
-        variances are what they are estimated to be. The seeds are the fewest, from those there are, that leave images
-        half of the variance. None where that takes more than 100 seeds.
+        With these numbers the interval lies within ±margin with probability `power`, if the true difference is 0 and
+        the variances are as estimated. The number of seeds is the smallest, starting at the present one, for which
+        runs contribute at most half of the variance.
 
+        Args:
+            margin: a difference that counts as none, positive.
+            power: probability in (0, 1).
+            level: level of the interval, in (0, 1).
+        Returns:
+            (images, seeds); None if more than 100 seeds would be necessary.
         Raises:
             ValueError: margin is not positive.
         """
@@ -112,7 +120,7 @@ class Difference:
         return math.ceil(high * self.count), round(more * self.seeds)
 
     def _variance(self, images: float, seeds: float) -> tuple[float, float]:
-        """Variance, and its degrees of freedom, with so many times as many images and seeds."""
+        """The variance and its degrees of freedom, with `images` and `seeds` times as many images and seeds."""
         rest, noise = self.interaction / (images * seeds), self.noise / (images * seeds)
         of_images = (self.images - self.interaction) / images + rest
         of_runs = max(0.0, self.runs - self.noise) / seeds
@@ -136,34 +144,35 @@ def difference(
     groups: Labels | None = None,
     alike: Sequence[Right | Floats] = (),
 ) -> Difference:
-    """The balanced accuracy of `first` less that of `second`.
+    """The balanced accuracy of `first` minus that of `second`: the mean over classes of the mean over images.
 
     Args:
-        first, second: whether an answer is right, [seeds, images]; or a score, of any real numbers. The numbers of
-            seeds may differ. A single run shows nothing of the spread of runs, which is then missing. nan where a run
-            does not answer an image: the runs of both methods must then answer the same ones, row by row.
-        labels: of the images, [images].
-        groups: which images belong together (of a patient, of a slide), [images]. Groups are drawn at random then,
-            not images: what is alike in a group counts once.
-        alike: all methods whose runs are taken to spread alike, these two among them. Of runs that answer different
-            images a few show little of their spread, which is then that of all methods together.
+        first, second: whether an answer is right, or any real score, [seeds, images]. The numbers of seeds may differ.
+            With a single run the variance between runs is unknown, and is left out. An entry is nan if the run does not
+            answer the image; the runs of both methods must then answer the same images, row by row.
+        labels: class of each image, [images].
+        groups: number of the group (a patient, a slide) of each image, [images]. The model then draws groups at random,
+            not images, so images of one group are not treated as independent.
+        alike: answers of all methods whose runs are assumed to have the same variance, including these two,
+            [seeds, images] each. If runs answer different images, a few runs show their variance badly; it is then
+            estimated from all these methods together.
     Raises:
-        ValueError: shapes that do not fit; answers to different images.
+        ValueError: shapes do not fit, or the methods answer different images.
     """
     signed = [np.asarray(first, dtype=np.float64), -np.asarray(second, dtype=np.float64)]
     return _estimate(signed, labels, groups, alike)
 
 
 def accuracy(right: Right | Floats, labels: Labels, groups: Labels | None = None, level: float = LEVEL) -> Interval:
-    """The balanced accuracy of a method. Its interval lies within [0, 1].
+    """The balanced accuracy of a method, with an interval within [0, 1].
 
-    It is Wilson's (1927) for so many images that their binomial variance is the one estimated, with Student's t.
-    Arguments as for `difference`.
+    The interval is Wilson's (1927), with Student's t, for the number of images whose binomial variance equals the
+    estimated one. The arguments are those of `difference`.
     """
     wrong, _, most = _estimate([1.0 - np.asarray(right, dtype=np.float64)], labels, groups).interval(level)
     p, half = 1 - wrong, most - wrong
     binomial = p * (1 - p)
-    if binomial < 1e-12:  # all right, or none
+    if binomial < 1e-12:  # all answers are right, or none
         return Interval(p, max(0.0, p - half), min(1.0, p + half))
     q = half**2 / binomial  # t²/n
     middle, width = (p + q / 2) / (1 + q), math.sqrt(half**2 + q**2 / 4) / (1 + q)
@@ -173,7 +182,7 @@ def accuracy(right: Right | Floats, labels: Labels, groups: Labels | None = None
 def _estimate(
     signed: list[Floats], labels: Labels, groups: Labels | None, alike: Sequence[Right | Floats] = ()
 ) -> Difference:
-    """Of the sum of `signed`."""
+    """The estimate for the sum of the terms in `signed`, [seeds, images] each."""
     shapes = [values.shape for values in signed]
     expected = labels.shape if groups is None else groups.shape
     if labels.ndim != 1 or not len(labels) or any(s[1:] != labels.shape or not s[0] for s in shapes):
@@ -201,7 +210,7 @@ def _estimate(
 
 
 class _Folds:
-    """Runs that answer different images: `there` says which, [seeds, images]. Without those that none answers."""
+    """Runs that answer different images, `there` [seeds, images]; images that no run answers are left out."""
 
     def __init__(self, there: Right, labels: Labels, groups: Labels | None) -> None:
         if not there.any(1).all():
@@ -214,17 +223,17 @@ class _Folds:
         self.alone = [_Sample(self.labels[t], None if of is None else of[t]) for t in self.there]
 
     def mean(self, values: Floats) -> Floats:
-        """Of each image over the runs that answer it."""
+        """The mean for each image over the runs that answer it: [seeds, images] → [images]."""
         return np.nansum(values, axis=0) / self.repeats
 
     def interaction(self, values: Floats) -> float:
-        """As images show it that several runs answer."""
+        """The variance of the interaction, estimated from the images that several runs answer."""
         repeats = np.maximum(1, self.repeats * (self.repeats - 1))
         apart = np.where(self.there, values - self.mean(values), 0.0) / np.sqrt(repeats)
         return sum(self.sample.variance(row) for row in apart)
 
     def spread(self, values: Floats) -> tuple[float, float]:
-        """`runs` and `noise` of a `Difference`."""
+        """The variances `runs` and `noise` of a `Difference`."""
         if self.seeds == 1:
             return 0.0, 0.0
         alone = [(own, row[there]) for own, row, there in zip(self.alone, values, self.there, strict=True)]
@@ -237,7 +246,7 @@ class _Folds:
 def _of_folds(
     signed: list[Floats], labels: Labels, groups: Labels | None, alike: Sequence[Right | Floats] = ()
 ) -> Difference:
-    """As `_estimate`, of runs that answer different images: nan where one does not."""
+    """`_estimate` for runs that answer different images; the entries of the others are nan."""
     there = ~np.isnan(signed[0])
     if any(values.shape != there.shape or (np.isnan(values) == there).any() for values in [*signed, *alike]):
         raise InputError("the runs of all methods must answer the same images, row by row.")
@@ -260,14 +269,14 @@ def _of_folds(
 
 
 class _Sample:
-    """Test images as a sample of groups, stratified by class; an image without a group is one.
+    """Test images as a sample of groups, stratified by class; without groups, each image is a group.
 
-    Classes with a single group are one stratum: by itself none of them would show how much it varies.
+    Classes with a single group together form one stratum, because a single group shows no variance.
 
     Attributes:
-        weights: of each image in a balanced accuracy, 1/(K n_k), [images].
-        shares: of each group, the sum of its images' weights, [groups].
-        freedom: degrees of freedom of a variance between groups, where that of each is in proportion to its share².
+        weights: weight of each image in a balanced accuracy, 1/(K n_k), [images].
+        shares: the sum of the weights of each group's images, [groups].
+        freedom: degrees of freedom of the variance between groups, if a group's variance is proportional to its share².
     """
 
     def __init__(self, labels: Labels, groups: Labels | None) -> None:
@@ -285,18 +294,18 @@ class _Sample:
         self.freedom = float((self.shares**2).sum() ** 2 / (self.shares**4 * of_group).sum())
 
     def _groups_in(self, of: NDArray[np.intp]) -> NDArray[np.intp]:
-        """How many groups have images in each class, or stratum."""
+        """The number of groups with images in each class, or stratum."""
         count = int(self.group.max()) + 1
         return np.bincount(np.unique(of * count + self.group) // count)
 
     def variance(self, values: Floats) -> float:
-        """Of Σ weight · value, as groups vary."""
+        """The variance of Σ weight · value between groups."""
         return float((self.errors(values) ** 2).sum())
 
     def about(self, mean: Floats) -> dict[str, Any]:
-        """What a `Difference` says of the images, by the mean of each."""
+        """The fields of a `Difference` that depend on the mean of each image, [images]."""
         by_group = self.sums(mean) / self.shares
-        differ = by_group[abs(by_group) > 1e-9]  # sums of thirds may miss 0
+        differ = by_group[abs(by_group) > 1e-9]  # rounding: sums of thirds may differ from 0
         return {
             "mean": float(mean @ self.weights),
             "image_freedom": self.freedom,
@@ -311,7 +320,7 @@ class _Sample:
         return np.array([np.bincount(self.group, row) for row in flat]).reshape(*values.shape[:-1], -1)
 
     def errors(self, values: Floats) -> Floats:
-        """What each group adds to the error of Σ weight · value, squares of which add up to its variance."""
+        """Each group's contribution to the error of Σ weight · value; the sum of their squares is its variance."""
         flat = (self.weights * values).reshape(-1, values.shape[-1])
         means = np.array([np.bincount(self.stratum, row) for row in flat]) / self.totals
         centred = values - means[:, self.stratum].reshape(values.shape)

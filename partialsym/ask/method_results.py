@@ -1,4 +1,4 @@
-"""What the verdict reads of a method: on which terms it was trained, and its answers to the test images."""
+"""The input of the verdict: how each method was trained, and its answers to the test images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,16 +20,17 @@ FREE = (
     "copies",
     "learned_layers",
     "proportional",
-)  # what methods may differ in
-LENGTH = ("epochs", "repeats")  # of a training: alike for all methods of a seed
-LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings of learned densities alone
+)  # settings in which methods may differ
+LENGTH = ("epochs", "repeats")  # length of a training: the same for all methods of a seed
+LEARNED = ("density_lr", "temperature", "monotonic", "width", "haar")  # settings that only learned densities use
 NAMES = {"SE2": "SE(2)", "E2": "E(2)", "T2": "T(2)", "Mirror": "mirror"}
 
 
 class Change(NamedTuple):
-    """From which turn on, in degrees, half of the answers differ from those upright: None where at no turn they do.
+    """The smallest turn, in degrees, from which on half of the answers differ from those to the upright images.
 
-    `classes` holds the same of the images of each class, by its number.
+    A value is None if there is no such turn. `classes` contains both values for the images of each class, by the
+    number of the class.
     """
 
     counter_clockwise: float | None
@@ -39,31 +40,31 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MethodResults:
-    """A method: runs that differ in their seed alone.
+    """The runs of one method, which differ only in their seed.
 
     Attributes:
-        name: as its config has it.
-        title: what it is, in a reader's words.
+        name: name in the config.
+        title: name on the page, such as `full SE(2) G-CNN`.
         group: the base group, T2 for a plain network.
         kind: plain, augmented (see `with_roles`), full, partial or augerino.
-        augment: names of the changes to its training images.
-        samples: elements of every layer, None for the network's own choice.
-        seeds: numbers of the runs, ascending.
-        terms: dotted key → value of the settings that must be the same in all methods which have them.
-        classes: names.
-        labels: of the test images, [images].
-        right: of each seed and image, [seeds, images]; nan where a run tests another fold.
-        brier: Brier score of each seed and image, [seeds, images]; None where it is not known.
-        folds: which fold each image is of, ascending, [images].
-        groups: which images belong together, [images]; None where that is not known.
-        lengths: of each seed, its training: epochs, repeats and training images.
-        trained: training accuracy of each seed, in its last epoch; nan where it is not known.
-        changed: from which turn on half of the answers change, see `Change`; None where that is not known.
-        mirrored: of each seed, share of turned images whose prediction mirroring leaves as it is.
-        turned: how many images were turned and mirrored.
-        operations: multiply–adds of one image, None where they are unknown.
-        step_seconds: of a training step, the mean over the runs; nan where it is unknown.
-        image_seconds: of an image's answer as it was measured, the mean over the runs; nan where it is unknown.
+        augment: names of the augmentations of its training images.
+        samples: number of elements in every layer; None for the network's default.
+        seeds: seeds of the runs, ascending.
+        terms: dotted key → value of the settings that must be the same in all methods that have them.
+        classes: names of the classes.
+        labels: class of each test image, [images].
+        right: whether the answer is right, [seeds, images]; nan if the run does not test the image (another fold).
+        brier: Brier scores, in [0, 2], [seeds, images]; None if unknown.
+        folds: number of each image's fold, ascending, [images].
+        groups: number of each image's group (a patient, a slide), [images]; None if unknown.
+        lengths: epochs, repeats and number of training images of each seed.
+        trained: training accuracy of each seed in its last epoch, in [0, 1]; nan if unknown.
+        changed: from which turn on half of the answers change, see `Change`; None if unknown.
+        mirrored: for each seed, the share of test images whose prediction stays the same when they are mirrored.
+        turned: number of test images that were turned and mirrored.
+        operations: multiply–adds per image; None if unknown.
+        step_seconds: duration of a training step in seconds, the mean over the runs; nan if unknown.
+        image_seconds: measured duration of an answer in seconds per image, the mean over the runs; nan if unknown.
     """
 
     name: str
@@ -90,25 +91,29 @@ class MethodResults:
     image_seconds: float
 
     def rows(self, seeds: Sequence[int]) -> list[int]:
-        """Where those seeds are."""
+        """The row numbers of these seeds."""
         return [self.seeds.index(seed) for seed in seeds]
 
 
 def method_results(
     name: str, results: Sequence[Mapping[str, Any]], behaviours: Sequence[Mapping[str, Any]]
 ) -> MethodResults:
-    """Of one method, from `Run.result()` and `behaviour` of each of its runs, in the same order.
+    """Collect the results of one method.
 
+    Args:
+        name: name of the method.
+        results: `Run.result()` of each run.
+        behaviours: `behaviour` of each run, in the same order.
     Raises:
-        ValueError: no runs, or their test images differ.
+        ValueError: there are no runs, the two lists differ in length, or the runs have different test images.
     """
     if not results or len(results) != len(behaviours):
-        raise InputError(f"{name!r} has {len(results)} results and {len(behaviours)} behaviours: must be as many.")
+        raise InputError(f"{name!r} has {len(results)} results and {len(behaviours)} behaviours: must be equally many.")
     by_seed = sorted(zip(results, behaviours, strict=True), key=lambda pair: pair[0]["config"]["seed"])
     config = by_seed[0][0]["config"]
     answers = [behaved["answers"] for _, behaved in by_seed]
     of_run = [result["config"]["data"].get("fold", 0) for result, _ in by_seed]
-    blocks = dict(zip(of_run, answers, strict=True))  # of each fold the answers of one run
+    blocks = dict(zip(of_run, answers, strict=True))  # fold → answers of one of its runs
     for fold, one in zip(of_run, answers, strict=True):
         if any(one.get(key) != blocks[fold].get(key) for key in ("labels", "groups")):
             raise InputError(f"the runs of {name!r} have different test images.")
@@ -156,11 +161,10 @@ def method_results(
 
 
 def with_roles(arms: Sequence[MethodResults]) -> list[MethodResults]:
-    """The methods, where a plain CNN that turned or mirrored its training images, and the others did not, is one of its
-    own kind, `augmented`.
+    """The methods, with the kind `augmented` for a plain CNN that alone turned or mirrored its training images.
 
     Raises:
-        ValueError: other differences of augmentation.
+        ValueError: the methods differ in their augmentations in another way.
     """
     common = next((arm for arm in arms if arm.kind != "plain"), min(arms, key=lambda arm: len(arm.augment)))
     found = []
@@ -179,10 +183,10 @@ def with_roles(arms: Sequence[MethodResults]) -> list[MethodResults]:
 
 
 def aligned(arms: Sequence[MethodResults]) -> list[MethodResults]:
-    """The methods with columns for the same images: those of all folds that any of them was tested on.
+    """The methods with the same columns: the images of all folds that any method was tested on.
 
     Raises:
-        ValueError: a fold that two methods share has other images in one of them.
+        ValueError: two methods have different images in the same fold.
     """
     blocks: dict[int, tuple[Labels, Labels | None, str]] = {}
     for arm in arms:
@@ -218,12 +222,12 @@ def aligned(arms: Sequence[MethodResults]) -> list[MethodResults]:
 
 
 def _joined(parts: Sequence[Any]) -> Labels | None:
-    """One after another; None where one is not known."""
+    """The parts, concatenated; None if one of them is unknown."""
     return None if any(part is None for part in parts) else np.concatenate([np.array(p, np.int64) for p in parts])
 
 
 def _spread(rows: Sequence[Any], of_run: Sequence[int], folds: Labels) -> Right | Floats:
-    """Each run's values at the images of its fold, [seeds, images]: nan at the others, if there are others."""
+    """Each run's values at the images of its fold, [seeds, images], and nan at the images of other folds."""
     if len(np.unique(folds)) == 1:
         return np.array(rows)
     wide = np.full((len(rows), len(folds)), np.nan)
@@ -238,7 +242,7 @@ def _length(config: Mapping[str, Any]) -> tuple[int | None, ...]:
 
 
 def _brier(answers: Sequence[Mapping[str, Any]], of_run: Sequence[int], folds: Labels) -> Floats | None:
-    """None where a run was measured by an earlier version, or has no probabilities, having diverged."""
+    """The Brier scores; None if an earlier version measured a run, or if a run diverged and has no probabilities."""
     if not all("brier" in one for one in answers):
         return None
     scores = [np.array(one["brier"], dtype=np.float64) for one in answers]
@@ -267,7 +271,7 @@ def _title(kind: str, model: Mapping[str, Any]) -> str:
 
 
 def _change(behaviours: Sequence[Mapping[str, Any]]) -> Change | None:
-    """Of the mean share of unchanged answers over the seeds."""
+    """Where the share of unchanged answers, averaged over the seeds, falls to one half."""
     turns = [behaved["unchanged"] for behaved in behaviours]
     angles = turns[0]["angles"]
     if any(one["angles"] != angles for one in turns):
@@ -281,7 +285,7 @@ def _change(behaviours: Sequence[Mapping[str, Any]]) -> Change | None:
 
 
 def _of_step(result: Mapping[str, Any]) -> float:
-    """Seconds of a training step, what surrounds it included; nan where it is unknown."""
+    """Seconds per training step, including the time between steps; nan if unknown."""
     history = result.get("history") or []
     steps = history[-1].get("step", 0) if history else 0
     return result["seconds"] / steps if steps else float("nan")

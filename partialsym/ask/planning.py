@@ -1,54 +1,56 @@
-"""How much training a budget pays for: the same for every method."""
+"""How much training fits into a time budget; every method gets the same."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from partialsym.config import ConfigError, DataConfig, Experiment, ModelConfig, TrainingConfig
 
 WIDTHS = (16, 8)  # channels after lifting, the widest first
-SIDES = (96, 64, 48, 32, 24, 16)  # pixels that images are lowered to
-LEAST, MOST = 150, 1500  # training steps; fewer than LEAST prove nothing
-ENOUGH = 600  # steps that are worth more than channels
-EPOCHS = (3, 4, 5, 6)  # after each of which a run is validated, and goes on from when it is stopped
-ROUNDING = 0.7  # of the steps are left at worst where epochs are whole passes
-SHARE = 0.85  # of the budget that is planned: the machine may slow down
-START, PAGE = 12.0, 15.0  # seconds for a worker to start, and for the page to be written
+SIDES = (96, 64, 48, 32, 24, 16)  # sides in pixels to which images may be reduced
+LEAST, MOST = 150, 1500  # training steps; with fewer than LEAST the result would mean nothing
+ENOUGH = 600  # below this number, more steps improve accuracy more than more channels do
+EPOCHS = (3, 4, 5, 6)  # a run is validated after each epoch, and a stopped run continues from there
+ROUNDING = 0.7  # smallest share of the steps that remains when epochs are whole passes
+SHARE = 0.85  # share of the budget that is planned: the machine may slow down
+START, PAGE = 12.0, 15.0  # seconds for a worker to start, and to write the page
 BATCH, RECALIBRATION = 64, 256
-DRAWS, TRIALS = 33, 16  # passes over validation images, and trials of a subset, by which a partial network is fixed
-FEWEST = 2  # methods that a comparison takes
+RATE, RATES = 3e-3, {"Grid": 2e-2}  # largest learning rate of a one-cycle schedule; of some kernels another one
+DRAWS, TRIALS = 33, 16  # passes over validation images, and trials of subsets, that choose a partial network's elements
+FEWEST = 2  # methods that a comparison needs
 
 
 class Seconds(NamedTuple):
-    """What a method takes: of a training step, of an image evaluated."""
+    """Durations of a method, in seconds: of a training step, and of evaluating one image."""
 
     step: float
     image: float
 
 
 class Length(NamedTuple):
-    """Of a training: `repeats` passes an epoch over `images` training images (None: all there are)."""
+    """The length of a training: `epochs` epochs of `repeats` passes over `images` training images (None: all)."""
 
     epochs: int
     repeats: int
     images: int | None
 
     def steps(self, train: int, batch: int) -> int:
-        """Training steps, from so many training images."""
+        """The number of training steps, if there are `train` training images."""
         return self.epochs * (self.repeats * (train if self.images is None else self.images) // batch)
 
 
 class Plan(NamedTuple):
-    """Training of every method.
+    """How all methods are trained.
 
     Attributes:
-        width: of the networks.
-        size: height and width that the images are lowered to; None as they are.
-        methods: which ones, those that matter most first.
-        batch: images of a step.
-        lengths: of the runs with seed 0, 1, …; the last one holds for all that follow. Methods are alike in them.
-        seconds: name → what a method takes.
-        after: name → images that a run evaluates, during its training and after it.
+        width: channels of the networks.
+        size: height and width to which the images are reduced; None if they stay as they are.
+        methods: names of the methods, the most important first.
+        batch: images per step.
+        lengths: lengths of the runs with seed 0, 1, …; the last one also applies to all later seeds. All methods have
+            the same lengths.
+        seconds: name → durations of a method.
+        after: name → number of images that a run evaluates, during its training and after it.
     """
 
     width: int
@@ -63,50 +65,53 @@ class Plan(NamedTuple):
         return self.lengths[min(seed, len(self.lengths) - 1)]
 
     def takes(self, name: str, seed: int, train: int) -> float:
-        """Seconds of a run."""
+        """The duration of a run in seconds, if there are `train` training images."""
         taken = self.seconds[name]
         return self.length(seed).steps(train, self.batch) * taken.step + self.after[name] * taken.image
 
     def words(self, train: int) -> str:
-        """In a line."""
+        """The plan in one line."""
         size = "" if self.size is None else f", images of {self.size[0]}×{self.size[1]} pixels"
         steps = self.lengths[0].steps(train, self.batch)
         return f"{', '.join(self.methods)}: width {self.width}, {steps} steps of {self.batch} images{size}"
 
     def slowed(self, factor: float) -> "Plan":
-        """The same on a machine so many times as slow."""
+        """The same plan on a machine that is `factor` times as slow."""
         return self._replace(seconds={name: Seconds(*(factor * s for s in one)) for name, one in self.seconds.items()})
 
     def shortened(self, seed: int, length: Length) -> "Plan":
-        """With that length from that seed on."""
+        """The same plan with that length from that seed on."""
         return self._replace(lengths=(*(self.length(k) for k in range(seed)), length))
 
     def experiment(self, name: str, seed: int, data: DataConfig, model: ModelConfig) -> Experiment:
         """The experiment of one run."""
-        settings: dict[str, Any] = {"lr": 3e-3, "density_lr": 1e-2, "schedule": "one-cycle"}
         length = self.length(seed)
         training = TrainingConfig(
             epochs=length.epochs,
             repeats=length.repeats,
             batch_size=self.batch,
+            lr=RATES.get(model.kernel, RATE),
+            density_lr=1e-2,
+            schedule="one-cycle",
             recalibration_images=RECALIBRATION,
             compile="never",
             diverged="skip",
-            **settings,
         )
         return Experiment(name, seed, data, model, training)
 
 
 class Budget(NamedTuple):
-    """What there is to spend, and what it is spent on.
+    """The available time, and what it is used for.
 
     Attributes:
-        seconds: on the clock, for everything.
-        seeds, workers: runs of each method, and how many run at a time.
+        seconds: time for everything.
+        seeds: number of runs of each method.
+        workers: number of runs at the same time.
         train, validation: numbers of images.
-        evaluated: images that a run evaluates after its training, however long that was.
-        chosen: validation images by which a network that learns its subsets is fixed at the end.
-        learning: methods that do.
+        evaluated: number of images that a run evaluates after its training, whatever the length of the training.
+        chosen: number of validation images that choose the elements of a network with learned subsets after training.
+        learning: names of the methods with learned subsets.
+        whole: remaining seconds → budget of the whole command that leaves so many for the plan.
     """
 
     seconds: float
@@ -117,27 +122,29 @@ class Budget(NamedTuple):
     evaluated: int
     chosen: int = 0
     learning: frozenset[str] = frozenset()
+    whole: Callable[[float], float] = float
 
     @property
     def batch(self) -> int:
         return min(BATCH, max(2, self.train // 2))
 
     def images(self, name: str) -> int:
-        """Images a run evaluates: at the end of epochs, to fix its subsets, and after that."""
+        """The number of images that a run evaluates: after each epoch, to choose its elements, and after that."""
         recalibrated = min(RECALIBRATION, self.train)
         fixed = DRAWS * self.chosen + TRIALS * (self.chosen + recalibrated) if name in self.learning else 0
         return self.evaluated + EPOCHS[-1] * (self.validation + recalibrated) + fixed
 
     def steps(self, methods: Mapping[str, Seconds]) -> int:
-        """Training steps a run that the budget pays for."""
+        """The number of training steps per run that fits into the budget."""
         return max(0, min(MOST, math.floor((SHARE * self.seconds - self._fixed(methods)) / self._step(methods))))
 
     def least(self, methods: Mapping[str, Seconds]) -> float:
-        """Seconds that pay for LEAST steps, also where these make no whole number of passes."""
+        """The budget in seconds that suffices for LEAST steps, even after rounding to whole passes."""
         return (self._fixed(methods) + LEAST / ROUNDING * self._step(methods)) / SHARE
 
     def length(self, steps: int) -> Length:
-        """A training of so many steps at most; of more images than EPOCHS passes would see, a part is taken."""
+        """A training of at most `steps` steps; it uses a part of the images if it cannot pass over all of them in each
+        epoch."""
         passes = steps * self.batch / self.train
         if passes < EPOCHS[0]:
             return Length(EPOCHS[0], 1, max(2, steps * self.batch // EPOCHS[0]))
@@ -156,23 +163,26 @@ Measure = Callable[[tuple[int, int] | None, int], Mapping[str, Seconds]]
 
 
 def sizes(own: tuple[int, int], resizable: bool) -> list[tuple[int, int]]:
-    """What images may be lowered to, the largest first: squares of fewer pixels."""
+    """The sizes to which images may be reduced, the largest first: squares with fewer pixels."""
     return [(side, side) for side in SIDES if resizable and side * side < own[0] * own[1] / 1.2]
 
 
 def plan(budget: Budget, measure: Measure, own: tuple[int, int], resizable: bool = True) -> Plan:
-    """The plan that a budget pays for. What does not fit is lowered in this order, and no further than it must be:
+    """The plan that fits into a budget.
+
+    If not everything fits, the plan reduces the following in this order, each no further than necessary:
 
     1. the width of the networks, until they get ENOUGH steps;
-    2. the size of the images, until the narrowest networks get LEAST;
-    3. the methods, those that matter least first, as long as two are left to be compared.
+    2. the size of the images, until the narrowest networks get LEAST steps;
+    3. the number of methods, the least important first; at least two remain.
 
     Args:
-        measure: size and width → what each method takes, with all workers busy; those that matter most first.
+        budget: the available time and the work to be done.
+        measure: (size, width) → durations of each method with all workers busy; the most important method first.
         own: height and width of the images.
-        resizable: whether they may be lowered.
+        resizable: whether the images may be reduced.
     Raises:
-        ConfigError: not even the least fits; it says what would.
+        ConfigError: the budget is too small for any plan; the message says which budget suffices.
     """
     narrow, measured, size = WIDTHS[-1], dict(measure(None, WIDTHS[-1])), None
     own_seconds, smaller = measured, sizes(own, resizable)
@@ -197,13 +207,13 @@ def plan(budget: Budget, measure: Measure, own: tuple[int, int], resizable: bool
 
 
 def _hopeless(budget: Budget, measured: Mapping[str, Seconds], own: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether at that size far too few steps would fit, if time goes with the number of pixels."""
+    """Whether far too few steps would fit at that size, if the duration is proportional to the number of pixels."""
     share = size[0] * size[1] / (own[0] * own[1])
     return _pays(budget, {name: Seconds(share * s.step, share * s.image) for name, s in measured.items()}) < LEAST / 2
 
 
 def _pays(budget: Budget, methods: Mapping[str, Seconds]) -> int:
-    """Training steps that are left of those the budget pays for, as epochs are whole passes."""
+    """The number of training steps that fits into the budget, rounded to epochs of whole passes."""
     steps = budget.steps(methods)
     return budget.length(steps).steps(budget.train, budget.batch) if steps else 0
 
@@ -215,18 +225,19 @@ def _made(budget: Budget, width: int, size: tuple[int, int] | None, methods: Map
 
 
 def _refusal(budget: Budget, methods: Mapping[str, Seconds], size: tuple[int, int]) -> str:
-    minutes = math.ceil(budget.least(methods) / 60)
+    minutes = math.ceil(budget.whole(budget.least(methods)) / 60)
     least = f"{LEAST} steps of {' and '.join(methods)} at width {WIDTHS[-1]} on {size[0]}×{size[1]} pixels"
     return (
-        f"a budget of {budget.seconds:.0f} s is too small: the least that says something, {budget.seeds} repetitions "
-        f"of {least}, takes about {minutes} minutes on this machine as it is: give --budget {minutes}m."
+        f"a budget of {budget.whole(budget.seconds):.0f} s is too small: the smallest useful plan, {budget.seeds} "
+        f"repetitions of {least}, needs about {minutes} minutes on this machine under its present load: use --budget "
+        f"{minutes}m."
     )
 
 
 def revised(plan: Plan, budget: Budget, factor: float) -> Plan:
-    """The plan for what is left of the budget, on a machine so many times as slow as was measured, from seed 0 on.
+    """The plan from seed 0 on for the remaining budget, on a machine that is `factor` times as slow as measured.
 
-    Steps are as many as fit, LEAST at least: the methods that matter least are given up first.
+    It has as many steps as fit, but at least LEAST. If these do not fit, it drops the least important methods.
     """
     slowed = plan.slowed(factor)
     names: Sequence[str] = plan.methods

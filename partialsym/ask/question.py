@@ -1,4 +1,4 @@
-"""A question and what came of planning it, as ask.json holds them."""
+"""A question and its plan, as stored in ask.json."""
 
 import hashlib
 import json
@@ -18,12 +18,21 @@ from partialsym.runs.schema import read_json
 from partialsym.training.fit import run_folder
 
 FORMAT = 2
-MOST_SEEDS = 30  # of a method
-ELSEWHERE = ("root", "stream", "workers")  # where images are, not which
+MOST_SEEDS = 30  # largest number of runs of a method
+ELSEWHERE = ("root", "stream", "workers")  # these say where the images are and how they are read, not which they are
 
 
 class Question(NamedTuple):
-    """Which part of `group` do these images keep to? Asked in a folder of its own; `digest` is that of the images."""
+    """A question: which symmetries of `group` do these images have?
+
+    Attributes:
+        data: the images.
+        group: SE2, Mirror or E2.
+        out: the folder of this question.
+        digest: SHA-256 of the pixels and labels.
+        network: the kind of network.
+        plan: how the networks are trained; None before planning.
+    """
 
     data: DataConfig
     group: str
@@ -34,28 +43,28 @@ class Question(NamedTuple):
 
     @classmethod
     def of(cls, data: DataConfig, group: str, out: Path, images: Dataset, network: str = "ResNet") -> "Question":
-        """A new question, or the one that was asked in `out` before, with its plan.
+        """A new question, or the question that is stored in `out`, with its plan.
 
         Raises:
-            ConfigError: another question was asked there, or of other images, or something else lies there.
+            ConfigError: the folder belongs to another question or to other images, or contains other files.
             ValueError: ask.json is damaged.
         """
         asked = cls(data.complete(), group, out, _digest(images), network)
         if not asked.file.is_file():
             if out.is_dir() and any(out.iterdir()):
-                raise ConfigError(f"{out} exists and holds no question: choose another --out.")
+                raise ConfigError(f"{out} exists, but it contains no question: choose another --out.")
             return asked
         held = read_json(asked.file)
         if not isinstance(held, dict) or held.get("format") != FORMAT:
-            raise InputError(f"{asked.file} is damaged, or of another format version: this version reads {FORMAT}.")
+            raise InputError(f"{asked.file} is damaged, or has another format version: this version reads {FORMAT}.")
         for key, now in asked.about().items():
-            if held.get(key, "ResNet" if key == "network" else None) != now:  # which the first files did not name
-                before, given = (f" = {held.get(key)!r}", f"{now!r}") if key != "images" else ("", "those given")
+            if held.get(key, "ResNet" if key == "network" else None) != now:  # the first files have no network
+                before, given = (f" = {held.get(key)!r}", f"{now!r}") if key != "images" else ("", "these")
                 raise ConfigError(
-                    f"{out} holds a question with other {key}{before}, not {given}: choose another --out."
+                    f"{out} contains a question with other {key}{before}, not {given}: choose another --out."
                 )
         if (plan := _plan(held.get("plan"), METHODS[group])) is None:
-            raise InputError(f"{asked.file} holds no plan that can be followed: choose another --out.")
+            raise InputError(f"{asked.file} contains no valid plan: choose another --out.")
         return asked._replace(plan=plan)
 
     @property
@@ -64,11 +73,11 @@ class Question(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Of the runs."""
+        """The folder of the runs."""
         return self.out / "runs"
 
     def about(self) -> dict[str, Any]:
-        """What makes it this question: where the images lie does not."""
+        """What identifies this question; the place of the images does not."""
         data = json.loads(json.dumps(asdict(replace(self.data, root=None))))
         return {
             "group": self.group,
@@ -78,13 +87,13 @@ class Question(NamedTuple):
         }
 
     def planned(self, plan: Plan) -> "Question":
-        """With that plan, kept in ask.json."""
+        """The question with this plan, after writing both to ask.json."""
         content = {"format": FORMAT, **self.about(), "plan": plan._asdict()}
         replace_text(self.file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return self._replace(plan=plan)
 
     def images(self, seed: int) -> DataConfig:
-        """Those of a seed: its fold, where they are divided into folds, in the size of the plan."""
+        """The images of a seed, at the plan's size: its fold, if the images are divided into folds."""
         plan, data = self.plan, self.data
         assert plan is not None
         if data.folds is not None:
@@ -95,14 +104,14 @@ class Question(NamedTuple):
         return data if count is None else replace(data, train_images=count)
 
     def experiment(self, method: str, seed: int, shape: Shape) -> Experiment:
-        """A run; `shape` is that of the images as they are."""
+        """The experiment of one run; `shape` is the shape of the original images."""
         plan = self.plan
         assert plan is not None
         model = methods(self.group, shape._replace(size=plan.size or shape.size), plan.width, self.network)[method]
         return plan.experiment(method, seed, images_for(method, self.group, self.images(seed)), model)
 
     def finished(self, shape: Shape) -> list[Run]:
-        """The finished runs, by method, then seed."""
+        """The finished runs, sorted by method, then by seed."""
         if self.plan is None:
             return []
         configs = [self.experiment(name, seed, shape) for name in self.plan.methods for seed in range(MOST_SEEDS)]
@@ -121,7 +130,7 @@ def _digest(images: Dataset) -> str:
 
 
 def _plan(held: object, names: Collection[str]) -> Plan | None:
-    """The plan in a file; None where it is not whole."""
+    """The plan as read from a file; None if it is incomplete or invalid."""
     if not isinstance(held, dict) or held.keys() != set(Plan._fields):
         return None
     try:

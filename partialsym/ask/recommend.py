@@ -1,4 +1,4 @@
-"""What to do: build a symmetry in, augment by it, keep a part of it, or leave it."""
+"""What to do: build a symmetry in, augment by it, use a part of it, or leave it out."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ SYMMETRY = {"SE2": "rotation", "C": "rotation", "Mirror": "mirroring", "E2": BOT
 SENTENCES = {
     BUILD: "build {symmetry} in, with the {name}.",
     AUGMENT: "augment, with the {name}, which sees its training images {how}.",
-    PART: "keep a part of the symmetry, with the {name}.",
+    PART: "use a part of the symmetry, with the {name}.",
     LEAVE: "leave the symmetry out, with the {name}.",
 }
-GUESS = "The best guess, not surely: "
+GUESS = "The best guess, but not certain: "
 NO_METHOD = (
-    "There is nothing to recommend: no method is surely better than guessing. Check the labels, or ask with more \
+    "There is nothing to recommend: no method is clearly better than guessing. Check the labels, or ask with more \
 images or more time."
 )
 
@@ -29,13 +29,14 @@ class Recommendation(NamedTuple):
     """What to do.
 
     Attributes:
-        action: build it in, augment, keep a part of it, leave it, or nothing to learn.
-        method: which method that is, by the name in its config; None where nothing can be learned.
-        sentence: the same in words.
-        reasons: what it rests on, and how surely.
-        costs: of its answers and its training, beside the plain CNN's; empty where they are unknown.
-        sure: whether it is surely better than every method, or, where the other costs as much or more, surely not worse
-            by more than the margin.
+        action: `build it in`, `augment`, `keep a part of it`, `leave it` or `nothing to learn`.
+        method: the recommended method, by the name in its config; None if nothing can be learned.
+        sentence: the recommendation in words.
+        reasons: sentences about the evidence and how certain it is.
+        costs: a sentence about the costs of its answers and its training, relative to the plain CNN; empty if they are
+            unknown.
+        sure: whether, for every other method, the interval of the difference lies above 0, or above −margin if the
+            other method costs at least as much.
     """
 
     action: str
@@ -57,16 +58,16 @@ def recommend(
 ) -> Recommendation:
     """The cheapest of the methods whose accuracy is within the margin of the highest one.
 
-    Costs are the multiply–adds of an answer. What is told apart is said, but does not decide: an accuracy that is
-    higher by more than the margin is the better guess also where it may be chance.
+    The cost is the number of multiply–adds per answer. Intervals do not decide, they only determine `sure`: an accuracy
+    that is higher by more than the margin is the better guess, even if it may be chance.
 
     Args:
-        ranked: the best first.
-        accuracy: balanced accuracies.
-        titles: what methods are called.
-        difference: of the accuracies of two methods; None where there are too few seeds to say.
-        margin: a difference that makes none.
-        guessing: whether no method is surely better than guessing.
+        ranked: the methods, the best first.
+        accuracy: balanced accuracies, in [0, 1].
+        titles: the methods' names in sentences.
+        difference: the interval of the difference of two methods' accuracies; None if there are too few seeds.
+        margin: a difference of balanced accuracies that counts as none.
+        guessing: whether no method is clearly better than guessing.
     """
     if guessing:
         return Recommendation(NOTHING, None, NO_METHOD, "", "", False)
@@ -83,16 +84,18 @@ def recommend(
         return d is not None and (d.low > 0 or (_cost(other) >= _cost(chosen) and d.low >= -margin))
 
     open_ = [arm for arm in others if not surely(arm)]
-    reasons = [f"It is right on {100 * accuracy[chosen]:.1f} % of the test images, classes weighted alike."]
+    reasons = [
+        f"It is right on {100 * accuracy[chosen]:.1f} % of the test images, if all classes have the same weight."
+    ]
     if chosen is not ranked[0]:
         best = f"The {titles[ranked[0]]} is ahead by {100 * (accuracy[ranked[0]] - accuracy[chosen]):.1f} points"
         reasons.append(f"{best}, which is less than {within(margin)}, and costs more.")
     if open_:
         names = listed([f"the {titles[arm]}" for arm in open_])
-        reasons.append(f"It could also be {names}: these runs do not say surely which one is better.")
+        reasons.append(f"It could also be {names}: these runs do not decide which one is better.")
     elif others:
-        what = f"surely not ahead by {within(margin)} at no lower cost"
-        reasons.append(f"Every other method is surely worse, or {what}.")
+        what = f"is not ahead by {within(margin)} and costs at least as much"
+        reasons.append(f"Every other method is clearly worse, or {what}.")
     said = SENTENCES[action].format(**words)
     sentence = GUESS + said if open_ else upper(said)
     return Recommendation(action, chosen.name, sentence, " ".join(reasons), _costs(chosen, ranked), not open_)
@@ -104,7 +107,7 @@ def _cost(arm: MethodResults) -> tuple[float, ...]:
 
 
 def _costs(chosen: MethodResults, arms: Sequence[MethodResults]) -> str:
-    """`An answer takes 2.1 ms and 4.0 times …`, as measured in these runs."""
+    """`Compared with the plain CNN it needs 4.0 times the …`, as measured in these runs; empty if unknown."""
     plain = next((arm for arm in arms if arm.kind == "plain"), None)
     if plain is None or plain is chosen:
         return ""
@@ -116,4 +119,4 @@ def _costs(chosen: MethodResults, arms: Sequence[MethodResults]) -> str:
     ):
         if math.isfinite(ours) and math.isfinite(theirs) and theirs > 0:
             parts.append(f"{ours / theirs:.1f} times the {what}")
-    return f"Beside the plain CNN it takes {listed(parts)}, as these runs measured." if parts else ""
+    return f"Compared with the plain CNN it needs {listed(parts)}, as measured in these runs." if parts else ""

@@ -1,4 +1,4 @@
-"""Which run is next: three of every method, then more of the comparisons that are still open, until time is up."""
+"""The order of the runs: first the planned seeds of all methods, then more seeds of the undecided comparisons."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +11,15 @@ from partialsym.ask.intervals import Difference
 from partialsym.ask.question import MOST_SEEDS
 from partialsym.ask.workers import failures
 
-STRICT = 0.995  # level at which a comparison is closed before time is up
+STRICT = 0.995  # level at which a comparison is closed before the budget ends
 POLL = 1.0  # seconds
-SLOWER, FASTER = 1.15, 0.8  # of what was planned, from where on a plan is made anew while its first runs train
-WATCHED, SEEN = 0.04, 10  # share of the budget, and steps, after which that is known
-LATE = 1.05  # of the time there is, from where on later runs are shortened
+SLOWER, FASTER = 1.15, 0.8  # measured / planned duration beyond which the first runs are planned again
+WATCHED, SEEN = 0.04, 10  # share of the budget, and steps of each run, after which this quotient is reliable
+LATE = 1.05  # planned / available time beyond which later runs are shortened
 
 
 class Comparison(NamedTuple):
-    """Two methods that a question compares; `difference` of the runs so far, None where they share none."""
+    """Two methods that a question compares, and their difference in the runs so far; None if they share no seed."""
 
     one: str
     other: str
@@ -27,17 +27,17 @@ class Comparison(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A run of a method."""
+    """One run: a method and a seed."""
 
     method: str
     seed: int
 
 
 def closed(d: Difference | None, margin: float, least: int, level: float = STRICT) -> bool:
-    """Whether a comparison needs no more runs: from `least` seeds on its interval is beyond 0 or within the margin.
+    """Whether a comparison needs no more runs: it has `least` seeds, and its interval excludes 0 or lies in ±margin.
 
-    The interval is of a higher level than that of the verdict, as in a Haybittle–Peto boundary, since it is looked at
-    after every seed, and stopping at the first of many looks that decides would be wrong too often.
+    The interval has a higher level than that of the verdict, as in a Haybittle–Peto boundary. It is checked after every
+    seed, and at the level of the verdict, stopping at the first decision would be wrong too often.
     """
     if d is None or d.seeds < least:
         return False
@@ -46,7 +46,10 @@ def closed(d: Difference | None, margin: float, least: int, level: float = STRIC
 
 
 def to_close(d: Difference | None, margin: float) -> float:
-    """Further seeds that would close a comparison if the difference stayed what it is; inf where none would."""
+    """The number of further seeds that would close a comparison if its mean and variances stayed the same.
+
+    It is inf if MOST_SEEDS seeds are not enough.
+    """
     if d is None:
         return math.inf
     for seeds in range(d.seeds + 1, MOST_SEEDS + 1):
@@ -64,12 +67,17 @@ def further(
     margin: float,
     least: int,
 ) -> Job | None:
-    """The next run beyond the planned ones: of the open comparison that would be closed in the least time.
+    """The next run beyond the planned ones: one of the open comparison that would be closed in the shortest time.
 
     Args:
-        taken: method → seeds that are trained or being trained.
-        seconds: method → what a run takes.
-        left: seconds that are left; of a comparison both runs must end in them.
+        comparisons: all comparisons.
+        taken: method → seeds whose runs have finished or are running.
+        seconds: method → duration of a run in seconds.
+        left: remaining seconds; both runs of a comparison must end within them.
+        margin: a difference that counts as none.
+        least: smallest number of seeds of a closed comparison.
+    Returns:
+        The run; None if no comparison is open, or no run ends in time.
     """
     open_ = [c for c in comparisons if not closed(c.difference, margin, least)]
 
@@ -86,8 +94,11 @@ def further(
 
 
 class Trainer(Protocol):
-    """What trains: `begin` a run, `far` says its steps and their seconds, `stop` ends some and forgets
-    them, once `ended` has waited for them."""
+    """The interface that trains runs.
+
+    `begin` starts a run. `far` returns the number of its steps and their seconds, or None if it has none. `stop`
+    stops some runs, calls `ended`, which waits for them, and deletes them.
+    """
 
     def begin(self, job: Job) -> "Future[bool]": ...
     def far(self, job: Job) -> tuple[int, float] | None: ...
@@ -95,7 +106,11 @@ class Trainer(Protocol):
 
 
 class Planned(Protocol):
-    """The plan as the schedule needs it: what runs take, and how it changes."""
+    """The interface of the plan: durations of runs in seconds, and ways to change the plan.
+
+    `takes` returns the duration of a run, `step` that of a training step. `anew` plans all runs again for a machine
+    that is `factor` times as slow, with `left` seconds remaining. `shorten` shortens the runs from a seed on.
+    """
 
     @property
     def methods(self) -> tuple[str, ...]: ...
@@ -114,14 +129,19 @@ def _wait(futures: Sequence["Future[bool]"], seconds: float) -> None:
 
 @dataclass
 class Schedule:
-    """Keeps `workers` runs going until the planned ones are done and nothing is open, or no time is left.
+    """Trains `workers` runs at a time until all planned runs have ended and no comparison is open, or the time is over.
 
     Attributes:
-        clock: seconds.
-        deadline: by that clock, when all runs must have ended.
-        finished: method → seeds of finished runs, also earlier ones.
-        look: the comparisons by all finished runs.
-        tell: called every POLL seconds, and with each run that ends.
+        plan: durations of the runs.
+        trainer: starts and stops runs.
+        look: returns the comparisons of all finished runs.
+        clock: returns the time in seconds.
+        deadline: time of that clock at which all runs must have ended.
+        seeds: planned runs of each method.
+        workers: number of runs at the same time.
+        margin: a difference that counts as none.
+        finished: method → seeds of finished runs, including those of earlier commands.
+        tell: is called every POLL seconds, and with each run that ends.
     """
 
     plan: Planned
@@ -139,14 +159,18 @@ class Schedule:
     began: dict[Job, float] = field(default_factory=dict)
     start: float = 0.0
     pace: float = 1.0
-    ended: list[tuple[float, float]] = field(default_factory=list)  # seconds of the last runs, and those planned
-    settled: set[int] = field(default_factory=set)  # seeds whose steps stay as they are
+    ended: list[tuple[float, float]] = field(default_factory=list)  # actual and planned seconds of the last runs
+    settled: set[int] = field(default_factory=set)  # seeds whose number of steps must not change any more
     comparisons: Sequence[Comparison] = ()
 
     def run(self) -> None:
-        """Train; raises what a run raised."""
+        """Train until the end.
+
+        Raises:
+            OSError: a run failed, or its process died.
+        """
         self.start = self.clock()
-        for seeds in self.finished.values():  # of an earlier command: its plan stands
+        for seeds in self.finished.values():  # these runs followed the plan of an earlier command
             self.settled |= {0, *seeds}
         self.comparisons = self.look() if self.settled else ()
         while True:
@@ -166,14 +190,14 @@ class Schedule:
 
     @property
     def taken(self) -> dict[str, set[int]]:
-        """Seeds that are trained or being trained."""
+        """Method → seeds whose runs have finished or are running."""
         taken = {name: set(self.finished.get(name, ())) for name in self.plan.methods}
         for job in self.running.values():
             taken[job.method].add(job.seed)
         return taken
 
     def next(self) -> Job | None:
-        """The next run; None where none is left that ends in time."""
+        """The next run; None if there is none that ends in time."""
         taken = self.taken
         for seed in range(self.seeds):
             jobs = [Job(m, seed) for m in self.plan.methods if seed not in taken[m]]
@@ -202,9 +226,9 @@ class Schedule:
             self.tell(self, job)
 
     def _pace(self) -> float:
-        """How much longer the last repetition took than planned, with what its running trainings took up to now.
+        """Measured / planned duration of the last repetition, including the elapsed time of the present runs.
 
-        It is a quotient of sums: a short run consists mostly of fixed costs, and must weigh little.
+        It is a quotient of sums, because a short run consists mostly of fixed costs and must have little weight.
         """
         known = [(job, far) for job in self.running.values() if (far := self.trainer.far(job))]
         so_far = [(self.clock() - self.began[job], far[0] * self.plan.step(job.method)) for job, far in known]
@@ -212,19 +236,20 @@ class Schedule:
         return actual / planned if planned > 0 else self.pace
 
     def _keep_pace(self) -> None:
-        """Begin a seed anew, with other steps for all methods, where its first runs say that what was planned is wrong.
+        """Restart a seed with another number of steps for all methods if its first runs show that the plan is wrong.
 
-        Of seed 0, whose first runs are a better clock than the timing was, also where they are faster than planned. No
-        run of the seed may have ended: they could not be compared.
+        The first runs of seed 0 measure the machine better than the timing before. So seed 0 is also restarted if they
+        are faster than planned. No run of the seed may have ended: runs of different lengths cannot be compared.
         """
         seed = max(job.seed for job in self.running.values()) if self.running else self.seeds
         known = [(job, far) for job in self.running.values() if (far := self.trainer.far(job)) and far[0] >= SEEN]
         if seed >= self.seeds or seed in self.settled or len(known) < len(self.running):
             return
+        watched = self.clock() - min(self.began[job] for job in self.running.values())
+        if watched < WATCHED * (self.deadline - self.start):
+            return
         steps = sum(far[0] * self.plan.step(job.method) for job, far in known)
         factor = sum(far[1] for _, far in known) / steps if steps else 1.0
-        if seed == 0 and self.clock() - self.start < WATCHED * (self.deadline - self.start):
-            return
         if seed == 0:
             self.settled.add(seed)
         else:
@@ -238,12 +263,12 @@ class Schedule:
                 self.plan.shorten(seed, self.left / self.pace)
 
     def _late(self, seed: int) -> bool:
-        """Whether what is planned from a seed on takes more time than there is."""
+        """Whether the planned runs from a seed on need more time than remains."""
         rest = sum(self.plan.takes(Job(m, k)) for k in range(seed, self.seeds) for m in self.plan.methods)
         return seed > 0 and self.pace * rest / self.workers > LATE * self.left
 
     def _stop(self, seed: int) -> None:
-        """Stop the runs of a seed and forget them."""
+        """Stop the runs of a seed and delete them."""
         stopped = {future: job for future, job in self.running.items() if job.seed == seed}
 
         def wait() -> None:

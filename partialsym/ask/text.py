@@ -1,4 +1,4 @@
-"""The verdict's words."""
+"""The sentences of the verdict."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,19 @@ from partialsym.ask.intervals import MOST_SEEDS, Difference, Interval
 HELPS, COSTS, NEITHER, UNKNOWN = "helps", "costs", "makes no difference", "not enough evidence"
 PART = "a part is better"
 SYMMETRIES = {
-    HELPS: "A network blind to {blind} gains {points} over a plain CNN: build this symmetry in{unless}.",
-    COSTS: "A network blind to {blind} loses {points} against a plain CNN: labels depend on it, or it is a useful "
-    "cue{unless}.",
-    NEITHER: "A network blind to {blind} differs from a plain CNN by {signed}: it neither gains nor loses {margin}.",
+    HELPS: "A network that ignores {blind} gains {points} over a plain CNN: build this symmetry in{unless}.",
+    COSTS: "A network that ignores {blind} loses {points} against a plain CNN: the labels depend on it, or it is a "
+    "useful cue{unless}.",
+    NEITHER: "A network that ignores {blind} differs from a plain CNN by {signed}: it neither gains nor loses "
+    "{margin}.",
     UNKNOWN: "{why}",
 }
 PARTS = {
-    HELPS: "A network free to keep a part of {group} in each layer gains {points} over one that keeps all of it.",
-    COSTS: "A network free to keep a part of {group} in each layer loses {points} against one that keeps all of it.",
-    NEITHER: "A network free to keep a part of {group} in each layer differs by {signed} from one that keeps all.",
+    HELPS: "A network that learns which part of {group} each layer uses gains {points} over one that uses all of it.",
+    COSTS: "A network that learns which part of {group} each layer uses loses {points} against one that uses all of "
+    "it.",
+    NEITHER: "A network that learns which part of {group} each layer uses differs by {signed} from one that uses all "
+    "of it.",
     UNKNOWN: "{why}",
 }
 AUGMENTATION = {
@@ -34,20 +37,23 @@ BUILT_IN = {
     NEITHER: "The {name} differs by {signed} from a plain CNN that sees its training images {how}.",
     UNKNOWN: "{why}",
 }
-UNLESS = ", unless one lacked time to learn: it is right on {:.0f} % of its training images, the plain CNN on {:.0f} %"
-CHANGES = "From {turns} on at least half of the answers{name} are others than upright ({images})."
-STAYS = "At no turn are half of the answers{name} others than upright ({images})."
-MIRRORED = "Of {images} test images the {name} answers {share} alike when they are mirrored."
-SEEDS_MISSING = "Both have only {seeds} of {least} seeds: fewer say nothing of their spread."
-ONE_GUESSES = "Neither the {} nor the {} is surely better than guessing."
-OPEN = "From the {1} to the {0} accuracy changes by {signed}: it could be either."
-NEEDED = (
-    "If there is none, it takes at least about {images} test images like these, and {seeds} seeds, to show that it is "
-    "below {margin}."
+UNLESS = (
+    ", unless one of them needed more training: this network is right on {:.0f} % of its training images, the plain "
+    "CNN on {:.0f} %"
 )
-BEYOND = f"Runs differ so much that not even {MOST_SEEDS} seeds would show a difference to be below {{margin}}."
-BRIER = "A second reading: from the {} to the {} the Brier score, an error that counts confidence too, {}: {}."
-FIRST = "{} generalises best, {} before {}."
+CHANGES = "From {turns} on, at least half of the answers{name} differ from those to the upright images ({images})."
+STAYS = "At every turn, more than half of the answers{name} are the same as those to the upright images ({images})."
+MIRRORED = "When {images} test images are mirrored, {share} of the answers of the {name} stay the same."
+SEEDS_MISSING = "Both methods share only {seeds} of {least} seeds: fewer do not show how much runs differ."
+ONE_GUESSES = "Neither the {} nor the {} is clearly better than guessing."
+OPEN = "From the {1} to the {0} the accuracy changes by {signed}: these runs do not decide which one is better."
+NEEDED = (
+    "If there is no difference, at least about {images} test images like these and {seeds} seeds are needed to show "
+    "that it is below {margin}."
+)
+BEYOND = f"Runs differ so much that not even {MOST_SEEDS} seeds would show that a difference is below {{margin}}."
+BRIER = "A second measure: from the {} to the {} the Brier score, an error that also counts confidence, {}: {}."
+FIRST = "{} generalises best, {} ahead of {}."
 HEADLINES = {
     "Rotation": {
         HELPS: "Rotation symmetry helps",
@@ -68,11 +74,11 @@ HEADLINES = {
         UNKNOWN: "Rotation and mirroring: not enough evidence",
     },
 }
-NOTHING = "These runs answer no question on symmetry."
+NOTHING = "These runs answer no question about symmetry."
 
 
 def headline(answers: Sequence[tuple[str, str]]) -> str:
-    """A short sentence for each (question, answer) on rotation and mirroring, and on parts where they are better."""
+    """A short sentence for each (question, answer) about rotation and mirroring, and one if a part is better."""
     asked = [one for one in answers if one[0] in HEADLINES]
     single = [one for one in asked if one[0] in ("Rotation", "Mirroring")]
     said = [HEADLINES[question][answer] for question, answer in single or asked]
@@ -93,7 +99,7 @@ def signed(d: Interval) -> str:
 
 
 def needed(d: Difference, margin: float) -> str:
-    """What it would take to show that there is no difference; nothing where it is there already."""
+    """How many images and seeds would show that there is no difference; empty if the runs have as many already."""
     found = d.needed(margin)
     if found is None:
         return BEYOND.format(margin=within(margin))
@@ -105,14 +111,14 @@ def needed(d: Difference, margin: float) -> str:
 
 
 def brier(d: Interval, one: str, other: str) -> str:
-    """The difference of the Brier scores of `one` and `other`, of which the lower is the better."""
+    """A sentence about the difference of the Brier scores of `one` and `other`; lower scores are better."""
     numbers = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f})".replace("-", "−")
     change = "falls" if d.high < 0 else "rises" if d.low > 0 else "changes in no clear direction"
     return BRIER.format(other, one, change, numbers)
 
 
 def change(both: tuple[float | None, float | None], name: str, images: str) -> str:
-    """`From a turn of 45° counter-clockwise, or of 90° clockwise, on half of the answers …`; the nearer one first."""
+    """`From a turn of 45° counter-clockwise or 90° clockwise on, at least half of …`; the smaller turn comes first."""
     named = zip(both, ("counter-clockwise", "clockwise"), strict=True)
     found = sorted((degrees, direction) for degrees, direction in named if degrees is not None)
     words = {"name": f" of the {name}" if name else "", "images": images}
@@ -138,5 +144,5 @@ def listed(names: Sequence[str]) -> str:
 
 
 def upper(text: str) -> str:
-    """With a capital at its start."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

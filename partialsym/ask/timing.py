@@ -1,4 +1,4 @@
-"""What the methods take on this machine."""
+"""The durations of the methods on this machine."""
 
 import statistics
 from collections.abc import Callable
@@ -13,17 +13,23 @@ from partialsym.profiling import AUTOCAST, Step, seconds
 from partialsym.training.fit import build_model
 from partialsym.training.trainer import precision
 
-FIRST, LONG = 4, 0.4  # images of the first batch, and seconds that are too long for them
-LIMIT, TIMES = 2.0, 5  # seconds for a network's steps, and how many are timed at most
+FIRST, LONG = 4, 0.4  # images of the first, small batch; if it needs more seconds, no full batch is timed
+LIMIT, TIMES = 2.0, 5  # seconds for timing the steps of a network, and largest number of timed steps
 
 Clock = Callable[[Callable[[], object]], float]
 
 
 def measure(model: ModelConfig, shape: Shape, batch: int = BATCH, clock: Clock = seconds) -> Seconds:
-    """Seconds of a training step on a batch, and of evaluating an image; on noise, under the load there is.
+    """Seconds of a training step on a batch, and of evaluating one image, under the present load of the machine.
 
-    Medians of a few in a process that is warm. Where a step of a few images says that a whole batch would take too
-    long, it is of these few.
+    The images are noise. The durations are medians of a few passes after a warm-up. If a full batch would take too
+    long, they are extrapolated from a batch of a few images.
+
+    Args:
+        model: the network.
+        shape: the shape of the task.
+        batch: images per step.
+        clock: returns the duration of a call in seconds.
     """
     network = build_model(model, shape.channels, shape.classes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -46,13 +52,13 @@ def measure(model: ModelConfig, shape: Shape, batch: int = BATCH, clock: Clock =
 
 
 def _of(passes: Callable[[int], Callable[[], object]], batch: int, clock: Clock) -> float:
-    """Seconds of a pass over a batch: the median of some, or as much as those of few images say."""
+    """Seconds of a pass over a batch: the median of some passes, or an extrapolation from a few images."""
     few = min(FIRST, batch)
     warm = passes(few)
     clock(warm)
     if (taken := clock(warm)) > LONG:
         return taken * batch / few
     one = passes(batch)
-    first = clock(one)  # with memory that it has not had before
+    first = clock(one)  # slower than later passes: it allocates memory
     times = max(1, min(TIMES, int(LIMIT / max(first, 1e-6)) - 1))
     return statistics.median(clock(one) for _ in range(times))

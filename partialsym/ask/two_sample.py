@@ -20,17 +20,17 @@ from partialsym.errors import InputError
 from partialsym.measure.transforms import rotate
 
 VISIBLE, INVISIBLE, UNSEEN = "visible", "not visible", "not enough images"
-HARDLY = 0.6  # of the pairs: a cue that tells fewer is of little use
-MOST_IMAGES, SIDE = 4000, 32  # at most, and pixels: larger images are scaled down
-FIRST, LATER = 0.4, 3  # share of the images that is learned before anything is judged, and blocks of the rest
-STEPS, BATCH = 400, 32  # training steps of a test, and pairs in each
-START = 0.5  # share of the steps on the first part
+HARDLY = 0.6  # share of pairs; a cue that distinguishes fewer is of little use
+MOST_IMAGES, SIDE = 4000, 32  # largest number of images, and of pixels per side: larger images are scaled down
+FIRST, LATER = 0.4, 3  # share of the images that is only learned, and number of blocks of the others
+STEPS, BATCH = 400, 32  # training steps of a test, and pairs per step
+START = 0.5  # share of the steps before the first block is judged
 
 
 class Transformation(NamedTuple):
-    """What the copy of an image is: mirrored left-right, or turned by an angle in either direction.
+    """How a copy differs from its image: it is mirrored left-right, or turned by an angle in either direction.
 
-    `degrees` is 0 for mirroring, else 180, 90, or less.
+    `degrees` is 0 for mirroring; an angle is 180° or in (0°, 90°].
     """
 
     name: str
@@ -47,14 +47,14 @@ TRANSFORMATIONS: Mapping[str, tuple[Transformation, ...]] = {
 
 
 class Visibility(NamedTuple):
-    """What a network saw of a transformation.
+    """The result of the test for one transformation.
 
     Attributes:
-        name: of the transformation.
-        degrees: by which copies were turned, 0 where they were mirrored.
+        name: name of the transformation.
+        degrees: angle by which copies were turned; 0 if they were mirrored.
         answer: `visible`, `not visible` or `not enough images`.
-        pairs: how many were judged; a pair is an image and its copy.
-        told: in how many of them the network took the image for the image, and the copy for the copy.
+        pairs: number of judged pairs of an image and its copy.
+        told: number of pairs in which the network recognised which is the image and which is the copy.
         share: told / pairs with its exact interval.
     """
 
@@ -75,60 +75,67 @@ def visibility(
     seconds: float = math.inf,
     seed: int = 0,
 ) -> list[Visibility]:
-    """Can a small CNN tell an image from its copy? Each transformation is a test of its own.
+    """Can a small CNN distinguish an image from its copy? There is one test per transformation.
 
-    The network scores images. It sees pairs, an image and its copy, and learns to score the image higher. In a pair
-    that it has not seen before it is right by chance in one of two, if nothing in the distribution of the images tells
-    their orientation: where the distribution is the same after the transformation, an image and its copy may change
-    their places, and the number of pairs that are told is binomial with p = ½, exactly. For that
+    The network returns a score for each image. It is trained on pairs of an image and its copy to give the image the
+    higher score. Then it judges pairs that it has not seen. If the distribution of the images is invariant to the
+    transformation, an image and its copy are exchangeable, and the number of pairs that the network judges right is
+    exactly binomial with p = ½. Three measures ensure this:
 
-    - copies are turned to the left or to the right by a fair coin each: by 90° to the left alone, scores that rise
-      around the circle and fall once would be right three times in four;
-    - turns of α below 90° compare turns of ±(45° − α/2) and ±(45° + α/2), which are α apart. On the pixel grid the one
-      is the other of the opposite sign and a quarter turn more, so that both lose as much to interpolation and to the
-      corners. These tests see nothing in images that are alike after quarter turns;
-    - the images are judged in blocks, each before the network learns it: 40 % are learned first, so that 60 % are
-      judged, independently of one another. (Those of a cross-validation are not.)
+    - A fair coin decides for each copy whether it is turned to the left or to the right. With turns of 90° to the left
+      alone, scores that rise three times around the circle and fall once would be right for three of four pairs.
+    - Turns of α < 90° compare an image turned by ±(45° − α/2) with one turned by ±(45° + α/2). On the pixel grid, each
+      of these is a quarter turn of the other with the opposite sign. So both lose the same amount by interpolation and
+      at the corners. These tests detect nothing in images that are invariant to quarter turns.
+    - The images are judged in blocks, and the network learns each block only after judging it. It learns 40 % of the
+      images first; the other 60 % are judged, independently of each other. (Judgements of a cross-validation are not.)
 
-    `visible` means that the interval of the share lies above ½; `not visible` that it lies below 60 %; all else is
-    `not enough images`. Intervals are those of Clopper and Pearson (1934), at the level 1 − 0.05 / transformations, so
-    that all hold together in 95 % of cases. What is visible may be anything in the images: a horizon, gravity, light
-    from above, letters, the camera. What this network does not see another one may.
+    The answer is `visible` if the interval of the share lies above ½, `not visible` if it lies below 60 %, and `not
+    enough images` otherwise. Intervals are those of Clopper and Pearson (1934) at the level 1 − 0.05 / transformations,
+    so that all of them together hold in 95 % of cases (Bonferroni). The visible cue may be anything in the images: a
+    horizon, gravity, light from above, letters, the camera. Another network may see cues that this one does not.
 
     Args:
-        images: [N, C, H, W], uint8 or in [0, 1]. At most 4,000 are used, of images that are not square the middle, and
-            those of more than 32 pixels are scaled down.
-        groups: which images belong together (an original and its copies, tiles of a slide), [N]. They stay together,
-            and a group counts as one pair: told where most of its pairs are.
-        steps: of training, 32 pairs each, for every transformation.
-        seconds: at most, for every transformation; fewer steps are taken then.
-        seed: of everything random.
+        images: [N, C, H, W], uint8 or in [0, 1]. At most 4,000 are used. The central square is cut out of other shapes,
+            and images of more than 32 pixels per side are scaled down.
+        transformations: what to test; angles are 180° or in (0°, 90°], 0 stands for mirroring.
+        groups: number of each image's group (an original and its copies, tiles of a slide), [N]. A group is never
+            divided, and counts as one pair; it is judged right if most of its pairs are.
+        steps: training steps per transformation, of 32 pairs each, at least 1.
+        seconds: time limit per transformation; it may reduce the number of steps.
+        seed: seed of everything random.
+    Returns:
+        One result per transformation.
     Raises:
-        ValueError: fewer than 10 images, or groups; arguments out of range.
+        ValueError: there are fewer than 10 images, or groups; an argument is out of range.
     """
     check("steps", steps, steps >= 1, "at least 1")
     for transformation in transformations:
         check("degrees", turned := transformation.degrees, turned in (0, 180) or 0 < turned <= 90, "0 to 90, or 180")
     x, unit = prepared(images, groups, seed)
-    level = together(len(transformations))
-    return [judged(x, unit, transformation, level, steps, seconds, seed) for transformation in transformations]
+    level = bonferroni(len(transformations))
+    return [look_for(x, unit, transformation, level, steps, seconds, seed) for transformation in transformations]
 
 
 def prepared(images: Images, groups: Tensor | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images in a random order, float squares of mean 0 and variance 1 by channel, and the number of each's unit."""
+    """Normalised images in random order, and the unit of each (its group, or the image itself).
+
+    Returns:
+        Images [n, C, side, side], with mean 0 and variance 1 in each channel, and the number of each image's unit, [n].
+    """
     chosen, unit = _units(len(images), groups, torch.Generator().manual_seed(seed))
     return _squares(images, chosen), unit
 
 
-def together(count: int) -> float:
-    """The level of each of so many intervals that hold together in 95 % of cases: Bonferroni's."""
+def bonferroni(count: int) -> float:
+    """The level of each of `count` intervals that together hold in 95 % of cases (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, count)
 
 
-def judged(
+def look_for(
     x: Tensor, unit: Tensor, transformation: Transformation, level: float, steps: int, seconds: float, seed: int = 0
 ) -> Visibility:
-    """One test, on what `prepared` gives: see `visibility`."""
+    """One test of `visibility`, on the output of `prepared`."""
     x = x.to("cuda" if torch.cuda.is_available() else "cpu")
     with seeded(seed, [x.device]):
         told = _told(x, unit, transformation, steps, seconds)
@@ -139,7 +146,7 @@ def judged(
 
 
 def clopper_pearson(told: int, count: int, level: float = LEVEL) -> Interval:
-    """The exact interval of a binomial share."""
+    """The exact interval of a binomial share told / count (Clopper and Pearson 1934)."""
     tail = (1 - level) / 2
     low = float(betaincinv(told, count - told + 1, tail)) if told else 0.0
     high = float(betaincinv(told + 1, count - told, 1 - tail)) if told < count else 1.0
@@ -147,20 +154,20 @@ def clopper_pearson(told: int, count: int, level: float = LEVEL) -> Interval:
 
 
 def chance(told: int, count: int) -> float:
-    """The probability of so many, or more, by chance: P(X ≥ told), X ~ Binomial(count, ½)."""
+    """The probability of at least `told` successes by chance: P(X ≥ told), X ~ Binomial(count, ½)."""
     return 1 - float(bdtr(told - 1, count, 0.5)) if told else 1.0
 
 
 def needed(level: float = LEVEL) -> int:
-    """Pairs that are expected to show that nothing is visible, if nothing is."""
+    """The number of pairs that is expected to show that nothing is visible, if nothing is."""
     return next(n for n in range(10, 10**5, 2) if clopper_pearson(n // 2, n, level).high < HARDLY)
 
 
 def _units(count: int, groups: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices of the images that are used, unit after unit in a random order, and the number of the unit of each."""
+    """Indices of the images that are used, sorted by unit in random order, and the number of each image's unit."""
     of = torch.arange(count) if groups is None else groups.unique(return_inverse=True)[1]
     if len(of) != count:
-        raise InputError(f"there are {len(of)} groups for {count} images: must be one an image.")
+        raise InputError(f"there are {len(of)} groups for {count} images: must be one per image.")
     units = int(of.max()) + 1 if count else 0
     if units < 10:
         raise InputError(f"there are {units} images, or groups of images: must be at least 10.")
@@ -170,7 +177,7 @@ def _units(count: int, groups: Tensor | None, generator: torch.Generator) -> tup
 
 
 def _squares(images: Images, chosen: Tensor) -> Tensor:
-    """[n, C, side, side]."""
+    """The central squares, scaled and normalised: [n, C, side, side]."""
     x = as_float(images[chosen].to("cpu"))
     side = min(x.shape[-2:])
     top, left = ((length - side) // 2 for length in x.shape[-2:])
@@ -182,12 +189,12 @@ def _squares(images: Images, chosen: Tensor) -> Tensor:
 
 
 def pairs(x: Tensor, transformation: Transformation) -> tuple[Tensor, Tensor]:
-    """Images [n, C, side, side] and their copies, each turned in a direction that a coin of torch's generator says.
+    """Images and their copies, [n, C, side, side] each; a random draw decides the direction of each turn.
 
-    Under an angle below 90° both are turned: see `visibility`.
+    If the angle is below 90°, both are turned: see `visibility`.
     """
     degrees = transformation.degrees
-    if degrees in (0, 180):  # these undo themselves: no direction
+    if degrees in (0, 180):  # the direction makes no difference
         return x, x.flip(-1) if degrees == 0 else rotate(x, 180)
     left = torch.rand(len(x), device=x.device) < 0.5
     first, second = (0.0, 90.0) if degrees == 90 else (45 - degrees / 2, 45 + degrees / 2)
@@ -199,7 +206,7 @@ def pairs(x: Tensor, transformation: Transformation) -> tuple[Tensor, Tensor]:
 
 
 def _told(x: Tensor, unit: Tensor, transformation: Transformation, steps: int, seconds: float) -> Tensor:
-    """Whether the pairs of each judged unit are told, in the order of judging."""
+    """Whether the network judges the pairs of each unit right, in the order of judging."""
     units = int(unit[-1]) + 1
     first = max(1, round(FIRST * units))
     edges = [first + (units - first) * k // LATER for k in range(LATER + 1)]
@@ -215,13 +222,13 @@ def _told(x: Tensor, unit: Tensor, transformation: Transformation, steps: int, s
 
 
 def _majorities(gains: Tensor, unit: Tensor) -> Tensor:
-    """Whether most pairs of each unit have a positive gain; where as many have a negative one, a coin decides."""
+    """Whether most pairs of each unit have a positive gain; a random draw decides a tie."""
     votes = torch.zeros(int(unit.max()) + 1).index_add(0, unit, gains.sign())
     return torch.where(votes == 0, torch.rand(len(votes)) < 0.5, votes > 0)
 
 
 class Scorer(nn.Module):
-    """A plain CNN that scores images [n, channels, side, side]: [n]. It knows where in the image something is."""
+    """A plain CNN that scores images: [n, channels, side, side] → [n]. Its linear layer sees positions."""
 
     def __init__(self, channels: int, width: int = 16) -> None:
         super().__init__()
@@ -242,7 +249,10 @@ class Scorer(nn.Module):
 
 
 def learn(scorer: Scorer, x: Tensor, transformation: Transformation, steps: int, seconds: float) -> None:
-    """Train in place, for so many steps or seconds: the loss is −log σ(score of the image − score of its copy)."""
+    """Train in place, for `steps` steps or `seconds` seconds.
+
+    The loss is −log σ(score of the image − score of its copy).
+    """
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=3e-3, weight_decay=0.05)
     until = time.monotonic() + seconds
     scorer.train()
@@ -263,7 +273,7 @@ def learn(scorer: Scorer, x: Tensor, transformation: Transformation, steps: int,
 
 @torch.no_grad()
 def _scored(scorer: Scorer, x: Tensor, transformation: Transformation) -> Tensor:
-    """By how much each image is scored higher than its copy: [n]."""
+    """Score of each image minus the score of its copy: [n]."""
     scorer.eval()
     gains = []
     for batch in x.split(256):

@@ -1,4 +1,4 @@
-"""Parallel processes, each with its share of the cores, and their progress."""
+"""Parallel training processes, each with a part of the cores, and their progress."""
 
 import json
 import logging
@@ -20,16 +20,19 @@ from partialsym.data import Dataset
 from partialsym.training.behaviour import behaviour
 from partialsym.training.fit import run_folder, train
 
-STOP, SAID = ".stop", ".progress"  # files of a run: that it is to stop, and how far it is
-EVERY = 1.0  # seconds
-SILENT = 10.0  # seconds after which the log is told how far all is
+STOP, SAID = ".stop", ".progress"  # files in a run's folder: a request to stop, and the run's progress
+EVERY = 1.0  # seconds between two writes of the progress
+SILENT = 10.0  # seconds without a line after which progress is logged
 K = TypeVar("K")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
-    """How far a run is: its training steps, and the seconds they took; `measuring`, once it is trained."""
+    """The progress of a run: finished steps, all steps, and the seconds that the finished ones took.
+
+    `measuring` is True when the training has ended and the run's behaviour is being measured.
+    """
 
     step: int
     steps: int
@@ -38,18 +41,18 @@ class Progress(NamedTuple):
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers() -> int:
-    """As many as cores, for networks this small gain little from a second; on a GPU one."""
+    """One worker per core, because networks this small gain little from a second core; one worker on a GPU."""
     return 1 if torch.cuda.is_available() else cores()
 
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share the cores evenly. If the block ends with an error, pending tasks are cancelled."""
+    """A context with processes that share the cores evenly; if the block raises, pending tasks are cancelled."""
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores() // workers),))
     try:
@@ -61,9 +64,12 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def run_one(config: Experiment, out: Path, data: Dataset) -> bool:
-    """Train one run, or go on with it, and measure how it behaves; False where all are told to stop.
+    """Train or continue one run, and measure its behaviour.
 
-    Meanwhile a file in its folder says how far it is: see `progress`.
+    Meanwhile a file in the run's folder contains its progress: see `progress`.
+
+    Returns:
+        True if the run has finished, False if it was asked to stop.
     """
     folder = run_folder(config, out).folder
     watch = _Watch(folder)
@@ -93,7 +99,7 @@ def stopping(folders: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def failures(name: str) -> Iterator[None]:
-    """Says of a failure in a process which training it was.
+    """A context that names the training in the error if its process fails.
 
     Raises:
         OSError: a process died or failed.
@@ -102,17 +108,17 @@ def failures(name: str) -> Iterator[None]:
         yield
     except BrokenProcessPool:
         raise OSError(
-            "a training process died, perhaps because memory was exhausted: the same command continues."
+            "a training process died, perhaps because memory was exhausted: run the same command again to continue."
         ) from None
     except RuntimeError as error:
         raise OSError(f"{name} failed: {' '.join(str(error).split())}") from None
 
 
 def as_they_end(futures: Mapping[Future[T], K], name: Callable[[K], str] = str) -> Iterator[tuple[K, T]]:
-    """What each was and its result of each as it ends; the log is told of those that take long.
+    """Yield the key and the result of each future when it ends; log the names of those that are slow.
 
     Raises:
-        OSError: a process died or failed; `name` says which.
+        OSError: a process died or failed; the message contains its `name`.
     """
     waiting = set(futures)
     while waiting:
@@ -126,7 +132,7 @@ def as_they_end(futures: Mapping[Future[T], K], name: Callable[[K], str] = str) 
 
 
 def progress(config: Experiment, out: Path) -> Progress | None:
-    """How far that run is, as it said last; None where it has said nothing yet, or has ended."""
+    """The last progress that a run wrote; None if it has written none yet, or has ended."""
     try:
         return Progress(*json.loads((run_folder(config, out).folder / SAID).read_text()))
     except (OSError, ValueError, TypeError):
@@ -134,7 +140,7 @@ def progress(config: Experiment, out: Path) -> Progress | None:
 
 
 class _Watch:
-    """Writes how far a run is, once a second, and stops it where it is told to."""
+    """Writes the progress of a run once a second, and stops the run if its folder contains the request."""
 
     def __init__(self, folder: Path) -> None:
         self.said, self.stop = folder / SAID, folder / STOP

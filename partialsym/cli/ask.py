@@ -1,4 +1,4 @@
-"""The main question: which symmetries do these images have?"""
+"""The command `ask`: which symmetries do these images have?"""
 
 import shlex
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from partialsym.runs.run import Run
 KINDS = {"CNN3": "networks of three convolutions", "ResNet": "residual networks"}
 WORDS = {
     "SE2": "rotations, SE(2)",
-    "Mirror": "mirroring alone",
-    "E2": "rotations and mirrorings, E(2), and of each alone",
+    "Mirror": "mirroring",
+    "E2": "rotations and mirrorings together, E(2), and about each alone",
 }
 
 
 def run(options: Namespace) -> None:
     if options.data.source != "folder" and options.data.name is None:
         raise ConfigError(
-            "no images are named: give --data folder --data.root DIR, --data hf --data.name NAME (of a data set on the "
-            "Hub, or a folder written by save_to_disk), or --data.name MNIST6-180, say."
+            "no images are named: use --data folder --data.root DIR, --data hf --data.name NAME (a data set on the "
+            "Hub, or a folder written by save_to_disk), or, for example, --data.name MNIST6-180."
         )
     margin = options.margin
     check("margin", margin, 0 < margin < 100, "more than 0 and less than 100, in points")
@@ -45,9 +45,11 @@ def run(options: Namespace) -> None:
         margin=margin / 100,
     )
     if stopped and not runs:
-        raise Stopped(f"{options.out} was stopped before any run ended: the same command continues.")
+        raise Stopped(f"{options.out} was stopped before any run ended: run the same command again to continue.")
     if not runs:
-        raise ConfigError(f"no run ended in {options.budget}: the same command continues, also with a longer --budget.")
+        raise ConfigError(
+            f"no run ended in {options.budget}: run the same command again to continue, or use a longer --budget."
+        )
     out, command = Path(options.out), f"partialsym fit --from {shlex.quote(options.out)}"
     judged, seen = judge(gather(runs, options.data.root, lengths=False), margin / 100), read(out / FILE)
     page = write(judged, out / "report.html", asked(question, runs), seen, command)
@@ -68,31 +70,34 @@ def run(options: Namespace) -> None:
             say(f"to train it longer: {command}")
     say(f"report: {page}, for scripts: {answer}")
     if stopped:
-        raise Stopped(f"{options.out} was stopped: the page shows the results so far, and the same command continues.")
+        raise Stopped(
+            f"{options.out} was stopped: the page shows the results so far. Run the same command again to continue."
+        )
 
 
 def asked(question: Question, runs: Sequence[Run]) -> str:
-    """What was asked, and on which terms it was answered."""
+    """The question in a paragraph, and below it how the networks were trained and tested."""
     plan, images = question.plan, runs[0].result()["images"]
     assert plan is not None
     trained = runs[0].model()
     shape = Shape(trained.size, len(trained.preprocess.mean), len(trained.classes))
     inexact = "".join(f"\n\nNote that {caveat}" for caveat in caveats(question.group, shape, question.network))
     kind = KINDS.get(question.network, f"networks {question.network!r}")
-    part = "" if plan.length(0).images is None else ", a part of those there are"
+    part = "" if plan.length(0).images is None else ", a part of the available ones"
     return (
-        f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} as they are? Asked of "
-        f"{WORDS[question.group]}.\n\n"
+        f"Which rotations and mirrorings leave the classes of {runs[0].result()['data']!r} unchanged? The question is "
+        f"about {WORDS[question.group]}.\n\n"
         f"On {images['train']:,} training images{part}, {len(runs)} networks were trained on equal terms: "
         f"{kind} of width {plan.width}, {_steps(plan, runs)}. They differ in the group, and "
-        f"in whether a layer may keep a part of it. {images['validation']:,} images were held out to watch the "
-        f"training and, where needed, to choose what eval mode keeps; {images['test']:,} for the "
-        f"accuracies, which chose nothing.{_divided(question)}{_lowered(question)}{inexact}"
+        f"in whether each layer learns which part of it to use. {images['validation']:,} validation images monitored "
+        "the training and, where necessary, chose the elements that a network uses in evaluation. The accuracies were "
+        f"measured on {images['test']:,} test images, which were used for nothing else."
+        f"{_divided(question)}{_lowered(question)}{inexact}"
     )
 
 
 def _steps(plan: Plan, runs: Sequence[Run]) -> str:
-    """How long the trainings were; where the machine became slower meanwhile, of which seeds."""
+    """The lengths of the trainings, with their seeds if the lengths differ because the machine became slower."""
     steps: dict[int, int] = {}
     for run in runs:
         config, images = run.result()["config"], run.result()["images"]["train"]
@@ -111,19 +116,19 @@ def _seeds(some: Sequence[int]) -> str:
 def _divided(question: Question) -> str:
     if question.data.folds is None:
         return ""
-    together = "" if question.data.split_by is None else ", which leave together what belongs together"
+    together = "" if question.data.split_by is None else ", which never divide images that belong together,"
     return (
-        f"\n\nThe images had no test split: each seed tests on one of {question.data.folds} folds{together}, and "
+        f"\n\nThe images had no test split. Each seed tests on one of {question.data.folds} folds{together} and "
         "trains on the others."
     )
 
 
 def _lowered(question: Question) -> str:
-    """What the budget did not pay for."""
+    """A sentence about the parts of the plan that did not fit into the budget; empty if all of it fitted."""
     assert question.plan is not None
     size, said = question.plan.size, []
     if size is not None:
-        said.append(f"the images were lowered to {size[0]}×{size[1]} pixels")
+        said.append(f"the images were reduced to {size[0]}×{size[1]} pixels")
     if missing := [name for name in METHODS[question.group] if name not in question.plan.methods]:
         said.append(f"{' and '.join(missing)} were left out")
-    return f"\n\nSo that all fits into the time, {' and '.join(said)}." if said else ""
+    return f"\n\nBecause the time was limited, {' and '.join(said)}." if said else ""

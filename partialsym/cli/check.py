@@ -1,4 +1,4 @@
-"""Whether a run folder is as it was written."""
+"""The command `check`: is a run folder unchanged and consistent?"""
 
 from pathlib import Path
 

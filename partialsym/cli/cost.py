@@ -1,4 +1,4 @@
-"""What a training step of a config costs."""
+"""The command `cost`: time and memory of a training step."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""A minute's demonstration."""
+"""The command `demo`: a demonstration of about a minute."""
 
 from pathlib import Path
 

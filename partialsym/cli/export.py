@@ -1,10 +1,10 @@
-"""Writing a network as plain convolutions."""
+"""The command `export`: write a network as plain convolutions."""
 
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from partialsym.cli.output import say
+from partialsym.cli.output import say, say_by_layer
 from partialsym.config import Experiment
 from partialsym.densities import set_proportional
 from partialsym.export.conversion import kept
@@ -32,14 +32,13 @@ def run(options: Namespace) -> None:
         fit=trained.fit,
         softmax=options.softmax,
     )
-    for layer, (taken, samples) in kept(trained.model).items():
-        say(f"  {layer:<14} {taken} of {samples} elements")
+    say_by_layer({layer: f"{taken} of {samples} elements" for layer, (taken, samples) in kept(trained.model).items()})
     say(f"largest difference of {'a probability' if options.softmax else 'a logit'} from the run's: {difference:.1e}")
     say(f"file: {path} ({path.stat().st_size / 1e6:.2f} MB)")
 
 
 def _make_proportional(trained: LoadedModel, config: Experiment, root: str | None) -> None:
-    """Fewer elements where a layer keeps less of the group; BatchNorm's statistics are taken anew on them."""
+    """Use ⌈rθ⌉ of r rotations per component, and recalibrate BatchNorm if this changes the number of elements."""
     before = kept(trained.model)
     set_proportional(trained.model, True)
     if kept(trained.model) == before:

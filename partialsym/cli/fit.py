@@ -1,4 +1,4 @@
-"""Training one experiment."""
+"""The command `fit`: train one experiment."""
 
 from dataclasses import replace
 
@@ -17,14 +17,14 @@ def run(options: Namespace) -> None:
     if options.budget:
         config = _within(config, options)
     trained = train(config, options.out, resume=options.resume, progress=progress(options))
-    if config.trainer.processes == 1:  # of a job array, too, where variables give it a rank
+    if config.trainer.processes == 1:  # rank_zero_only would read a rank from the variables of a job array
         _say(trained)
     else:
         rank_zero_only(_say)(trained)
 
 
 def _within(config: Experiment, options: Namespace) -> Experiment:
-    """The config with as many epochs as the budget pays for; a run that is resumed has its number already."""
+    """The config with as many epochs as fit into the budget; a resumed run retains its number of epochs."""
     seconds, started = parse_time(options.budget), run_folder(config, options.out)
     if options.resume and (started.folder / "config.yaml").exists():
         epochs = started.config().training.epochs

@@ -1,4 +1,4 @@
-"""The config that trains what an answer recommends, longer. Imports no torch."""
+"""The config that trains the recommended network of an answer longer. This module imports no torch."""
 
 import re
 from collections.abc import Mapping
@@ -10,24 +10,26 @@ from partialsym.config.migration import migrated
 from partialsym.errors import InputError
 from partialsym.runs.schema import read_json
 
-FORMAT = 1  # of answer.json
+FORMAT = 1  # format number of answer.json
 EPOCHS, PATIENCE, STEPS = (
     100,
     15,
     50,
-)  # steps of an epoch at least, so that validation images are not asked all the time
+)  # STEPS: smallest number of steps per epoch, so that validation takes a small part of the time
 
 
 def config_from(folder: Path) -> dict[str, Any]:
-    """The config of the run that FOLDER/answer.json recommends, with a longer training: up to 100 epochs of at least 50
-    steps, until the validation accuracy has not risen for 15 of them; the best one is saved, and classes weigh alike.
+    """The config of the run that FOLDER/answer.json recommends, with a longer training.
+
+    It trains up to 100 epochs of at least 50 steps, and stops when the validation accuracy has not risen for 15 epochs.
+    The best epoch is saved, and all classes have the same weight in the loss.
 
     Raises:
-        ConfigError: there is no answer, or nothing is recommended.
+        ConfigError: there is no answer, it is damaged, or it recommends no network.
     """
     path = folder / "answer.json"
     if not path.is_file():
-        raise ConfigError(f"{folder} has no answer.json: --from needs the folder that `partialsym ask` wrote, --out.")
+        raise ConfigError(f"{folder} has no answer.json: --from needs the folder --out of `partialsym ask`.")
     try:
         answer = read_json(path)
     except InputError as error:
@@ -44,7 +46,7 @@ def config_from(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} names the run {advice['run']!r}: there is no such run in {folder}.")
     tree = read_yaml(run / "config.yaml")
     if not isinstance(tree, dict) or not all(isinstance(tree.get(key), dict) for key in ("data", "training")):
-        raise ConfigError(f"{run / 'config.yaml'} is no config of a run.")
+        raise ConfigError(f"{run / 'config.yaml'} is not the config of a run.")
     return _longer(migrated(tree), folder, answer)
 
 

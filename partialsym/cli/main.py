@@ -1,4 +1,4 @@
-"""The command line. Imports neither torch nor lightning, so that `--help` answers at once."""
+"""The command line. This module imports neither torch nor lightning, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -7,26 +7,34 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from partialsym import __version__
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.from_answer import config_from
 from partialsym.cli.options import COMMANDS, OPTIONS
-from partialsym.config import ConfigError, Experiment, check_keys, read_yaml, unknown_key
+from partialsym.config import ConfigError, Experiment, check_keys, lifted_settings, read_yaml, unknown_key
 from partialsym.config.migration import migrated
 from partialsym.config.short import in_full
 from partialsym.errors import MissingExtraError, PartialsymError
+from partialsym.registry import LIFTED
 
 BUG = 70  # the exit status, EX_SOFTWARE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. The exit status is 0; 1 for an error that the user can put right; 70 for a bug; 130 if it was
-    stopped by Ctrl-C; 75 if training was stopped by SIGTERM or SIGUSR1 and the same command (`fit`: with `--resume`)
-    goes on."""
+    """Run a command.
+
+    Args:
+        argv: the arguments, by default those of the process.
+    Returns:
+        The exit status: 0 for success; 1 for an error that the user can correct; 70 for a bug; 130 if Ctrl-C stopped
+        the command; 75 if SIGTERM or SIGUSR1 stopped a training and the same command (`fit`: with `--resume`) continues
+        it.
+    """
     try:
         with Interruption() as interruption:
             return _run(list(sys.argv[1:] if argv is None else argv), interruption)
@@ -59,7 +67,7 @@ def _complain(message: str, status: int) -> int:
 
 
 def _bug(error: Exception) -> str:
-    """What is no mistake of the user's, in a line; a full memory of a GPU is nobody's."""
+    """The message for an error that is not the user's mistake; a full GPU memory is not reported as a bug."""
     said = " ".join(str(error).split())[:200]
     if type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: lower training.batch_size or model.width ({said})"
@@ -70,13 +78,13 @@ def _bug(error: Exception) -> str:
 
 
 def _readable(error: Exception) -> str:
-    """One line, without errno; jsonargparse's `fit.name` is our `--name`."""
+    """The message of an error without errno; the option that jsonargparse calls `fit.name` becomes `--name`."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = str(error).strip() or type(error).__name__
-    if isinstance(error, ConfigError):  # jsonargparse breaks lines; a list of files has a line for each
+    if isinstance(error, ConfigError):  # jsonargparse breaks lines; other errors may list one file per line
         text = " ".join(text.split())
-    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: give --\1 or put it in the config", text)
+    return re.sub(r"arguments are required: \w+\.(\w+)", r"keys are missing: pass --\1 or put it in the config", text)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -94,7 +102,7 @@ def _dispatch(args: list[str]) -> int:
     commands = parser.add_subcommands(required=False, metavar="COMMAND", dest="command")
     for name, (add_options, text) in COMMANDS.items():
         sub = ArgumentParser(description=text, exit_on_error=False)
-        if args[:1] == [name]:  # those of the others would take as long again
+        if args[:1] == [name]:  # adding the options of all commands would be slow
             add_options(sub)
         commands.add_subcommand(name, sub, help=text)
     if args == ["--version"]:
@@ -117,27 +125,55 @@ def _dispatch(args: list[str]) -> int:
     return 0
 
 
-def _with_answer(args: Sequence[str]) -> list[str]:
-    """`--from FOLDER` as a `--config` before all others, so that these change it."""
-    rest, found = [], list[str]()
+def _with_defaults(args: Sequence[str], trees: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`--from FOLDER` and the network that `--pretrained FOLDER` holds, if it is a lifted one, as a `--config` before
+    all others, so that these change it.
+
+    Args:
+        trees: what other configs hold.
+    """
+    rest, folder = _taken(args, "--from")
+    _, pretrained = _taken(args, "--model.pretrained")
+    if folder == "":
+        raise ConfigError("--from needs the folder of an answer.")
+    tree: dict[str, Any] = {} if folder is None else config_from(Path(folder))
+    models = [model for model in (tree.get("model") for tree in trees) if isinstance(model, Mapping)]
+    named = [m["pretrained"] for m in models if isinstance(m.get("pretrained"), str)]
+    pretrained = pretrained or (named[-1] if named else None)
+    if pretrained and not _resumed_elsewhere(args, pretrained, models) and (held := lifted_settings(pretrained)):
+        given, lifted = (tree.get("model") or held)["group"], held["group"]
+        if given != lifted:
+            said = f"{folder} recommends a network on {given}, and {pretrained} holds one that was lifted to {lifted}"
+            raise ConfigError(f"{said}: lift it to {given}, or leave out --from.")
+        tree |= {"model": held}
+    return [f"--config={json.dumps(tree)}", *rest] if tree else rest
+
+
+def _resumed_elsewhere(args: Sequence[str], pretrained: str, models: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run is resumed by its own config where the pretrained model is not: the run has a copy."""
+    return "--resume" in args and not Path(pretrained).exists() and any(m.get("network") == LIFTED for m in models)
+
+
+def _taken(args: Sequence[str], name: str) -> tuple[list[str], str | None]:
+    """The arguments without an option, and its last value: "" where that is missing, None without the option."""
+    rest, found = list[str](), None
     given = iter(args)
     for arg in given:
         option, equals, value = arg.partition("=")
-        if option != "--from":
+        if option == name:
+            found = value if equals else next(given, "")
+        else:
             rest.append(arg)
-            continue
-        folder = value if equals else next(given, "")
-        if not folder:
-            raise ConfigError("--from needs the folder of an answer.")
-        found = [f"--config={json.dumps(config_from(Path(folder)))}"]
-    return [*found, *rest]
+    return rest, found
 
 
 def _checked(args: list[str], options: Sequence[str]) -> list[str]:
-    """The arguments, with a config of an earlier format as one of now.
+    """The arguments, with configs of earlier formats converted to the present one.
 
-    Names the nearest valid key for a misspelt one, on the command line or in the file."""
-    checked = list(args)
+    Raises:
+        ConfigError: a key on the command line or in a file is unknown; the message suggests the nearest valid one.
+    """
+    checked, trees = list(args), list[Mapping[str, Any]]()
     for i, arg in enumerate(args):
         option, _, value = arg.removeprefix("--").partition("=")
         if arg.startswith("--") and option not in options:
@@ -148,9 +184,10 @@ def _checked(args: list[str], options: Sequence[str]) -> list[str]:
             tree = read_yaml(Path(value or args[i + 1]))
             now = migrated(tree) if isinstance(tree, dict) else tree
             check_keys(Experiment, now)
+            trees.append(now)
             if now != tree:
                 checked[i if value else i + 1] = ("--config=" if value else "") + json.dumps(now)
-    return _with_answer(checked) if "from" in options else checked
+    return _with_defaults(checked, trees) if "config" in options else checked
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands, and the options of each. Imports neither torch nor lightning, so that `--help` answers at once."""
+"""The commands and their options. This module imports neither torch nor lightning, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _fit(parser: ArgumentParser) -> None:
         "--from",
         type=str | None,
         default=None,
-        help="folder of an answer (ask --out): train the network that it recommends, longer; other keys change it",
+        help="folder of an answer (ask --out): train the recommended network longer; other options change its settings",
     )
     parser.add_class_arguments(Experiment)
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
@@ -49,8 +49,10 @@ def _ask(parser: ArgumentParser) -> None:
     parser.add_argument("--network", type=str, default="CNN3", help="CNN3, ResNet, or a registered network")
     parser.add_argument("--budget", type=str, default="10m", help="time for the whole command, such as 90s, 10m or 2h")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method, at least; a verdict needs 3")
-    parser.add_argument("--workers", type=int | None, default=None, help="runs at the same time; default one per core")
-    parser.add_argument("--margin", type=float, default=1.0, help="difference in points that counts as none")
+    parser.add_argument(
+        "--workers", type=int | None, default=None, help="runs at the same time; default one per core, or one on a GPU"
+    )
+    parser.add_argument("--margin", type=float, default=1.0, help="difference in percentage points that counts as none")
     parser.add_argument("--out", type=str, default="ask", help="folder of this question; the same command continues it")
 
 
@@ -77,6 +79,11 @@ def _evaluate(parser: ArgumentParser) -> None:
         help="passes of Monte-Carlo inference over all images, at least 2; 0 for none",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
+    parser.add_argument(
+        "--confusion",
+        action="store_true",
+        help="print which classes are confused: a matrix for up to 10 classes, else the most frequent confusions",
+    )
     parser.add_argument(
         "--recalibrate",
         action="store_true",
@@ -125,12 +132,18 @@ def _export(parser: ArgumentParser) -> None:
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("table", type=str, help="name of a table of the paper, such as mnist6")
     parser.add_argument("--rows", type=str, default="*", help="rows to run: shell patterns, separated by commas")
-    parser.add_argument("--seeds", type=str, default="0,1,2", help="seeds to run, separated by commas")
+    parser.add_argument(
+        "--seeds",
+        type=str | None,
+        default=None,
+        help="seeds to run, separated by commas; default 0,1,2, or 0 for tiny",
+    )
     parser.add_argument(
         "--budget",
         type=str | None,
         default=None,
-        help="length of training, such as short or paper; default the first budget of the table",
+        help="length of training, such as short or paper; default the first budget of the table. tiny is a first look: "
+        "small networks and few images, seconds to minutes per row, in a separate table",
     )
     parser.add_argument(
         "--data.root", type=str | None, default=None, help="folder of the data; default PARTIALSYM_DATA"

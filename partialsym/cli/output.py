@@ -1,15 +1,20 @@
-"""What commands share: a line on standard output, and what all of them read from their options."""
+"""Functions that several commands share: they print results and read common options."""
 
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
+from torch import Tensor
 
 from partialsym.config import ConfigError, Experiment, keys_of
+from partialsym.measure import most_confused
 from partialsym.runs.schema import describe_choice
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+COLUMNS, LISTED = 10, 12  # most classes of a matrix that fits into a terminal; number of listed confusions
+LONGEST = 20, 8  # most characters of a class's name, at the left of a row and above a column
 
 
 def say(text: str) -> None:
@@ -32,19 +37,56 @@ def scores_line(scores: dict[str, float | None]) -> str:
     return f"balanced accuracy {100 * (scores['balanced_accuracy'] or 0):.1f} %, {area}"
 
 
+def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
+    """The lines of the confusion matrix; if there are more than COLUMNS classes, of the most frequent confusions.
+
+    Args:
+        counts: number of images by true class (row) and answer (column), [classes, classes].
+        classes: names of the classes; those without images have no row.
+    """
+    totals, right = counts.sum(1).tolist(), counts.diagonal().tolist()
+    if len(classes) > COLUMNS:
+        yield "most frequent confusions, by their share of the images of a class:"
+        for k, j, share in most_confused(counts, LISTED):
+            yield f"  {classes[k]} taken for {classes[j]}: {int(counts[k, j])} of {totals[k]} ({100 * share:.1f} %)"
+        return
+    yield "confusion: images by true class (rows) and answer (columns)"
+    head = ["", *(_short(name, LONGEST[1]) for name in classes), "right"]
+    rows = [
+        [_short(name, LONGEST[0]), *map(str, counts[k].tolist()), f"{100 * right[k] / totals[k]:.1f} %"]
+        for k, name in enumerate(classes)
+        if totals[k]
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for name, *numbers in (head, *rows):
+        cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
+        yield "  " + "  ".join([name.ljust(widths[0]), *cells])
+
+
+def _short(name: str, most: int) -> str:
+    """The name, or its beginning and end with `…` between them if it has more than `most` characters."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
+
+
 def say_subsets(result: dict[str, Any]) -> None:
-    for subset in result["subsets"]:
-        say(f"  {subset['layer']:<14} {describe(subset)}")
+    say_by_layer({subset["layer"]: describe(subset) for subset in result["subsets"]})
+
+
+def say_by_layer(lines: Mapping[str, str]) -> None:
+    """What is said of each layer, by name."""
+    width = max((len(layer) for layer in lines), default=0)
+    for layer, said in lines.items():
+        say(f"  {layer:<{max(14, width)}} {said}")
 
 
 def say_chosen(result: dict[str, Any]) -> None:
-    """Which components eval mode keeps or drops because validation images chose so, where they did."""
+    """Print which components validation images added or removed for eval mode, if they changed any."""
     if text := describe_choice(result):
         say(f"  eval mode {text}")
 
 
 def describe(subset: dict[str, Any]) -> str:
-    """A learned subset in words: `±171°, P(m) 0.31`; off the identity `±45° about 90°`."""
+    """A learned subset in words: `±171°, P(m) 0.31`, or `±45° about 90°` if its centre is not the identity."""
     about = f" about {subset['centre_deg']:.0f}°" if "centre_deg" in subset else ""
     parts = [f"±{subset['theta_deg']:.0f}°{about}"] if "theta_deg" in subset else []
     parts += [f"{key} {value:.2f}" for key, value in subset.items() if key.startswith("P(")]

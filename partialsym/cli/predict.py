@@ -1,4 +1,4 @@
-"""Classes of image files, one by one or of whole folders, in three formats."""
+"""The command `predict`: class probabilities of image files and folders, as text, CSV or JSON."""
 
 import csv
 import io
@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class File(NamedTuple):
-    """An image file; `label` is its folder if that is named as a class, `given` whether it was named itself."""
+    """An image file.
+
+    `label` is the name of its folder if a class has that name, else None. `given` tells whether the command line names
+    the file itself, not only a folder.
+    """
 
     path: str
     label: str | None
@@ -32,7 +36,7 @@ class File(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the network says of a file: a probability of each class."""
+    """The answer to one file: one probability per class."""
 
     file: File
     probabilities: list[float]
@@ -62,7 +66,14 @@ class Answers:
         self.trained, self.files = trained, files
 
     def read(self, unreadable: list[str], labelled: list[Answer] | None) -> Iterator[Answer]:
-        """In order. What is wrong with a file of a folder goes to `unreadable`; with one that was named, is raised."""
+        """Yield the answers in the order of the files.
+
+        Args:
+            unreadable: receives the error messages of files in folders.
+            labelled: receives the answers to files with a label, unless it is None.
+        Raises:
+            InputError, FileNotFoundError: a file that the command line names cannot be read.
+        """
         for start in range(0, len(self.files), BATCH):
             for answer in self._answered(self.files[start : start + BATCH], unreadable):
                 if labelled is not None and answer.file.label is not None:
@@ -73,7 +84,7 @@ class Answers:
         try:
             found = self._probabilities(files)
         except (InputError, FileNotFoundError) as error:
-            if len(files) > 1:  # one by one, to leave out no more than what cannot be read
+            if len(files) > 1:  # read one by one, so that only unreadable files are left out
                 for file in files:
                     yield from self._answered([file], unreadable)
                 return
@@ -93,7 +104,7 @@ class Answers:
 
 
 def _files(given: Sequence[str], classes: Sequence[str]) -> Iterator[File]:
-    """Files as they are given; of folders all image files in them and in their folders, in the order of their paths."""
+    """The given files; for a folder, all image files in it and its subfolders, sorted by path."""
     for name in given:
         path = Path(name)
         if not path.is_dir():
@@ -109,7 +120,7 @@ def _files(given: Sequence[str], classes: Sequence[str]) -> Iterator[File]:
                 yield File(str(found), folder if folder in classes else None, False)
                 count += 1
         if not count:
-            raise InputError(f"{shown(path)} holds no image files.")
+            raise InputError(f"{shown(path)} contains no image files.")
 
 
 def _say_accuracy(answers: Sequence[Answer], classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""One page on some runs."""
+"""The command `report`: one page about some runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Running the rows of a table."""
+"""The command `reproduce`: run the rows of a table of the paper."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from partialsym.cli.output import progress, say
 from partialsym.config import ConfigError, Experiment
 from partialsym.errors import InputError
-from partialsym.reproduction.table import load_table, render
+from partialsym.reproduction.table import TINY, load_table, render
 from partialsym.training.fit import load_data, run_folder, train
 
 log = logging.getLogger(__name__)
@@ -28,15 +28,19 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def run(options: Namespace) -> None:
-    """Run rows of a table, one after the other, but for those whose results are there.
+    """Run the rows of a table that have no results yet, one after the other.
 
     Raises:
-        ValueError: some runs failed; those after them were run all the same.
+        ValueError: some runs failed; the later ones were run nevertheless.
     """
     table = load_table(options.table)
-    rows, seeds = table.select(options.rows), parse_seeds(options.seeds)
-    out = Path(options.out)
     budget = table.budget(options.budget)
+    if budget == TINY and options.publish:
+        raise ConfigError(
+            f"--publish is {options.publish}: must be left out, because the budget tiny produces no results."
+        )
+    seeds = parse_seeds(options.seeds or ("0" if budget == TINY else "0,1,2"))
+    rows, out = table.select(options.rows), Path(options.out)
     results = Path(options.publish or out) / table.name
     there = {row: table.results(results, row, budget) for row in rows}
     done = {(row, result["config"]["seed"]) for row in rows for result in there[row]}
@@ -60,8 +64,12 @@ def run(options: Namespace) -> None:
 def _look_ahead(
     queue: list[tuple[str, Experiment]], there: dict[str, list[dict[str, Any]]], options: Namespace
 ) -> None:
-    """Raise now what would fail hours later: folders of other runs, data that are missing or not those of the results
-    that are there, nowhere to publish."""
+    """Detect errors that would otherwise occur hours later.
+
+    Raises:
+        ValueError: a folder belongs to another run, or the existing results used other data.
+        OSError: data are missing, or the folder to publish to cannot be created.
+    """
     if options.publish:
         Path(options.publish).mkdir(parents=True, exist_ok=True)
     found: dict[str | None, str] = {}
@@ -71,4 +79,4 @@ def _look_ahead(
         if name not in found and not folder.finished:
             found[name] = load_data(config.data, options.data.root).name
         if name in found and (other := {r.get("data", found[name]) for r in there[row]} - {found[name]}):
-            raise InputError(f"{row} was run on {other.pop()}, and here is {found[name]}: give another --publish.")
+            raise InputError(f"{row} was run on {other.pop()}, not on {found[name]}: use another --publish.")

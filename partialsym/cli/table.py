@@ -1,4 +1,4 @@
-"""A table from results that are there."""
+"""The command `table`: print a table of the paper from existing results."""
 
 import logging
 from pathlib import Path
@@ -22,17 +22,17 @@ FIGURES = {
 
 def run(options: Namespace) -> None:
     chosen = load_table(options.table)
-    results = Path(options.results) if options.results else _committed()
+    results = Path(options.results) if options.results else _found(chosen.name)
     if not results.exists():
         raise FileNotFoundError(
-            f"{results} does not exist: pass --results, the folder `results` of a checkout of partialsym, or make one "
-            f"with `reproduce --publish {results}`."
+            f"{results} does not exist: pass the folder `results` of a checkout of partialsym as --results, or create "
+            f"it with `reproduce --publish {results}`."
         )
     if not results.is_dir():
-        raise NotADirectoryError(f"{results} is no folder: give that of all results, such as `results`.")
+        raise NotADirectoryError(f"{results} is not a folder: pass the folder of all results, such as `results`.")
     folder = results / chosen.name
     if not folder.is_dir():
-        log.warning("no row of %s has been run: %s is not there", chosen.name, folder)
+        log.warning("no row of %s has been run: %s does not exist", chosen.name, folder)
     text = render(chosen, folder)
     say(text)
     if options.out:
@@ -40,10 +40,13 @@ def run(options: Namespace) -> None:
         _figures(chosen, folder, Path(options.out))
 
 
-def _committed() -> Path:
-    """`results` here, else beside the package, where that is a checkout."""
+def _found(table: str) -> Path:
+    """The folder `results` here if it contains that table, else the one beside the package if that is a checkout."""
     here, checkout = Path("results"), Path(partialsym.__file__).parents[1] / "results"
-    return checkout if not here.exists() and checkout.is_dir() else here
+    if not (here / table).is_dir() and (checkout / table).is_dir():
+        log.info("results of %s", checkout)
+        return checkout
+    return here
 
 
 def _figures(table: Table, folder: Path, out: Path) -> None:

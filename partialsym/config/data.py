@@ -8,6 +8,7 @@ from partialsym._utils.validation import check, one_of
 from partialsym.registry import DATASETS
 
 AUGMENTATIONS = ("crop", "flip", "rotate")
+PAIRED = ("-180", "-M")  # endings of named data sets of images and their copies
 OWN = ("test", "folds", "fold", "split_by", "size", "fit", "channels", "range", "stream", "workers")
 HF = ("subset", "image", "label")
 
@@ -49,6 +50,8 @@ class DataConfig:
         workers: for streamed images, the number of processes that read them for each training process. A resumed run
             may use another number.
         train_images: use only this number of training images, selected in a fixed order; default all.
+        test_images: use only this number of test images, selected at random by split_seed, with equally many of every
+            class if there are enough; default all.
         augment: changes to training batches: crop (pad by 4 pixels of zeros, shift at random), flip (left-right, half
             of the images), rotate (half of the images by any angle, the others by a multiple of 90 degrees).
     """
@@ -72,6 +75,7 @@ class DataConfig:
     stream: bool = False
     workers: int = 2
     train_images: int | None = None
+    test_images: int | None = None
     augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,12 +100,23 @@ class DataConfig:
         check("data.train_images", self.train_images, least, "at least 2")
         whole = self.train_images is None or not self.stream or self.source != "hf"
         check("data.train_images", self.train_images, whole, "left out: a Hugging Face data set is streamed whole")
+        least = self.test_images is None or self.test_images >= 1
+        check("data.test_images", self.test_images, least, "at least 1")
+        paired = self.source == "named" and str(self.name).endswith(PAIRED)
+        whole = not paired or (self.test_images or 0) % 2 == 0
+        check("data.test_images", self.test_images, whole, "even, so that images and their copies stay together")
         check("data.workers", self.workers, self.workers >= 0, "at least 0")
         for name in self.augment:
             one_of("data.augment", name, AUGMENTATIONS)
 
     def complete(self) -> "DataConfig":
-        """With a name: of a saved Hugging Face data set its whole path, which holds wherever it is read from."""
+        """The config with its name filled in.
+
+        The name of a saved Hugging Face data set becomes its absolute path, which is valid from any directory.
+
+        Raises:
+            ConfigError: the name of a Hugging Face data set, or the root of a folder, is missing.
+        """
         if self.source == "hf":
             check("data.name", self.name, bool(self.name), "that of the Hugging Face data set")
             place = Path(str(self.name)).expanduser()

@@ -43,15 +43,17 @@ class Experiment:
         check("name", self.name, plain, "letters, digits and .+-_ in one or more folders")
         check("seed", self.seed, 0 <= self.seed < 2**32, "in [0, 2³²)")
         size, processes = self.training.batch_size, self.trainer.processes
-        check("training.batch_size", size, size % processes == 0, f"a multiple of {processes}, the processes it is for")
+        check("training.batch_size", size, size % processes == 0, f"a multiple of {processes}, the number of processes")
         compile = self.training.compile
         good = compile != "always" or processes == 1
         check("training.compile", compile, good, "auto or never: the steps of several processes are not compiled")
         object.__setattr__(self, "data", self.data.complete())
-        object.__setattr__(self, "model", self.model.complete())  # not earlier: a default must not look like a choice
+        object.__setattr__(
+            self, "model", self.model.complete()
+        )  # last, because the checks must distinguish defaults from choices
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists and scalars: what config.yaml holds."""
+        """The experiment as dicts, lists and scalars, as in config.yaml."""
         return _plain(asdict(self))
 
     @classmethod
@@ -73,7 +75,7 @@ class Experiment:
 
 @cache
 def _parser() -> "ArgumentParser":
-    """Made once: making it costs as much as parsing with it."""
+    """The parser; it is cached, because building it takes as long as parsing."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
@@ -92,7 +94,7 @@ def keys_of(cls: type) -> Iterator[str]:
 
 
 def check_keys(cls: type, tree: Mapping[str, Any], prefix: str = "") -> None:
-    """Raise ConfigError at the first key of `tree` that the class does not have, naming the nearest valid one."""
+    """Raise ConfigError for the first key of `tree` that the class does not have; it names the nearest valid key."""
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{prefix.rstrip('.') or 'the config'} is {tree!r}: must be a mapping of keys to values.")
     nested: dict[str, Any] = {f.name: f.default_factory for f in fields(cls) if is_dataclass(f.default_factory)}
@@ -104,7 +106,7 @@ def check_keys(cls: type, tree: Mapping[str, Any], prefix: str = "") -> None:
 
 
 def unknown_key(key: str, valid: Sequence[str] = ()) -> str:
-    """The message for a key that is none of the valid ones, by default those of an experiment."""
+    """The error message for an invalid key; the valid ones are by default those of an experiment."""
     valid = list(valid or keys_of(Experiment))
     near = difflib.get_close_matches(key, valid, 1, 0.5) or [k for k in valid if k.endswith("." + key.split(".")[-1])]
     return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}.")

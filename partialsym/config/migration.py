@@ -1,4 +1,4 @@
-"""Settings of an earlier format under the names that they have now."""
+"""Rename the settings of earlier formats to their present names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ RENAMED = {"learn": "learned_layers"}  # since format 2, in `model`
 
 
 def migrated(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run of format 1 as one of format 2; what is no such config is left for others to refuse."""
+    """Convert the config of a run from format 1 to format 2; anything else is returned as it is, for later checks."""
     model = tree.get("model")
     if not isinstance(model, Mapping):
         return dict(tree)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from partialsym._utils.validation import check, one_of
-from partialsym.registry import DENSE_NETWORKS, GROUPS, KERNELS, NETWORKS, SETTINGS, network_defaults, takes
+from partialsym.registry import DENSE_NETWORKS, GROUPS, KERNELS, LIFTED, NETWORKS, SETTINGS, network_defaults, takes
 
 PLACES = ("lifting", "block1", "block2")
 HEADS = ("group", "plane", "linear")
@@ -18,7 +18,7 @@ class ModelConfig:
     Args:
         group: T2, Mirror, SE2, E2, C<n>, D<n> or a registered one.
         network: ResNet, CNN13 (the 13-layer CNN), CNN3 (three convolutions), a preset such as gresnet18_cifar,
-            gwrn16_4 or gconvnext, or a registered one.
+            gwrn16_4 or gconvnext, or a registered one. Lifted, if pretrained holds a lifted network.
         options: other arguments of the network, such as {depth: 3} or {checkpoint: true}.
         partial: learn which part of the group each layer retains.
         learned_layers: which layers learn it, all or only the last; the others use the whole group.
@@ -37,6 +37,9 @@ class ModelConfig:
         copies: number of transformed copies that Augerino averages over.
         sampling: how elements are drawn: systematic (equally spaced) or iid.
         proportional: evaluate on ceil(r·theta) rotations instead of r.
+        pretrained: folder of save_model, or of a run, whose weights training starts from. A lifted network is taken as
+            it is there, and the other keys of model are left out; any other needs the keys that it was made with. If
+            the data have other classes, the last layer starts anew. The short form is `--pretrained`.
     """
 
     group: str = "SE2"
@@ -57,15 +60,19 @@ class ModelConfig:
     copies: int = 4
     sampling: Literal["systematic", "iid"] = "systematic"
     proportional: bool = False
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         _check_group("model.group", self.group)
         if self.augerino is not None:
             _check_group("model.augerino", self.augerino)
         dense = self.network in DENSE_NETWORKS
-        right = "one that answers once an image: this one answers pixel by pixel, in a training loop of your own"
+        right = "a network with one answer per image: this one answers per pixel and needs your own training loop"
         check("model.network", self.network, not dense, right)
-        one_of("model.network", self.network, NETWORKS)
+        if self.network != LIFTED:
+            one_of("model.network", self.network, NETWORKS)
+        held = self.network != LIFTED or self.pretrained is not None
+        check("model.network", self.network, held, "left out: model.pretrained names the folder of a lifted network")
         one_of("model.kernel", self.kernel, KERNELS)
         for name in SETTINGS:
             value = getattr(self, name)
@@ -83,7 +90,7 @@ class ModelConfig:
         check("model.dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
 
     def complete(self) -> "ModelConfig":
-        """With what its network takes where a setting is left out."""
+        """The config with the network's defaults for the settings that are left out."""
         defaults = network_defaults(self.network)
         return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
 

@@ -1,4 +1,4 @@
-"""Configs in files."""
+"""Read configs from YAML files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,16 @@ LARGEST = 2**63
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file; raises ConfigError where it holds anything else, OSError where there is none.
+    """Read a mapping from a YAML file.
 
-    Of YAML it takes what a config needs: no aliases, which grow without end, no tags, no deep nesting, no endless
-    numbers.
+    Only the part of YAML that a config needs is allowed: no aliases, which can expand without limit, no tags, at most
+    MOST_DEPTH levels, and only integers of 64 bits.
+
+    Raises:
+        ConfigError: the file is not such a mapping, or is larger than MOST_BYTES.
+        OSError: the file cannot be read.
     """
-    import yaml  # of the extra `train`: the command line says so where it is missing
+    import yaml  # part of the extra `train`; the command line reports it if it is missing
 
     try:
         text = read_bytes(path, MOST_BYTES).decode()
@@ -28,28 +32,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         reason = _refused(text)
         tree = None if reason else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, ArithmeticError) as error:  # the latter: a date or number out of its range
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:  # the last two: a date or number out of range
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if reason:
         raise ConfigError(f"{path} {reason}.")
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}, must be a mapping of keys to values.")
+        raise ConfigError(f"{path} contains {type(tree).__name__}: it must be a mapping of keys to values.")
     if _endless(tree):
-        raise ConfigError(f"{path} holds a whole number beyond 64 bits.")
+        raise ConfigError(f"{path} contains an integer beyond 64 bits: use a smaller one.")
     return tree
 
 
 def _refused(text: str) -> str | None:
-    """What of YAML the text uses that no config needs, found without building anything."""
+    """The reason if the text uses a part of YAML that is not allowed, else None; no value is constructed."""
     import yaml
 
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         at = f"in line {event.start_mark.line + 1}" if event.start_mark else ""
         if isinstance(event, yaml.AliasEvent):
-            return f"has the alias *{event.anchor} {at}: write out what it stands for"
+            return f"has the alias *{event.anchor} {at}: write out its value"
         if tag := getattr(event, "tag", None):
-            return f"has the tag {tag!r} {at}: values stand without one"
+            return f"has the tag {tag!r} {at}: write the value without a tag"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             return f"nests deeper than {MOST_DEPTH} levels {at}"
@@ -57,7 +61,7 @@ def _refused(text: str) -> str | None:
 
 
 def _endless(value: Any) -> bool:
-    """Whether a whole number in it is too long to be computed with, or even shown."""
+    """Whether the value contains an integer beyond 64 bits, which may be too long to compute with or to print."""
     if isinstance(value, dict):
         return any(map(_endless, (*value, *value.values())))
     if isinstance(value, list | tuple):

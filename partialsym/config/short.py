@@ -1,17 +1,18 @@
-"""What may be said shorter on the command line."""
+"""Short forms of options on the command line."""
 
 import re
 from collections.abc import Sequence
 
-GROUPS = "--split-by"
+SHORT = {"split-by": "data.split_by", "pretrained": "model.pretrained"}
 SOURCES = ("--data=folder", "--data=hf")
 PAIRS = ("--data.range", "--data.size")
 
 
 def in_full(args: Sequence[str]) -> list[str]:
-    """`--data.source folder` for `--data folder`, `--data.split_by` for `--split-by`, and `--data.range [0,4095]` for
-    `--data.range 0 4095`."""
-    args = [re.sub(f"^{GROUPS}(?=$|=)", "--data.split_by", arg) for arg in args]
+    """Replace short forms: `--data folder` becomes `--data.source folder`, `--data.range 0 4095` becomes
+    `--data.range [0,4095]`, and each key of `SHORT` its full one."""
+    for short, full in SHORT.items():
+        args = [re.sub(f"^--{short}(?=$|=)", f"--{full}", arg) for arg in args]
     named = [arg.replace("--data=", "--data.source=") if arg in SOURCES else arg for arg in args]
     follows = [*args[1:], ""]
     pairs = zip(named, follows, strict=True)

@@ -75,7 +75,7 @@ class TrainingConfig:
             check(f"training.{name}", value, value >= least, f"at least {least}")
         check("training.patience", self.patience, self.patience is None or self.patience >= 1, "at least 1")
         ends = self.patience is None or self.schedule != "one-cycle"
-        check("training.patience", self.patience, ends, "left out: one-cycle lowers its rates at the last epochs alone")
+        check("training.patience", self.patience, ends, "left out: one-cycle lowers its rates only in the last epochs")
         for name in ("lr", "density_lr"):
             value = getattr(self, name)
             check(f"training.{name}", value, value is None or 0 < value < math.inf, "positive")

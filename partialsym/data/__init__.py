@@ -1,9 +1,9 @@
-"""Data sets: each name is one function that returns its training, validation and test splits."""
+"""Data sets: for each name, one function returns the training, validation and test splits."""
 
 import os
 from difflib import SequenceMatcher
 
-from partialsym.data.base import Dataset, Split, check_validation
+from partialsym.data.base import Dataset, Split, check_validation, in_turn
 from partialsym.data.batches.batching import EpochBatchSampler, InMemoryBatches, LoaderBatches, batched
 from partialsym.data.batches.streaming import trained_on
 from partialsym.data.reading.levels import as_float
@@ -23,6 +23,7 @@ __all__ = [
     "as_float",
     "augmentation",
     "batched",
+    "in_turn",
     "load",
     "normalise",
     "pairs",

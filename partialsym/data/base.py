@@ -50,7 +50,7 @@ class Split:
         for field, values in (("labels", self.labels), ("originals", self.originals)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 found = f"{values.dtype} {list(values.shape)}"
-                raise InputError(f"{field} are {found}: they must be int64 [{len(self.images)}], one an image")
+                raise InputError(f"{field} are {found}: they must be int64 [{len(self.images)}], one per image")
             if (lowest := int(values.min())) < 0:
                 raise InputError(f"{field} contain {lowest}: they must be >= 0")
         if not isinstance(self.images, Tensor) or self.images.dtype == torch.uint8:
@@ -60,7 +60,7 @@ class Split:
             index = int((~self.images.isfinite()).flatten(1).any(1).nonzero()[0])
             raise InputError(f"image {index} has NaN or infinite pixels: all must be finite, in [0, 1]")
         if low < 0 or high > 1:
-            raise InputError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (8-bit ones: keep uint8)")
+            raise InputError(f"pixels span [{low:g}, {high:g}]: they must lie in [0, 1] (pass 8-bit pixels as uint8)")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,9 +116,21 @@ class Dataset:
         A smaller selection is part of a larger one. Raises ValueError if there are fewer than `count` images.
         """
         if not 1 <= count <= len(self.train):
-            raise InputError(f"{self.name} has {len(self.train)} training images, not the {count} asked for")
+            raise InputError(f"{self.name} has {len(self.train)} training images, fewer than the requested {count}")
         index = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))[:count]
         return replace(self, train=self.train[index])
+
+    def with_test(self, count: int, seed: int) -> "Dataset":
+        """The same data set with `count` test images of a seeded order, and at most as many to be turned in `probe`.
+
+        Every class has as many as any other, as long as it has any left. Images of one original have one place in the
+        order, so that images and their transformed copies, which are of two classes, stay together where `count` is a
+        multiple of the number of classes. Raises ValueError if there are fewer than `count` images.
+        """
+        if not 1 <= count <= len(self.test):
+            raise InputError(f"{self.name} has {len(self.test)} test images, not the {count} asked for")
+        probe = self.probe if self.probe is None else self.probe[_some(self.probe, count, seed)]
+        return replace(self, test=self.test[_some(self.test, count, seed)], probe=probe)
 
     @property
     def channels(self) -> int:
@@ -129,6 +141,23 @@ class Dataset:
     def size(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
+
+
+def in_turn(labels: Tensor, count: int) -> Tensor:
+    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
+    rank = torch.zeros_like(labels)
+    for label in labels.unique():
+        of_class = labels == label
+        rank[of_class] = torch.arange(int(of_class.sum()))
+    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
+
+
+def _some(split: Split, count: int, seed: int) -> Tensor:
+    """Indices [≤ count], ascending, of images selected as in `with_test`."""
+    originals, of = split.originals.unique(return_inverse=True)
+    place = torch.randperm(len(originals), generator=torch.Generator().manual_seed(seed))[of]
+    order = place.argsort(stable=True)
+    return order[in_turn(split.labels[order], count)].sort().values
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

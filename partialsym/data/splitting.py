@@ -1,4 +1,4 @@
-"""Which images are held out: by original, so that nothing leaks between the sides."""
+"""Split images by their originals, so that no copy of an image leaks from one split into another."""
 
 from typing import NamedTuple
 
@@ -22,15 +22,21 @@ class Labelled(NamedTuple):
 
 
 def split_by_original(originals: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (kept, held out), each ascending: round(fraction * distinct originals) are held out.
+    """Divide images into two parts: return the ascending indices of the first part and of the held-out part.
 
-    `originals` int64 [N]; `fraction` in (0, 1); all images of an original fall on the same side. Raises
-    ValueError where a side would be empty.
+    round(fraction · number of distinct originals) originals are held out, with all their images.
+
+    Args:
+        originals: number of the original of each image, int64 [N].
+        fraction: share of the originals that is held out, in (0, 1).
+        seed: seed of the selection.
+    Raises:
+        ValueError: one of the parts would be empty.
     """
     distinct = originals.unique()
     count = round(fraction * len(distinct))
     if not 0 < count < len(distinct):
-        raise InputError(f"fraction {fraction!r} of {len(distinct)} originals holds out {count}: a side is empty")
+        raise InputError(f"fraction {fraction!r} of {len(distinct)} originals holds out {count}: one part is empty")
     order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
     held = torch.isin(originals, distinct[order[:count]])
     return (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
@@ -48,7 +54,16 @@ def assemble(
 ) -> Dataset:
     """A Dataset whose training and validation splits divide `pool`.
 
-    `mean_std`: its mean and std, by channel; by default those of the training split.
+    Args:
+        name: name of the data set.
+        classes: names of the classes, in label order.
+        pool: the images for training and validation.
+        test: the test images.
+        validation: share of the originals in `pool` that forms the validation split, in (0, 0.5].
+        split_seed: seed that selects them, an int >= 0.
+        mean_std: mean and std of each channel; by default those of the training split.
+    Raises:
+        ValueError: an argument is out of range, or a split would be empty.
     """
     check_validation(validation, split_seed)
     kept, held = split_by_original(pool.originals, validation, split_seed)

@@ -1,6 +1,6 @@
-"""What happens to images between their pixels and the model: normalisation by channel, and augmentation in training.
+"""Transforms of images before the model: normalisation by channel, and augmentation in training.
 
-Random crops, flips and turns are drawn image by image from torch's global generator.
+Torch's global generator draws random crops, flips and rotations for each image separately.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +22,16 @@ MARGIN = 4
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(images - mean) / std for each channel: images [..., C, H, W], mean and std C numbers, std > 0.
+    """Normalise each channel of images [..., C, H, W]: (images − mean) / std.
 
-    8-bit images count as pixels in [0, 1] and become float32: see `as_float`. Raises ValueError where the
-    statistics do not fit the channels, or on another dtype.
+    8-bit images are first converted to float32 in [0, 1]: see `as_float`.
+
+    Args:
+        images: uint8 or floating-point.
+        mean: C numbers.
+        std: C numbers > 0.
+    Raises:
+        ValueError: the statistics do not fit the channels, or the images have another dtype or shape.
     """
     if images.ndim < 3:
         raise InputError(f"images have shape {list(images.shape)}: they must be [..., C, H, W]")
@@ -35,13 +41,14 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def _filled(images: Tensor, values: Sequence[float]) -> Tensor:
-    """`values` [C, 1, 1] where the images are: filled there, since a copy to a GPU would wait for it."""
+    """`values` as a tensor [C, 1, 1] on the device of `images`; filling it there avoids a copy that waits for a GPU."""
     return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What lies between pixels (uint8, or in [0, 1]) and the model: per-channel mean and standard deviation."""
+    """The conversion of pixels (uint8, or in [0, 1]) to the input of a model, by mean and standard deviation per
+    channel: see `normalise`."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -51,10 +58,14 @@ class Preprocessing:
 
 
 def crop(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
-    """Images [B, C, H, W] with 4 pixels of zeros around them, cut to [H, W] again, each at an offset of its own.
+    """Random crops of images [B, C, H, W]: each image is padded by 4 pixels of zeros and cut to [H, W] again.
 
-    The offsets are uniform over the 9 x 9 there are. Of several processes each draws for all and takes its own, so that
-    the number of processes changes nothing.
+    The offset of each crop is uniform over the 9 × 9 possible ones. Every process draws the offsets for all processes
+    and uses its own, so that the result does not depend on the number of processes.
+
+    Args:
+        images: the images of this process.
+        rank, processes: index of this process, and number of processes.
     """
     count, side = len(images), 2 * MARGIN + 1
     height, width = images.shape[-2:]
@@ -64,17 +75,17 @@ def crop(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
 
 
 def flip(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
-    """Images [B, C, H, W], each mirrored left-right with probability 1/2; processes as in `crop`."""
+    """Mirror each of the images [B, C, H, W] left-right with probability 1/2; processes as in `crop`."""
     mirrored = torch.rand(len(images) * processes, device=images.device)[rank::processes] < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
 def rotate(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
-    """Images [B, C, H, W], each turned about its centre; processes as in `crop`.
+    """Rotate each of the images [B, C, H, W] about its centre; processes as in `crop`.
 
-    Half of them are turned by an angle uniform on the circle, bilinear, with the image mirrored at its border; the
-    others by a multiple of 90° (of 180° where they are not square), which loses nothing: so the network sees turned
-    images in all orientations, and images as sharp as those that it will be asked about.
+    On average, half of them are rotated by an angle that is uniform on the circle, with bilinear interpolation and
+    reflection at the border. The others are rotated exactly, by a multiple of 90° (180° if they are not square). So the
+    network sees all orientations, and also images that are as sharp as the test images.
     """
     count = len(images)
     turn, kind = torch.rand((2, count * processes), device=images.device)[:, rank::processes]
@@ -88,7 +99,7 @@ def rotate(images: Tensor, rank: int = 0, processes: int = 1) -> Tensor:
 
 
 class Augmenter(Protocol):
-    """Images [B, C, H, W] of process `rank` of `processes`, each with a batch as large → the same, augmented."""
+    """A function that augments images [B, C, H, W] of process `rank` of `processes`; all processes have B images."""
 
     def __call__(self, images: Tensor, rank: int = 0, processes: int = 1) -> Tensor: ...
 
@@ -97,10 +108,15 @@ AUGMENTERS: dict[str, Augmenter] = {"crop": crop, "flip": flip, "rotate": rotate
 
 
 def augmentation(names: Sequence[str], rank: int = 0, processes: int = 1) -> Callable[[Tensor], Tensor] | None:
-    """The augmentations of these names ("crop", "flip", "rotate") in this order, as one function; None for no name.
+    """The composition of augmentations ("crop", "flip", "rotate"), in the order of `names`; None without names.
 
-    It takes images [B, C, H, W], float32 in [0, 1], and returns new ones of the same shape, on the same device; of the
-    `processes` that train together it is that of number `rank`. Raises ValueError on another name.
+    The function maps images [B, C, H, W], float32 in [0, 1], to new images of the same shape, on the same device.
+
+    Args:
+        names: names of the augmentations.
+        rank, processes: index of this process, and number of processes that train together.
+    Raises:
+        ValueError: a name is unknown.
     """
     for name in names:
         if name not in AUGMENTERS:

@@ -22,7 +22,8 @@ def frame(axes: Axes) -> None:
 
 
 def fit(figure: Figure, x: float, y: float, text: str, wide: float, *, size: float, **style: Any) -> None:
-    """Text at (x, y), at most `wide` wide, all in inches. Long text is made smaller, then shortened in the middle."""
+    """Write text at (x, y), at most `wide` wide, all in inches. Long text gets a smaller font, then an ellipsis in its
+    middle."""
     width, tall = figure.get_size_inches()
     write(figure, x / width, y / tall, text, size=size, **style)
     own, now = figure.texts[-1], size
@@ -37,7 +38,7 @@ def fit(figure: Figure, x: float, y: float, text: str, wide: float, *, size: flo
 
 def spread(heights: Sequence[float], step: float, high: float) -> list[float]:
     """Ascending heights in [0, high], moved as little as possible to be at least `step` apart."""
-    blocks: list[list[float]] = []  # of heights that touch, each less the steps below it
+    blocks: list[list[float]] = []  # groups of touching heights, each height minus the steps below it
     for i, y in enumerate(heights):
         blocks.append([y - i * step])
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):

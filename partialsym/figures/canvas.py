@@ -11,7 +11,8 @@ from partialsym._utils.atomic import replace_file
 from partialsym.errors import InputError
 
 T = TypeVar("T")
-Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → what result.json holds for each of its seeds
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # name → the content of result.json for each of its seeds
+Learned = Mapping[str, Any] | Sequence[Mapping[str, Any]]  # a result with "subsets", or only these
 INK, GREY, PALE = "#22282f", "#66707a", "#e3e6ea"
 BLUE, ORANGE, DEEP = "#0072b2", "#d55e00", "#0a1c2e"  # the first two are distinguishable with any colour vision
 FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -25,12 +26,12 @@ def blank(width: float, tall: float) -> Figure:
 
 
 def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    """Literal text: a `$` in a name does not start a formula."""
+    """Write literal text at (x, y), in [0, 1] of the figure: a `$` in a name does not start a formula."""
     figure.text(x, y, text, parse_math=False, **({"color": INK} | style))
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as .png (150 dpi), .svg or .pdf. The file is replaced atomically.
+    """Write a figure as .png (150 dpi), .svg or .pdf, and return the path. The file is replaced atomically.
 
     Raises:
         ValueError: the suffix is another one.

@@ -11,24 +11,31 @@ from matplotlib.lines import Line2D
 from matplotlib.projections.polar import PolarAxes
 
 from partialsym.errors import InputError
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Results, blank, some, write
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Learned, Results, blank, some, write
 from partialsym.figures.dials import draw_dial, explain, gather, height
 
 CELL, MARGIN = 1.45, 0.3  # inches
-ABOVE, BELOW = 0.26, 0.1  # a row: its name, and air
+ABOVE, BELOW = 0.26, 0.1  # inches above a row for its name, and empty inches below it
 
 
-def subsets(results: Results) -> Figure:
+def subsets(results: Mapping[str, Sequence[Learned]]) -> Figure:
     """The learned subset of each layer: one row per name, one column per layer.
 
     The mean over the seeds is filled, and the edges of each seed are thin lines.
 
     Args:
-        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
+        results: name → for each of its seeds, or networks of one architecture, what `learned_subsets` returns, or the
+            content of result.json.
     Raises:
         ValueError: there is nothing to draw, or the seeds of one name belong to different models.
+
+    >>> import partialsym as ps
+    >>> network = ps.GCNN3("SE2", samples=4, width=2)
+    >>> figure = subsets({"mine": [ps.learned_subsets(network)]})  # to write it: save(figure, "mine.png")
+    >>> [axes.get_gid() for axes in figure.axes]
+    ['mine lifting', 'mine conv1', 'mine conv2']
     """
-    rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
+    rows = {name: gather(name, seeds) for name, seeds in some(results).items()}
     found = dict.fromkeys(layer for row in rows.values() for layer in row)
     layers = sorted(found, key=lambda layer: layer != "input")  # Augerino's comes before all layers
     heights = [CELL * max(map(height, row.values()), default=1.0) for row in rows.values()]
@@ -53,15 +60,15 @@ def subsets(results: Results) -> Figure:
     return figure
 
 
-def of_layers(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+def of_layers(seeds: Sequence[Learned]) -> dict[str, Figure]:
     """The learned subset of each layer, one figure per layer without its name, in the order of `subsets`.
 
     Args:
-        seeds: the content of result.json for each seed of a method, of which "subsets" is used.
+        seeds: for each seed of a method what `learned_subsets` returns, or the content of result.json.
     Raises:
         ValueError: the seeds belong to different models.
     """
-    cells = gather("one method", [result["subsets"] for result in seeds])
+    cells = gather("one method", seeds)
     figures = {}
     for layer in sorted(cells, key=lambda layer: layer != "input"):
         figures[layer] = blank(CELL, CELL * height(cells[layer]))
@@ -73,15 +80,15 @@ def responses(results: Results) -> Figure:
     """The responses to images rotated through a full circle, one panel per name (Romero & Lohit 2022, figure 4).
 
     Args:
-        results: name → result of each seed, of which "response" is used. Angles are in degrees, counter-clockwise, and
-            0° is at the top.
+        results: name → for each of its seeds what `response` returns, or the content of result.json. Angles are in
+            degrees, counter-clockwise, and 0° is at the top.
     Raises:
         ValueError: no result has a response.
     """
-    curves = {name: [r["response"] for r in seeds if "response" in r] for name, seeds in results.items()}
+    curves = {name: [_curve(r) for r in seeds if {"share", "response"} & r.keys()] for name, seeds in results.items()}
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:
-        raise InputError("No result has a response: only data sets of turned copies give one.")
+        raise InputError("No result has a response: only runs on data sets of turned copies have one.")
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
     width, tall = max(2.9 * columns, 4.6), 3.15 * rows + 0.5
@@ -108,6 +115,10 @@ def responses(results: Results) -> Figure:
     labels = ["share of images with P(original) > ½", "mean P(original)", "½"]
     figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=7.5, labelcolor=INK)
     return figure
+
+
+def _curve(seed: Mapping[str, Any]) -> Mapping[str, Any]:
+    return seed if "share" in seed else seed["response"]
 
 
 def _response(axes: Axes, seeds: Sequence[Mapping[str, Sequence[float]]]) -> None:

@@ -19,7 +19,7 @@ from partialsym.figures.circles import responses, subsets
 from partialsym.figures.depths import depths
 from partialsym.figures.points import Point, points_of
 
-LOOKS = {  # of kinds of methods: colours that everyone tells apart, marks that are told apart in grey
+LOOKS = {  # kind of method → a colour that any colour vision distinguishes, and a mark that differs in grey
     "CNN": (INK, "s"),
     "G-CNN": (ORANGE, "^"),
     "Partial G-CNN": (BLUE, "o"),
@@ -28,16 +28,18 @@ LOOKS = {  # of kinds of methods: colours that everyone tells apart, marks that 
     "Partial G-CNN + Augerino": ("#e69f00", "P"),
 }
 DASHES = ("-", "--", ":", "-.")
-OFFSET = 0.1  # percentage points added to an error before its logarithm: 100 % is as far from 99.9 as that from 99.7
-ROUND = (50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)  # accuracies whose errors are 1, 2 and 5
+OFFSET = 0.1  # percentage points that are added to an error before its logarithm, so that 100 % has a place
+ROUND = (50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)  # ticks whose errors begin with 1, 2 or 5
 STEP = 0.155  # inches between lines of text
 
 
 def of_table(results: Results) -> dict[str, Figure]:
-    """The figures that a table's rows have something to show in: of `subsets`, `depths`, `sizes` and `responses`.
+    """Those of the figures `subsets`, `depths`, `sizes` and `responses` for which the rows of a table have data.
 
     Args:
-        results: row → what result.json holds for each of its seeds.
+        results: row → the content of result.json for each of its seeds.
+    Returns:
+        Name → figure.
     """
     rows = {row: seeds for row, seeds in results.items() if seeds}
     models = {row: ModelConfig(**seeds[0]["config"]["model"]) for row, seeds in rows.items()}
@@ -64,7 +66,8 @@ def sizes(results: Results) -> Figure:
     range is shaded.
 
     Args:
-        results: name → result of each seed, of which "config", "data", "images" and "accuracy" are used.
+        results: name → the content of result.json for each of its seeds, of which "config", "data", "images" and
+            "accuracy" are used.
     Raises:
         ValueError: there is nothing to draw; the results of a name differ in more than the seed; or two names have the
             same method, data set and size.
@@ -72,10 +75,10 @@ def sizes(results: Results) -> Figure:
     points = points_of(some(results))
     places = Counter((p.method, p.size, p.data) for p in points)
     if twice := [place for place, count in places.items() if count > 1]:
-        raise InputError("Two rows are of {} on {:,} images of {}: they differ in something else.".format(*twice[0]))
+        raise InputError("Two rows show {} on {:,} images of {}: they differ in another setting.".format(*twice[0]))
     panels = {data: [p for p in points if p.data == data] for data in dict.fromkeys(p.data for p in points)}
     longest = max(len(p.method) for p in points)
-    side = min(2.2, 0.25 + 0.066 * longest)  # of the labels
+    side = min(2.2, 0.25 + 0.066 * longest)  # inches for the labels
     columns = min(2, len(panels))
     inside = 2.45 if columns > 1 else 3.1
     high = max(2.1, STEP * max(len({p.method for p in panel}) for panel in panels.values()))
@@ -124,7 +127,7 @@ def _lines(axes: Axes, panel: Sequence[Point]) -> dict[str, tuple[float, float, 
 
 
 def _ticks(axes: Axes, panel: Sequence[Point], inside: float, high: float) -> None:
-    """Limits from the numbers; ticks at every size, and at accuracies that are far enough apart."""
+    """Set the limits by the data, and ticks at every size and at accuracies that are far enough apart."""
     frame(axes)
     at = sorted({p.size for p in panel})
     edge = max(0.06 * math.log10(at[-1] / at[0]), 0.12)
@@ -147,7 +150,7 @@ def _ticks(axes: Axes, panel: Sequence[Point], inside: float, high: float) -> No
 
 
 def _readable(low: float, top: float, apart: float) -> list[float]:
-    """Round accuracies between two stretched ones; where errors differ much, finer ones where the error is small."""
+    """Round accuracies between two stretched ones, `apart` or more apart; they are finer where the error is small."""
     if 10 ** (top - low) < 2:
         ticks = np.round(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(*_accuracy(np.array([low, top]))), 6)
         return [float(value) for value in ticks if value <= 100 and low <= _stretch(value) <= top]
@@ -187,7 +190,7 @@ def _accuracy(stretched: np.ndarray) -> np.ndarray:
 
 
 def _notes(points: Sequence[Point]) -> list[str]:
-    """How to read the figure, and which points have another number of seeds than most."""
+    """Notes that explain the figure, and list the points with an unusual number of seeds."""
     counts = Counter(len(p.accuracies) for p in points)
     usual = counts.most_common(1)[0][0]
     mean = f"Mean of {_count(usual)}" if len(counts) == 1 else f"Mean over the seeds, {usual} unless said below"

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from partialsym.figures.canvas import BLUE, GREY, INK, PALE, blank, some, write
 
 Histories = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
-SPLIT = ("loss", "accuracy")  # of training and of validation images
+SPLIT = ("loss", "accuracy")  # quantities with a curve for training and one for validation images
 TITLES = {
     "loss": "loss",
     "accuracy": "accuracy",
@@ -22,7 +22,7 @@ TITLES = {
     "centre_deg": "their centre, in degrees",
     "P": "P(element is in)",
 }
-WIDE, HIGH, NARROW = 2.85, 2.35, 2.3  # inches of a panel with its labels; of one that is a picture of its own
+WIDE, HIGH, NARROW = 2.85, 2.35, 2.3  # inches: width and height of a panel with labels, width of a separate panel
 DEPTHS = ("#0b2a4a", "#1f6f9f", "#2aa198", "#8fae3c", "#e0a21b", "#c8502d")  # first layer to last
 
 
@@ -92,7 +92,7 @@ def _panel(
     *,
     legend: bool,
 ) -> None:
-    """One quantity of TITLES over the epochs."""
+    """Draw one quantity of TITLES over the epochs."""
     if quantity in SPLIT:
         for split, color, style in (("train", GREY, "--"), ("validation", BLUE, "-")):
             _curve(axes, seeds, f"{split}_{quantity}", color, style=style, label=split)
@@ -121,7 +121,7 @@ def _curve(
     style: str = "-",
     label: str = "",
 ) -> None:
-    """The mean and range of `key` over the seeds that reached each epoch."""
+    """Draw the mean and range of `key` over the seeds that reached each epoch."""
     epochs = max(map(len, seeds), default=0)
     values = np.full((len(seeds), epochs), np.nan)
     for seed, rows in zip(values, seeds, strict=True):
@@ -137,7 +137,7 @@ def _curve(
 
 
 def _kept(axes: Axes, seeds: Sequence[Sequence[Mapping[str, float]]], colors: Mapping[str, str]) -> None:
-    """A line a column, or one for all where every layer keeps the same throughout."""
+    """Draw one line per column, or a single line if all columns have the same constant value."""
     there = {key: color for key, color in colors.items() if any(key in row for rows in seeds for row in rows)}
     if not there:
         axes.set_visible(False)
@@ -163,13 +163,13 @@ def _frame(axes: Axes, title: str) -> None:
 
 
 def _kind(key: str) -> str | None:
-    """`theta_deg`, `centre_deg` or `P` for a column of what a layer keeps."""
+    """`theta_deg`, `centre_deg` or `P` for a column about a learned subset, else None."""
     name = key.rpartition(".")[2]
     return name if name in ("theta_deg", "centre_deg") else "P" if ".P(" in key else None
 
 
 def _layer(key: str) -> str:
-    """`block1.conv1` of `block1.conv1.P(m)`; a name such as P(22.5°) has a dot of its own."""
+    """The layer of a column: `block1.conv1` of `block1.conv1.P(m)`. A name such as P(22.5°) contains a dot itself."""
     return key.removesuffix(".theta_deg").removesuffix(".centre_deg").partition(".P(")[0]
 
 

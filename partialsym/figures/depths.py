@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from partialsym.errors import InputError
 from partialsym.figures.axes import fit, frame
-from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Results, blank, some
+from partialsym.figures.canvas import BLUE, GREY, INK, ORANGE, Learned, blank, some
 from partialsym.figures.dials import Cell, gather
 
 THETA, TURNED, MIRRORED = "theta", "P of turns", "P of mirrorings"
@@ -21,11 +21,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     TURNED: {"color": BLUE, "marker": "^", "ls": "-"},
     MIRRORED: {"color": ORANGE, "marker": "s", "ls": "--"},
 }
-DODGE = 0.13  # layers: turns and mirrorings of one layer stand beside one another
-HIGH, CELL = 1.15, 1.95  # inches: of an axes, of a panel with its title and the names of its layers
+DODGE = 0.13  # in layers: horizontal distance between the marks of rotations and reflections of one layer
+HIGH, CELL = 1.15, 1.95  # inches: height of the axes, and of a panel with its title and the names of its layers
 
 
-def depths(results: Results) -> Figure:
+def depths(results: Mapping[str, Sequence[Learned]]) -> Figure:
     """The learned subset of each layer against its depth: one panel per name, lines for rotations and reflections.
 
     Lines are means over seeds. θ, half the width of the interval regardless of its centre, is in degrees on the left. P
@@ -33,15 +33,16 @@ def depths(results: Results) -> Figure:
     retains the whole group by construction and has a hollow mark. Layers on T(2), which have no subset, are omitted.
 
     Args:
-        results: name → the content of result.json for each of its seeds, of which "subsets" is used.
+        results: name → for each of its seeds, or networks of one architecture, what `learned_subsets` returns, or the
+            content of result.json.
     Raises:
         ValueError: there is nothing to draw, or the seeds of one name belong to different models.
     """
-    rows = {name: gather(name, [result["subsets"] for result in seeds]) for name, seeds in some(results).items()}
+    rows = {name: gather(name, seeds) for name, seeds in some(results).items()}
     kept = {name: {layer: cell for layer, cell in row.items() if cell.numbers} for name, row in rows.items()}
     panels = {name: (list(row), _series(list(row.values()))) for name, row in kept.items() if row}
     if not panels:
-        raise InputError("There is nothing to draw: no layer has a group to keep a part of.")
+        raise InputError("There is nothing to draw: no layer can learn a part of a group.")
     kinds = [kind for kind in LOOKS if any(kind in series for _, series in panels.values())]
     left, right = (0.48 if THETA in kinds else 0.15), (0.4 if kinds != [THETA] else 0.15)
     columns, inside = 2 if len(panels) == 4 else min(3, len(panels)), 1.95
@@ -49,7 +50,7 @@ def depths(results: Results) -> Figure:
     lifted = any("lifting" in layers for layers, _ in panels.values())
     off = any("centre_deg" in cell.numbers for row in kept.values() for cell in row.values())
     entries = _legend(kinds, lifted, off, any(len(seeds) > 1 for seeds in results.values()))
-    width = max(columns * cell, 4.6) + 0.1  # two entries of the legend side by side
+    width = max(columns * cell, 4.6) + 0.1  # the legend needs room for two entries side by side
     across = len(entries) if width > 2 * len(entries) else 2
     foot = 0.17 * math.ceil(len(entries) / across) + 0.15
     tall = CELL * math.ceil(len(panels) / columns) + foot

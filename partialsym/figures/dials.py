@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Wedge
 
 from partialsym.errors import InputError
-from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE
+from partialsym.figures.canvas import BLUE, DEEP, GREY, INK, ORANGE, PALE, Learned
 
-REACH = 1.25  # half the width of a cell, where a dial has radius 1
-RING = (0.74, 1.0)  # inner and outer radius of the mirrored turns
+REACH = 1.25  # half the width of a cell, in radii of the dial
+RING = (0.74, 1.0)  # inner and outer radius of the ring of mirrored turns
 ORBIT = 0.62  # radius of the circle of marks
 WHOLE = 179.95  # degrees; a larger sector is drawn as the whole circle
 CROWDED = 8  # with more marks there is no room for their numbers
@@ -36,19 +36,20 @@ class Cell:
         return self.numbers.get(f"P({element})", [1.0] * self.seeds)
 
 
-def gather(name: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Cell]:
-    """The "subsets" of each seed → the cell of each layer.
+def gather(name: str, seeds: Sequence[Learned]) -> dict[str, Cell]:
+    """The subsets of each seed → the cell of each layer.
 
     Raises:
-        ValueError: the seeds do not have the same layers and groups.
+        ValueError: a seed has no subsets, or the seeds do not have the same layers and groups.
     """
+    found = [_entries(name, seed) for seed in seeds]
     cells = {
         first["layer"]: Cell(first["group"], len(seeds), {k: [] for k in first if k not in ("layer", "group")})
-        for first in seeds[0]
+        for first in found[0]
     }
-    for entries in seeds:
+    for entries in found:
         if [e["layer"] for e in entries] != list(cells):
-            raise InputError(f"The seeds of {name!r} have different layers: they are not of one model.")
+            raise InputError(f"The seeds of {name!r} have different layers: all must have the same model.")
         for entry in entries:
             cell = cells[entry["layer"]]
             if entry["group"] != cell.group or set(entry) - {"layer", "group"} != set(cell.numbers):
@@ -56,6 +57,16 @@ def gather(name: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Ce
             for key, values in cell.numbers.items():
                 values.append(float(entry[key]))
     return cells
+
+
+def _entries(name: str, seed: Learned) -> Sequence[Mapping[str, Any]]:
+    entries = seed.get("subsets") if isinstance(seed, Mapping) else seed
+    if not entries:
+        raise InputError(
+            f"a seed of {name!r} has no subsets: every name needs a list of results with subsets, or of what "
+            "learned_subsets returns for a network with group convolutions."
+        )
+    return entries
 
 
 def mean(values: Sequence[float]) -> float:
@@ -96,7 +107,7 @@ def height(cell: Cell) -> float:
 
 
 def explain(cells: Sequence[Cell]) -> list[str]:
-    """Lines that say how to read these cells."""
+    """Lines that explain how to read these cells."""
     turns = [c for c in cells if "theta_deg" in c.numbers]
     notes = []
     if turns:
@@ -111,7 +122,7 @@ def explain(cells: Sequence[Cell]) -> list[str]:
 
 
 def _sector(axes: Axes, cell: Cell) -> None:
-    """[−θ, θ], about the centre if there is one, as a sector; with mirrorings a ring around it, as thick as P(m)."""
+    """Draw [−θ, θ], about its centre if there is one, as a sector, and mirrorings as a ring of thickness P(m)."""
     thetas = [min(180.0, theta) for theta in cell.numbers["theta_deg"]]
     centres = cell.numbers.get("centre_deg", [0.0] * len(thetas))
     theta, centre, outer = mean(thetas), mean(centres), RING[0] - 0.1 if cell.elements else RING[1]
@@ -183,7 +194,7 @@ def _marks(axes: Axes, names: Sequence[str], cell: Cell, color: str, y: float = 
 
 
 def _mark(axes: Axes, at: tuple[float, float], radius: float, probabilities: Sequence[float], color: str) -> None:
-    """A circle whose filled area is the mean probability, with a thin circle for each seed."""
+    """Draw a circle whose filled area is the mean probability, with a thin circle for each seed."""
     axes.add_patch(Circle(at, radius, fc=PALE, ec="none"))
     filled = radius * math.sqrt(mean(probabilities))
     axes.add_patch(Circle(at, filled, fc=color, ec="none", alpha=0.85, label="element"))

@@ -14,7 +14,15 @@ from partialsym.figures.canvas import Results
 
 @dataclass(frozen=True)
 class Point:
-    """A row: the accuracies of its seeds, in %. `kind` is one of LOOKS, `method` says more where it has to."""
+    """A row of results.
+
+    Attributes:
+        data: name of the data set.
+        kind: kind of method, a key of LOOKS.
+        method: the kind, with the settings in which methods of that kind differ.
+        size: number of training images.
+        accuracies: test accuracy of each seed, in %.
+    """
 
     data: str
     kind: str

@@ -31,7 +31,9 @@ def group(name: str) -> Group:
         return FAMILIES[match[1]](int(match[2]))
     if name in GROUPS:
         return GROUPS[name]()
-    raise InputError(f"Unknown group {name!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).")
+    near = [other for other in GROUPS if other.lower() == name.lower()]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"Unknown group {name!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).{hint}")
 
 
 __all__ = ["E2", "FAMILIES", "SE2", "T2", "Cyclic", "Dihedral", "Group", "Mirror", "group"]

@@ -12,14 +12,16 @@ from partialsym.errors import InputError, InputTypeError
 
 
 class Kernel(nn.Module, ABC):
-    """k(z) = Σ_h W_h·φ_h(z) + b: coordinates z → matrix [out, in]. The last layer is linear.
+    """A continuous kernel k(z) = Σ_h W_h·φ_h(z) + b, from coordinates z to a matrix [out_channels, in_channels].
+
+    Subclasses define the features φ; the last layer, with W and b, is linear.
 
     Args:
         dim: number d of coordinates: the position (x, y) in the unit disc, then the embedded relative element.
         out_channels, in_channels: size of the matrix.
         hidden: number of features φ.
         layers: total number of linear layers, including the last one; at least 2.
-        bias: whether there is a b.
+        bias: add b.
     Raises:
         ValueError: an argument is below its smallest allowed value.
     """

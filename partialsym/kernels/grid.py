@@ -1,4 +1,4 @@
-"""Grid: a filter of pixels, continuous by cubic splines."""
+"""Grid: a filter on pixels, interpolated by cubic splines."""
 
 import math
 from itertools import combinations_with_replacement
@@ -10,24 +10,26 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.kernels.base import Kernel
 
-_POLE = math.sqrt(3) - 2  # of the cubic spline's recursion: what is left of a wave from tap to tap
+_POLE = math.sqrt(3) - 2  # pole of the cubic spline's recursion: the factor by which η decays from tap to tap
 
 
 class Grid(Kernel):
-    """k(x, h) = Σ_{t, m} W_{t, m}·η(x₁ − t₁)·η(x₂ − t₂)·b_m(h), with taps t of a pixel grid and functions b_m on H.
+    """A filter with taps t on the pixel grid, interpolated by cubic splines (Unser 1999), times functions b_m on H:
 
-    η is the cardinal cubic spline (Unser 1999): 1 at 0 and 0 at all other taps. So k takes any k×k filter of a plain
-    convolution exactly, and has two continuous derivatives in between. Beyond the outermost taps it goes to 0, at
-    0.27 from tap to tap. Under quarter turns and mirrorings taps lie on taps: these are exact, and between them the
-    filter is interpolated (docs/lifting.md has the error). b_m are the monomials of the embedded relative element up
-    to a degree, first of them 1. There is no bias.
+        k(x, h) = Σ_{t, m} W_{t, m}·η(x₁ − t₁)·η(x₂ − t₂)·b_m(h).
+
+    The cardinal spline η is 1 at 0 and 0 at all other taps. So k represents any filter of a plain convolution exactly,
+    and has two continuous derivatives between the taps. Beyond the outermost taps it decays by a factor of 0.27 per
+    tap. Quarter turns and mirrorings map taps to taps and are therefore exact; other elements interpolate the filter
+    (docs/lifting.md has the error). b_m are the monomials of the embedded relative element, of degree 0 to `order`.
+    There is no bias.
 
     Args:
-        kernel_size: taps a side, those of the layer.
-        order: the degree, at least 0, for which the kernel is alike on all of H.
+        kernel_size: taps per side; the layer's kernel_size.
+        order: largest degree, at least 0; at 0 the kernel is constant on H.
         others: as for `Kernel`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     >>> kernel, weight = Grid(2, 1, 1, kernel_size=3), torch.randn(1, 1, 3, 3)
     >>> kernel.set_filter(weight)
@@ -49,20 +51,20 @@ class Grid(Kernel):
         self.kernel_size, self.order, self._powers = kernel_size, order, powers
 
     def features(self, z: Tensor) -> Tensor:
-        """φ, those of b_0 = 1 first, each time tap by tap as in the weight of a plain convolution."""
+        """φ [*n, hidden]: for each b_m, b_0 = 1 first, the taps in the order of a plain convolution's weight."""
         pixels = z[..., :2] * (self.kernel_size / 2)  # (x right, y up) from the centre
         taps = torch.arange(self.kernel_size, dtype=z.dtype, device=z.device) - (self.kernel_size - 1) / 2
         across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
         grid = (down[..., :, None] * across[..., None, :]).flatten(-2)
-        # a list as an index would be copied to the device each time
+        # indexing by a list would copy it to the device each time
         return torch.cat([math.prod((z[..., i : i + 1] for i in power), start=grid) for power in self._powers], -1)
 
     @torch.no_grad()
     def set_filter(self, weight: Tensor) -> None:
-        """Make the kernel that of a plain convolution, [out, in, kernel_size, kernel_size], on every element of H.
+        """Set the kernel to a plain convolution's weight [out, in, kernel_size, kernel_size], on every element of H.
 
         Raises:
-            ValueError: another shape.
+            ValueError: weight has another shape.
         """
         expected = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
         if weight.shape != expected:
@@ -72,7 +74,7 @@ class Grid(Kernel):
 
 
 def cardinal_spline(x: Tensor) -> Tensor:
-    """η(x), point by point: the cubic spline with knots at the integers that is 1 at 0 and 0 at all others.
+    """η(x), elementwise: the cubic spline with knots at the integers that is 1 at 0 and 0 at all other integers.
 
     Its second derivatives at the knots are 6 − 6√3 at 0 and (12√3 − 18)·(√3 − 2)^(|n| − 1) elsewhere.
     """

@@ -11,7 +11,7 @@ from partialsym.kernels.base import Kernel
 
 
 class SineFilter(nn.Module):
-    """sin(Ωz + φ), Ω ~ N(0, σ²)."""
+    """Sine filter sin(Ωz + φ), [*n, dim] → [*n, hidden], with Ω ~ N(0, scale²)."""
 
     def __init__(self, dim: int, hidden: int, scale: float) -> None:
         super().__init__()
@@ -24,9 +24,10 @@ class SineFilter(nn.Module):
 
 
 class GaborFilter(SineFilter):
-    """exp(−½ Σ_d (γ_d(z_d − μ_d))²)·sin(Ωz + φ), one γ per feature, or per feature and coordinate (anisotropic).
+    """Gabor filter exp(−½ Σ_d (γ_d(z_d − μ_d))²)·sin(Ωz + φ), [*n, dim] → [*n, hidden].
 
-    γ² ~ Gamma(α, 1), μ ~ U[−1, 1]. Each row of Ω is scaled by the mean of its γ.
+    A feature has one γ or, if anisotropic, one per coordinate. At the start γ² ~ Gamma(α, 1) and μ ~ U[−1, 1], and each
+    row of Ω is scaled by the mean of its γ.
     """
 
     def __init__(self, dim: int, hidden: int, scale: float, alpha: float, anisotropic: bool) -> None:
@@ -44,11 +45,15 @@ class GaborFilter(SineFilter):
 
 
 class MultiplicativeFilterNetwork(Kernel):
-    """φ_1 = g_1(z), φ_{l+1} = (W_l φ_l + b_l) ∘ g_{l+1}(z) (Fathony et al. 2021). Subclasses define the filters g.
+    """Multiplicative filter network (Fathony et al. 2021); subclasses define the filters g:
+
+        φ_1 = g_1(z), φ_{l+1} = (W_l φ_l + b_l) ∘ g_{l+1}(z).
 
     Args:
         scale: standard deviation of the filters' frequencies, in radians per half kernel; positive.
         others: as for `Kernel`. There are `layers` − 1 filters.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class MultiplicativeFilterNetwork(Kernel):
         super().__init__(dim, out_channels, in_channels, hidden=hidden, layers=layers)
         if not scale > 0:
             raise InputError(f"scale is {scale}: must be positive.")
-        each = scale / math.sqrt(layers - 1)  # frequencies add up in the product of the filters
+        each = scale / math.sqrt(layers - 1)  # frequencies of the filters add up in their product
         self.filters = nn.ModuleList([self._filter(dim, hidden, each, i) for i in range(layers - 1)])
         self.hidden = nn.ModuleList([nn.Linear(hidden, hidden) for _ in range(layers - 2)])
         nn.init.zeros_(self.linear.bias)

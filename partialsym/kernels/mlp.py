@@ -19,12 +19,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP(Kernel):
-    """φ_{l+1} = act(W_l φ_l + b_l).
+    """Multi-layer perceptron φ_{l+1} = act(W_l φ_l + b_l).
 
     Args:
-        activation: a pointwise function of tensors, or a name in `ACTIVATIONS`. A model that you want to save needs the
-            name.
+        activation: a pointwise function of tensors, or a name in `ACTIVATIONS`. `save_model` requires a name.
         others: as for `Kernel`.
+    Raises:
+        ValueError: an argument is out of range, or an unknown activation.
     """
 
     def __init__(

@@ -11,11 +11,13 @@ from partialsym.kernels.base import Kernel, is_plain, uniform_
 
 
 class SIREN(Kernel):
-    """φ_{l+1} = sin(ω₀(W_l φ_l + b_l)) (Sitzmann et al. 2020).
+    """Sinusoidal representation network φ_{l+1} = sin(ω₀(W_l φ_l + b_l)) (Sitzmann et al. 2020).
 
     Args:
         omega0: ω₀, the frequency scale; positive.
         others: as for `Kernel`.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(

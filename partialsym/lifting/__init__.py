@@ -1,4 +1,4 @@
-"""A trained convolutional network of torch becomes the same network on a group."""
+"""Conversion of a trained convolutional network of torch to the same network on a group."""
 
 from partialsym.lifting.conversion import lift
 from partialsym.lifting.network import Lifted

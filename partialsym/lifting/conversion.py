@@ -1,4 +1,4 @@
-"""`lift`: from a trained network of torch to the same one on a group."""
+"""`lift` converts a trained network of torch to the same network on a group."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from partialsym.lifting.report import Change, LiftReport
 from partialsym.lifting.tracing import Traced, trace
 from partialsym.nn.norm import BatchNorm
 
-TOLERANCE = 1e-4  # of the answers' norm: what lifting may lose by rounding before it is wrong
+TOLERANCE = 1e-4  # relative change of the output that counts as rounding
 
 
 def lift(
@@ -31,31 +31,35 @@ def lift(
     mixing: int | None = 1,
     margin: int = 0,
 ) -> Lifted:
-    """The same network on a group, with the same weights.
+    """Convert a plain network to the same network on a group, with the same weights.
 
-    Every filter of the plain network is held by a `Grid` and moved by the elements h. At the start, on the whole group,
-    the answer is the mean over h of what the plain network says of the image moved by h⁻¹; where quarter turns and
-    mirrorings map the elements to themselves, it is invariant to these. With `partial="identity"` it is the plain
-    network's own. What each layer keeps of the group, and what the elements of a layer have to say to each other,
-    is then learned as in any network here.
+    A `Grid` represents each filter of the plain network, and the elements h move it. On the whole group, the initial
+    output is the mean over h of the plain network's outputs for the image moved by h⁻¹. If quarter turns or mirrorings
+    map the elements to themselves, the output is invariant to these. With `partial="identity"`, the output is the plain
+    network's. Training then learns which part of the group each layer keeps, and how the elements of a layer are mixed.
 
-    BatchNorm's statistics are those of the plain network for all elements, and its modes and dtype are kept. What has
-    changed is measured on the example, and is the attribute `report`.
+    All elements share the BatchNorm statistics of the plain network. The result has the model's mode, dtype and device.
+    Its attribute `report` is a `LiftReport`, measured on the example.
 
     Args:
-        model: any that torch.export can trace, of the layers in docs/lifting.md. It is left as it is.
-        group: as in `partialsym.group`.
-        example: some images [batch, channels, height, width], normalised, as the model takes them.
+        model: a network that torch.export can trace, with layers listed in docs/lifting.md. It is not modified.
+        group: name of the group, as in `partialsym.group`.
+        example: images [batch, channels, height, width], normalised as the model requires; at least one.
         samples: elements of every layer; by default 8, or all of a finite group.
-        partial: let every layer after the first learn what it keeps; False: keep the whole group; `identity`: e alone.
-        resampling: `symmetric` moves strides and pools that do not lie symmetrically on their maps, as invariance
-            needs it; `original` leaves them; `auto` is `original` for the identity alone, and `symmetric` otherwise.
-        mixing: the order of a pointwise kernel on the group after each convolution, 0 at the start; None for none.
-        margin: rings of zeros round every filter of more than a pixel: room for what turns off the quarter turns move
-            over the edge of its window. See docs/lifting.md for what that is worth.
+        partial: True lets every layer after the first learn its part of the group; False keeps the whole group in all
+            layers; `identity` keeps only e.
+        resampling: `symmetric` shifts strides and pools that do not lie symmetrically on their maps, as invariance
+            requires; `original` does not; `auto` is `original` if partial is `identity`, and `symmetric` otherwise.
+        mixing: order of the `Grid` of a pointwise convolution that follows each convolution and is 0 at the start;
+            None for no such convolution.
+        margin: pixels of zeros around every filter larger than one pixel. Elements between the quarter turns move parts
+            of a filter beyond its window, and the margin retains them. docs/lifting.md has measurements.
+    Returns:
+        The network on the group.
     Raises:
-        TypeError: model or example is none.
-        ValueError: an argument out of range, or operations that cannot be lifted, each with its place in the model.
+        TypeError: model is not a module of torch.
+        ValueError: an argument is out of range, or the model has operations that cannot be lifted; the message has all
+            of them, with their places in the model.
 
     >>> from torch import nn
     >>> layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
@@ -67,7 +71,7 @@ def lift(
     if not isinstance(model, nn.Module):
         raise InputTypeError(f"model is a {type(model).__name__}: must be a module of torch.")
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
-        raise InputError("example must be images [batch, channels, height, width] with at least one.")
+        raise InputError("example must be a batch of at least one image, [batch, channels, height, width].")
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     if like is None or like.is_meta:
         raise InputError("the model has no weights: there is nothing to lift.")
@@ -102,12 +106,12 @@ def lift(
 
 
 def _like(like: Tensor, make: Callable[[], Lifted]) -> Lifted:
-    """The network in the dtype and on the device of a tensor; torch's generator is left as it was."""
+    """Make a network in the dtype and on the device of a tensor, without advancing torch's random generator."""
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(
             torch.promote_types(like.dtype, torch.float32)
-        )  # constants cannot be widened afterwards
+        )  # .to() would not restore the constants' lost digits
         with torch.random.fork_rng(devices=()), torch.device("cpu"):
             return make().to(like.device, like.dtype)
     finally:
@@ -116,9 +120,9 @@ def _like(like: Tensor, make: Callable[[], Lifted]) -> Lifted:
 
 @torch.no_grad()
 def _fill(network: Lifted, traced: Traced, margin: int) -> None:
-    """Weights and statistics of the plain network."""
+    """Copy the weights and statistics of the plain network."""
     for name, tensors in traced.tensors.items():
-        layer = dict(network.layers.items()).get(name)  # steps may share one
+        layer = dict(network.layers.items()).get(name)  # several steps may share a layer
         if isinstance(layer, LiftedConv):
             weight, bias = tensors["weight"], tensors["bias"]
             assert weight is not None
@@ -135,10 +139,10 @@ def _fill(network: Lifted, traced: Traced, margin: int) -> None:
 
 @torch.no_grad()
 def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, example: Tensor) -> LiftReport:
-    """What is said of the network; `plain` is it on the identity alone, with the original resampling.
+    """The report about `network`; `plain` is the same network on e alone, with the original resampling.
 
     Raises:
-        ValueError: `plain` gives other answers than the model.
+        ValueError: the output of `plain` differs from the model's.
     """
     with evaluating(model):
         expected = _only_tensor(model(example))
@@ -146,8 +150,9 @@ def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, 
         identity = _off(plain(example), expected)
         if not identity <= TOLERANCE:
             raise InputError(
-                f"lifted, the model's answers differ by {100 * identity:.2g} % on the example: its graph does not hold "
-                "all that it does. Does it change from call to call?"
+                f"the lifted network's output differs from the model's by {100 * identity:.2g} % on the example: the "
+                "traced graph does not contain all that the model computes. The model must compute the same function "
+                "in every call."
             )
         moved = [name for name, (_, windows, size) in traced.windows.items() if any(map(windows.shift, size))]
         moved = [name for name in moved if name in plain.layers]
@@ -165,7 +170,7 @@ def _measured(model: nn.Module, network: Lifted, plain: Lifted, traced: Traced, 
 
 
 class _Moved:
-    """Within it some layers resample symmetrically."""
+    """Context in which some layers resample symmetrically."""
 
     def __init__(self, network: Lifted, names: list[str]) -> None:
         held = [network.layers[name] for name in names]
@@ -184,7 +189,7 @@ class _Moved:
 
 
 def _invariance(network: Lifted, example: Tensor) -> tuple[list[str], float]:
-    """The symmetries of the pixel grid in the network's group, by name, and how much its answers change by them."""
+    """The symmetries of the pixel grid in the network's group, and the largest change of its output under them."""
     square, largest, named = Dihedral(4), 0.0, []
     inside = network.group.contains(square.components).tolist()
     with evaluating(network):
@@ -200,7 +205,7 @@ def _invariance(network: Lifted, example: Tensor) -> tuple[list[str], float]:
 
 
 def _acted(x: Tensor, i: int) -> Tensor:
-    """Maps moved by the i-th element of D_4: mirrored left-right from the fifth on, then turned counter-clockwise."""
+    """Maps moved by the i-th element of D_4: mirrored left-right if i ≥ 4, then rotated by i quarter turns."""
     return (x if i < 4 else x.flip(3)).rot90(i % 4, (2, 3))
 
 
@@ -209,6 +214,6 @@ def _off(found: Tensor, expected: Tensor) -> float:
 
 
 def _only_tensor(output: Any) -> Tensor:
-    """The one tensor that a network gives, in whatever it is wrapped."""
+    """The only tensor in a network's output, which may be a tuple or dict."""
     (tensor,) = (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
     return tensor

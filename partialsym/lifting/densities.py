@@ -1,4 +1,4 @@
-"""The densities of a lifted network: those of every network, with e among the elements of eval mode."""
+"""Densities of a lifted network: their elements in eval mode include the identity e."""
 
 from torch import Tensor
 
@@ -7,10 +7,10 @@ from partialsym.groups import Group
 
 
 class FromIdentity(Density):
-    """A density whose deterministic elements are equally spaced from e on: −90°, 0°, 90° and 180° of four on a circle.
+    """A density whose deterministic elements are equally spaced and include e, such as −90°, 0°, 90° and 180°.
 
-    The midpoints of a Density with an even number of rotations leave out e, where the filters of a plain network are
-    known exactly. What train mode draws is the same.
+    The deterministic elements of a Density with an even number of rotations do not include e. At e, the filters of a
+    plain network are exact. Train mode draws the same elements as a Density.
     """
 
     def _midpoints(self, r: int) -> Tensor:
@@ -19,17 +19,17 @@ class FromIdentity(Density):
 
 
 def whole(group: Group, samples: int) -> Density:
-    """`haar`, from e on."""
+    """`haar`, with e among the deterministic elements."""
     return _from_identity(haar(group, samples))
 
 
 def part(group: Group, samples: int) -> Density:
-    """`learned`, from e on; on T(2) there is nothing to learn."""
+    """`learned`, with e among the deterministic elements; `whole` on T(2), where there is nothing to learn."""
     return whole(group, samples) if group.name == "T2" else _from_identity(learned(group, samples))
 
 
 def identity(group: Group, samples: int) -> Density:
-    """e alone."""
+    """`dirac`: only e."""
     return dirac(group)
 
 

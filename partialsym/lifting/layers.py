@@ -1,4 +1,4 @@
-"""What a lifted network is made of beside the layers that every network has."""
+"""Layers that only lifted networks have."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,19 +20,22 @@ from partialsym.signal import Elements, Signal, check_signal
 
 
 class LiftedConv(nn.Module):
-    """A plain convolution on the group: its filter on every element, then all that elements have to say to each other:
+    """A plain convolution on the group: the same filter on every element, then a mixing of elements:
 
-        f ↦ g + m ⋆ g,    g = the LocalConv of f.
+        f ↦ g + m ⋆ g, with g the LocalConv of f and m ⋆ g a pointwise GroupConv of g.
 
-    m is a pointwise GroupConv whose Grid is 0 at the start, so that at first every element goes its own way and sees
-    what the plain network sees of the image moved there.
+    The kernel m is a `Grid` that is 0 at the start. Initially, the values on h are therefore those of the plain network
+    for the image moved by h⁻¹.
 
     Args:
-        domain: the group of the input signal, T(2) for images.
-        codomain: density of the output elements; or a group, if `elements` always gives them.
-        mixing: order of m's Grid; None for none.
-        whole: the filter covers the whole map, as that of a linear layer of flattened maps does.
-        options: of the LocalConv.
+        in_channels, out_channels, groups: as for `GroupConv`.
+        domain: group of the input signal, T(2) for images.
+        codomain: density of the output elements; or a group, if every call passes `elements`.
+        mixing: order of m; None for no mixing.
+        whole: the filter covers the whole map, as for a linear layer on flattened maps.
+        options: other arguments of `LocalConv`.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class LiftedConv(nn.Module):
         """f [batch, in_channels, n, h, w] → [batch, out_channels, n_out, h', w'].
 
         Raises:
-            ValueError: as in `GroupConv`; the filter is to cover the whole map, and does not.
+            ValueError: as in `GroupConv`; or the filter must cover the whole map (`whole`) and does not.
         """
         check_signal(f)
         out = self.local(f, elements=elements)
@@ -71,23 +74,23 @@ class LiftedConv(nn.Module):
             height, width = f.values.shape[-2:]
             side = self.local.windows.extent - sum(self.local.zeros)
             raise InputError(
-                f"a linear layer of the network was lifted for maps of {side}×{side} pixels, and was given "
-                f"{height}×{width}: the images must be as large as the example was."
+                f"a linear layer was lifted for maps of {side}×{side} pixels, but its input has {height}×{width}: the "
+                "images must be as large as the example of `lift`."
             )
         return out if self.mixing is None else out + self.mixing(out, elements=out.elements)
 
 
 class WindowPool(nn.Module):
-    """Windows of every element pooled as torch's pools do; or moved so that they lie symmetrically, as many of them.
+    """Spatial pooling in the windows of torch's pools, or in as many windows that lie symmetrically on the image.
 
     Args:
-        kernel_size, stride, padding: of both sides, in pixels.
+        kernel_size, stride, padding: in pixels, for both axes.
         mode: `max` or `mean`.
-        ceil: a last window that is not full counts, too.
-        count_padding: a mean counts the padding.
-        symmetric: windows lie symmetrically on the image, each one pixel wider where that is between pixels.
+        ceil: count a last window that is not full, as torch's `ceil_mode` does.
+        count_padding: a mean counts the padding, as with torch's `count_include_pad`.
+        symmetric: shift the windows so that they lie symmetrically. Windows between pixels are one pixel wider.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -106,14 +109,14 @@ class WindowPool(nn.Module):
         if kernel_size < 1 or stride < 1 or not 0 <= 2 * padding <= kernel_size:
             raise InputError(
                 f"kernel_size, stride and padding are {kernel_size}, {stride} and {padding}: must be at least 1, 1 and "
-                "0, and the padding at most half the size."
+                "0, and the padding at most half of kernel_size."
             )
         self.kernel_size, self.stride, self.padding, self.mode = kernel_size, stride, padding, mode
         self.ceil, self.count_padding, self.symmetric = ceil, count_padding, symmetric
 
     @property
     def windows(self) -> Windows:
-        """Where they lie."""
+        """The windows of the input."""
         return Windows(self.kernel_size, self.stride, self.padding, self.padding, self.ceil, self.symmetric)
 
     def forward(self, f: Signal) -> Signal:
@@ -127,12 +130,14 @@ class WindowPool(nn.Module):
 
 
 class PadMaps(nn.Module):
-    """Maps with so many more pixels on every side.
+    """Padding of maps by the same number of pixels on every side.
 
     Args:
         pixels: at least 0.
         mode: `constant`, `reflect`, `replicate` or `circular`.
-        value: of the constant.
+        value: value of the padding if mode is `constant`.
+    Raises:
+        ValueError: pixels is negative.
     """
 
     def __init__(self, pixels: int, mode: str = "constant", value: float = 0.0) -> None:
@@ -153,7 +158,9 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     return F.gelu(x, approximate=approximate)
 
 
-POINTWISE: dict[str, Callable[..., Tensor]] = {  # by torch's names of the operators; with their numbers as arguments
+POINTWISE: dict[
+    str, Callable[..., Tensor]
+] = {  # torch's name of the operator → function, with its numbers as arguments
     "relu": torch.relu,
     "relu6": F.relu6,
     "silu": F.silu,

@@ -1,6 +1,8 @@
-"""The network that `lift` gives: a list of steps, each one of our layers on what earlier steps gave."""
+"""The network that `lift` returns: a list of steps, each of which applies a layer to the results of earlier steps."""
 
+import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial as bind
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from partialsym.lifting.densities import identity, part, whole
 from partialsym.lifting.layers import POINTWISE, LiftedConv, PadMaps, WindowPool
 from partialsym.lifting.report import LiftReport
 from partialsym.nn.activation import Activation, Dropout
-from partialsym.nn.local import nearness
+from partialsym.nn.local import LocalConv, nearness
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import project
 from partialsym.nn.resampling import AdaptivePool
@@ -23,7 +25,7 @@ from partialsym.signal import Elements, Signal, cat
 
 Partial = bool | Literal["identity"]
 Resampling = Literal["auto", "original", "symmetric"]
-IMAGE = "image"  # the step before the first
+IMAGE = "image"  # name of the input among the steps
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -38,23 +40,30 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-class Lifted(nn.Module):
-    """A convolutional network on a group, of steps that `partialsym.lift` reads off a network of torch.
+_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # operations that may follow the classifier
 
-    Layers whose outputs are added or joined have one draw of elements; the first of them has its density.
+
+class Lifted(nn.Module):
+    """A convolutional network on a group, with steps that `partialsym.lift` reads from a network of torch.
+
+    Layers whose outputs are added or concatenated share one draw of elements; the first of them has its density.
 
     Args:
-        group: name of the group.
-        in_channels: of the images.
-        size: height and width of the images that it was made for.
-        steps: dicts of plain values. `name`; `op`: `conv`, `norm`, `activation`, `pool`, `adaptive`, `dropout`, `pad`,
-            `add`, `sub`, `mul`, `div` or `cat`; `of`: the steps it takes; `layer`, if it has that of another step;
-            `draw`, of a convolution: a number for its elements; `options`: arguments of its layer.
-        output: `maps`, `vector`, or a function of the vector: `softmax` or `log_softmax`.
+        group: name of the group, as in `partialsym.group`.
+        in_channels: channels of the images.
+        size: height and width of the images for which the network was lifted.
+        steps: dicts of plain values, with these keys:
+            `name`: unique text without a dot.
+            `op`: `conv`, `norm`, `activation`, `pool`, `adaptive`, `dropout`, `pad`, `add`, `sub`, `mul`, `div`, `cat`.
+            `of`: names of the steps whose results it reads; `image` is the input.
+            `layer`: name of an earlier step whose layer it shares.
+            `draw`: of a convolution, the number of its draw of elements.
+            `options`: arguments of its layer.
+        output: `maps`, `vector`, or a function of the vector, `softmax` or `log_softmax`.
         samples, partial, resampling, mixing, margin: as in `partialsym.lift`.
-        proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+        proportional: in eval mode, use ⌈rθ⌉ rotations per component instead of r.
     Raises:
-        ValueError: an argument out of range; steps that are not such.
+        ValueError: an argument is out of range, or steps are invalid.
     """
 
     def __init__(
@@ -92,8 +101,10 @@ class Lifted(nn.Module):
             "proportional": proportional,
         }
         self.steps = _checked(self.settings["steps"])
-        self.last = {name: i for i, step in enumerate(self.steps) for name in step["of"]}  # where each is read last
-        self.report: LiftReport | None = None  # of a network that was lifted here
+        self.last = {
+            name: i for i, step in enumerate(self.steps) for name in step["of"]
+        }  # index of the last reader of each step
+        self.report: LiftReport | None = None  # set by `lift`
         self.layers = nn.ModuleDict()
         first, later = {True: (whole, part), False: (whole, whole), "identity": (identity, identity)}[partial]
         self._first, self._later = bind(first, h, samples), bind(later, h, samples)
@@ -105,8 +116,42 @@ class Lifted(nn.Module):
         self._fill(margin)
         set_proportional(self, proportional)
 
+    def with_head(self, num_classes: int) -> "Lifted":
+        """A copy of the network with a new last convolution or linear layer, for other classes.
+
+        The new layer has random weights. The copy returns logits, without a final softmax.
+
+        Args:
+            num_classes: number of classes, at least 1.
+        Raises:
+            ValueError: the outputs are maps, the last layer is used several times or has groups, or other operations
+                than pools, activations and dropout follow it.
+        """
+        steps = [{**step, "options": dict(step.get("options", {}))} for step in self.steps]
+        named, read = {step["name"]: step for step in steps}, Counter(of for step in steps for of in step["of"])
+        shared = Counter(step.get("layer", step["name"]) for step in steps)
+        head = steps[-1]
+        while head["op"] in _BEHIND and read[head["of"][0]] == 1 and head["of"][0] in named:
+            head = named[head["of"][0]]
+        whole = head["op"] == "conv" and shared[head.get("layer", head["name"])] == 1 and self.output != "maps"
+        if not whole or head["options"].get("groups", 1) != 1:
+            raise InputError(
+                f"the lifted network does not end in a separate layer for the classes, but in the step "
+                f"{head['name']!r}: that cannot be replaced. Replace it in the plain network, and lift that."
+            )
+        head["options"]["out_channels"] = num_classes
+        like = next(self.parameters())
+        other = Lifted(**{**self.settings, "steps": steps, "output": "vector"}).to(like.device, like.dtype)
+        layer = other.layers[head["name"]]
+        assert isinstance(layer, LiftedConv)
+        _reset(layer.local)
+        fresh = tuple(f"layers.{head['name']}.{part}" for part in ("local.kernel.", "local.bias", "mixing."))
+        kept = {key: value for key, value in self.state_dict().items() if not key.startswith(fresh)}
+        other.load_state_dict(other.state_dict() | kept)
+        return other.train(self.training)
+
     def _fill(self, margin: int) -> None:
-        """Make the layers."""
+        """Create the layers of the steps."""
         on_group, drawn = {IMAGE: False}, set[int]()
         for step in self.steps:
             name, op, options = step["name"], step["op"], step.get("options", {})
@@ -131,7 +176,7 @@ class Lifted(nn.Module):
         reach = wide * options.get("dilation", 1)
         before, after = options.get("padding", (0, 0))
         size = {"kernel_size": options["kernel_size"] + 2 * wide, "padding": (before + reach, after + reach)}
-        density: Callable[[], Density] = self._later if drawn else self._first  # the lifting keeps the whole group
+        density: Callable[[], Density] = self._later if drawn else self._first  # the first layer keeps the whole group
         mixing = None if options.get("whole") else self._conv["mixing"]
         return LiftedConv(
             **{**options, **size, **self._conv, "mixing": mixing},
@@ -140,11 +185,14 @@ class Lifted(nn.Module):
         )
 
     def _draw(self, step: Mapping[str, Any]) -> int:
-        """Which of the draws a convolution's elements are of: all one, unless layers learn their own."""
+        """The number of a convolution's draw of elements; 0 for all, unless the layers learn their densities."""
         return step.get("draw", 0) if self.settings["partial"] is True else 0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → what the network of torch gives, the mean over H."""
+        """Normalised images [batch, in_channels, height, width] → the mean of `features` over H.
+
+        Its shape is that of the network of torch.
+        """
         f = self.features(images)
         out = project(f, "mean")
         if self.output == "maps":
@@ -153,7 +201,10 @@ class Lifted(nn.Module):
         return out if self.output == "vector" else getattr(torch, self.output)(out, 1)
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before the mean over the group, [batch, channels, n, h, w]; after a linear layer h = w = 1."""
+        """Images → the signal before the mean over the group, [batch, channels, n, h, w].
+
+        h = w = 1 after a linear layer.
+        """
         held: dict[str, Signal] = {IMAGE: Signal.image(images)}
         draws: dict[int, Elements] = {}
         for i, step in enumerate(self.steps):
@@ -179,6 +230,17 @@ class Lifted(nn.Module):
         return out
 
 
+@torch.no_grad()
+def _reset(layer: LocalConv) -> None:
+    """Initialise weights and biases randomly, with the distribution of torch's own layers."""
+    shape = layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size
+    bound = math.prod(shape[1:]) ** -0.5
+    weight = layer.kernel.linear.weight
+    layer.kernel.set_filter(torch.empty(shape, dtype=weight.dtype, device=weight.device).uniform_(-bound, bound))
+    if layer.bias is not None:
+        layer.bias.uniform_(-bound, bound)
+
+
 OPS = {"conv", "pool", "activation", "cat", *_LAYERS, *_ARITHMETIC}
 
 
@@ -196,17 +258,17 @@ def _check(partial: object, resampling: str, mixing: int | None, margin: int, ou
 
 
 def _checked(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`steps` as they are; raises ValueError where they are none."""
+    """`steps`, unchanged; raises ValueError if they are invalid."""
     known = {IMAGE}
     if not any(step.get("op") == "conv" for step in steps):
-        raise InputError("steps hold no convolution and no linear layer: there is nothing to lift.")
+        raise InputError("steps contain no convolution and no linear layer: there is nothing to lift.")
     for step in steps:
         name, op, of = step.get("name"), step.get("op"), step.get("of")
         if op not in OPS:
             raise InputError(f"a step has the op {op!r}: must be one of {', '.join(sorted(OPS))}.")
         if not isinstance(name, str) or not name or "." in name or name in known or hasattr(nn.ModuleDict, name):
-            raise InputError(f"a step has the name {name!r}: must be text without a dot, that no other has.")
+            raise InputError(f"a step has the name {name!r}: must be unique text without a dot.")
         if not isinstance(of, list) or not of or not {*of} <= known:
-            raise InputError(f"the step {name!r} takes {of!r}: must be names of earlier steps, or {IMAGE!r}.")
+            raise InputError(f"the step {name!r} reads {of!r}: must be names of earlier steps, or {IMAGE!r}.")
         known.add(name)
     return steps

@@ -1,19 +1,19 @@
-"""What lifting a network has changed, named and measured."""
+"""The changes that lifting makes to a network, and measurements of them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Change:
-    """Windows of a layer that do not lie symmetrically on its maps in the plain network.
+    """A layer of the plain network whose windows do not lie symmetrically on its input.
 
     Attributes:
         place: the layer's name in the plain network.
-        size: height and width of the maps it takes, for the example.
-        shift: by how many pixels (down, right) its windows move until they are symmetric; where that is between
-            pixels, a convolution reads the mean of neighbours, and a pool has windows of one pixel more.
-        difference: by how much the plain network's answers to the example change if this layer alone is moved,
-            ‖after − before‖ / ‖before‖.
+        size: height and width of its input for the example.
+        shift: pixels (down, right) by which symmetric resampling moves the windows. Between pixels, a convolution reads
+            means of neighbours, and the windows of a pool are one pixel wider.
+        difference: ‖after − before‖ / ‖before‖ of the plain network's output for the example, if only the windows of
+            this layer are moved.
     """
 
     place: str
@@ -25,20 +25,24 @@ class Change:
         height, width = self.size
         down, right = self.shift
         moved = f"{down:+g} pixels" if down == right else f"{down:+g} and {right:+g} pixels"
-        return f"{self.place}, on {height}×{width}: moved by {moved}; answers change by {100 * self.difference:.2g} %"
+        return (
+            f"{self.place}, on {height}×{width}: moved by {moved}; the output changes by {100 * self.difference:.2g} %"
+        )
 
 
 @dataclass(frozen=True)
 class LiftReport:
-    """What `partialsym.lift` has measured on the example.
+    """Measurements of `partialsym.lift` on the example.
+
+    All differences are relative: ‖difference‖ / ‖output‖.
 
     Attributes:
-        changes: layers that symmetric resampling moves; empty where the network was symmetric at that size.
-        identity: ‖difference‖ / ‖answers‖ of the plain network and of the lifted one on the identity alone, with the
-            original resampling: rounding.
-        symmetric: the same with the symmetric resampling: all changes together.
-        symmetries: those of the pixel grid that are in the group and map the example to its own size.
-        invariance: the largest change of the network's answers under these, in the same measure.
+        changes: layers whose windows symmetric resampling moves; empty if all windows are symmetric at that size.
+        identity: difference between the plain network and the lifted one on e alone, with the original resampling;
+            only rounding.
+        symmetric: the same with symmetric resampling: the effect of all changes together.
+        symmetries: symmetries of the pixel grid that are in the group and preserve the size of the example.
+        invariance: the largest difference between the lifted network's outputs before and after one of them.
     """
 
     changes: tuple[Change, ...]
@@ -48,11 +52,11 @@ class LiftReport:
     invariance: float
 
     def __str__(self) -> str:
-        lines = [f"on the identity the answers are the original's up to {self.identity:.1g}"]
+        lines = [f"on the identity, the output differs from the original by {self.identity:.1g}"]
         if self.changes:
-            lines.append(f"symmetric resampling changes them by {100 * self.symmetric:.2g} %:")
+            lines.append(f"symmetric resampling changes it by {100 * self.symmetric:.2g} %:")
             lines += [f"  {change}" for change in self.changes]
         else:
-            lines.append("every window lies symmetrically: nothing was moved")
+            lines.append("every window is symmetric: nothing was moved")
         shown = ", ".join(self.symmetries) or "nothing"
-        return "\n".join([*lines, f"under {shown} the answers of the lifted network change by {self.invariance:.1g}"])
+        return "\n".join([*lines, f"under {shown}, the output of the lifted network changes by {self.invariance:.1g}"])

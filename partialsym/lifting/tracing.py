@@ -1,4 +1,4 @@
-"""Reading a network of torch: its graph by torch.export, as steps of a `Lifted` network."""
+"""Conversion of a network of torch to the steps of a `Lifted` network, from its graph by torch.export."""
 
 import math
 import operator
@@ -20,21 +20,23 @@ KNOWN = (
     "Conv2d, BatchNorm2d, pointwise activations, maximum, average and adaptive pools, dropout, sums, products and "
     "concatenations of maps, flatten and Linear"
 )
-_NOTHING = {"clone", "contiguous", "alias", "detach", "lift_fresh_copy"}  # what leaves values as they are
+_NOTHING = {"clone", "contiguous", "alias", "detach", "lift_fresh_copy"}  # these do not change values
 _RESHAPES = {"flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze"}
 _PADDINGS = {"constant": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 class Unliftable(Exception):
-    """An operation that has no counterpart on the group, in words."""
+    """The graph has an operation without a counterpart on the group; the message describes it."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a node of the graph gives: the maps that a step gives, which may be flattened to vectors.
+    """The result of a node of the graph: the maps of a step, which may be flattened to vectors.
 
+    step: name of the step.
     shape: channels, height and width of the maps.
-    draw: a number for the elements they lie on; None for the image.
+    draw: number of the draw of elements that the maps lie on; None for the image.
+    flat: the maps are flattened.
     """
 
     step: str
@@ -45,8 +47,12 @@ class Value:
 
 @dataclass
 class Traced:
-    """Steps of a `Lifted` network; the tensors that its layers start from, by step; and of each step with windows its
-    place in the network of torch, with the size of the maps that it takes."""
+    """A network of torch as arguments and weights of a `Lifted` network.
+
+    steps, output: arguments of `Lifted`.
+    tensors: step → initial tensors of its layer.
+    windows: step → name in the network of torch, windows, and height and width of the input.
+    """
 
     steps: list[dict[str, Any]]
     output: str
@@ -55,26 +61,29 @@ class Traced:
 
 
 def trace(model: nn.Module, example: Tensor) -> Traced:
-    """The steps of `model` in eval mode.
+    """Trace `model` in eval mode.
 
+    Args:
+        model: a network of torch.
+        example: images [batch, channels, height, width].
     Raises:
-        ValueError: torch cannot trace it; or it has operations that cannot be lifted, all of which are named.
+        ValueError: torch cannot trace it, or it has operations that cannot be lifted; the message has all of them.
     """
-    images = example[:1].expand(2, -1, -1, -1).contiguous()  # so that mixing images of a batch would be seen
+    images = example[:1].expand(2, -1, -1, -1).contiguous()  # two, so that operations across a batch are recognised
     try:
         with _eval_mode(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, (images,))
-    except Exception as error:  # whatever a network of somebody raises
+    except Exception as error:  # a user's network may raise anything
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"the model cannot be lifted, as torch cannot trace it: {said}") from error
+        raise InputError(f"the model cannot be lifted, because torch cannot trace it: {said}") from error
     channels, height, width = images.shape[1:]
     return _Reader(model, program).read((channels, height, width))
 
 
 @dataclass
 class _Reader:
-    """One pass over the graph."""
+    """Converts the nodes of a graph to steps, in one pass."""
 
     model: nn.Module
     program: torch.export.ExportedProgram
@@ -83,9 +92,9 @@ class _Reader:
     steps: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, dict[str, Tensor | None]] = field(default_factory=dict)
     windows: dict[str, tuple[str, Windows, tuple[int, int]]] = field(default_factory=dict)
-    layers: dict[Any, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # of a weight: its step and options
-    draws: list[int] = field(default_factory=list)  # a forest: draws that must be one
-    pads: dict[str, tuple[Value, int, int]] = field(default_factory=dict)  # zeros for the convolution that follows
+    layers: dict[Any, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # weight → step and options
+    draws: list[int] = field(default_factory=list)  # union-find: draws that must be one
+    pads: dict[str, tuple[Value, int, int]] = field(default_factory=dict)  # zeros that the next convolution pads
     wrong: dict[str, None] = field(default_factory=dict)
     function: str = "vector"
 
@@ -96,7 +105,7 @@ class _Reader:
                 self._node(node)
         if self.wrong:
             listed = "; ".join(self.wrong)
-            raise InputError(f"the model cannot be lifted: {listed}. What can be: {KNOWN}.")
+            raise InputError(f"the model cannot be lifted: {listed}. Supported are {KNOWN}.")
         out = self._output()
         kept = self._reached(out.step)
         for step in kept:
@@ -116,7 +125,7 @@ class _Reader:
                 self.values[node] = Value(IMAGE, shape)
 
     def _node(self, node: fx.Node) -> None:
-        if node.target is operator.getitem:  # of a pool that gives indices, too
+        if node.target is operator.getitem:  # of a pool that also returns indices
             source, index = node.args
             if source in self.values and index == 0:
                 self.values[node] = self.values[source]  # type: ignore[index]
@@ -124,7 +133,7 @@ class _Reader:
         schema: Any = getattr(node.target, "_schema", None)
         name = "" if schema is None else schema.name.partition("::")[2]
         if name.startswith("_assert") or not any(a in self.values for a in node.all_input_nodes):
-            return  # reads no image: of constants, which are refused where they meet one
+            return  # a constant: an operation that combines it with maps is refused
         given = {
             a.name: node.args[i] if i < len(node.args) else node.kwargs.get(a.name, a.default_value)
             for i, a in enumerate(schema.arguments)
@@ -139,10 +148,10 @@ class _Reader:
             return
         self.values[node] = found
         if name != plain and isinstance(first := node.args[0], fx.Node):
-            self.values[first] = found  # in place: what still has the old name sees the new values
+            self.values[first] = found  # in place: later nodes read the old name
 
     def _lifted(self, op: str, given: dict[str, Any], node: fx.Node) -> Value | None:
-        """The value of a node, its step added; None where there is no such operation."""
+        """Add the step of a node and return its value; None if the operation is unknown."""
         if op in _NOTHING:
             return self._value(given["self"])
         if op in _RESHAPES:
@@ -169,12 +178,12 @@ class _Reader:
         }
         return known[op](given, node) if op in known else None
 
-    # One method an operation.
+    # One method per operation.
 
     def _conv(self, given: dict[str, Any], node: fx.Node) -> Value:
         f, weight = self._value(given["input"]), self._parameter(given["weight"])
         if f.flat:
-            raise Unliftable("conv2d of vectors")
+            raise Unliftable("a conv2d of vectors")
         stride, dilation = _one(given["stride"], "stride"), _one(given["dilation"], "dilation")
         size = max(weight.shape[2:])
         spare = [size - side for side in weight.shape[2:]]
@@ -186,11 +195,11 @@ class _Reader:
             sides = [(p, p) for p in (padding * 2 if len(padding) == 1 else padding)]
         if any(rest % 2 for rest in spare):
             raise Unliftable(
-                f"conv2d with a kernel of {weight.shape[2]}×{weight.shape[3]}, which has no square round it"
+                f"conv2d with a kernel of {weight.shape[2]}×{weight.shape[3]}, which cannot be padded to a square"
             )
         rows, columns = ((a + dilation * r // 2, b + dilation * r // 2) for (a, b), r in zip(sides, spare, strict=True))
         if rows != columns:
-            raise Unliftable(f"conv2d with kernel {list(weight.shape[2:])} and padding {padding}: no square")
+            raise Unliftable(f"conv2d with kernel {list(weight.shape[2:])} and padding {padding}: must be square")
         f, before, after = self.pads.get(f.step, (f, 0, 0))
         around = [spare[1] // 2] * 2 + [spare[0] // 2] * 2
         options = {
@@ -209,11 +218,9 @@ class _Reader:
         f, weight = self._value(given["input"]), self._parameter(given["weight"])
         channels, height, width = f.shape
         if not f.flat:
-            raise Unliftable("linear of maps that are not flattened")
+            raise Unliftable("linear on maps that are not flattened")
         if height != width:
-            raise Unliftable(
-                f"linear of flattened maps of {height}×{width} pixels, which no quarter turn maps onto them"
-            )
+            raise Unliftable(f"linear on flattened maps of {height}×{width} pixels: must be square, for quarter turns")
         options = {
             "in_channels": channels,
             "out_channels": len(weight),
@@ -235,7 +242,7 @@ class _Reader:
         tensors["bias"] = None if given["bias"] is None else self._parameter(given["bias"])
         options["bias"] = given["bias"] is not None
         draw = f.draw
-        if not options.get("whole") or draw is None:  # a linear layer stays on the elements of its input
+        if not options.get("whole") or draw is None:  # a linear layer uses its input's elements
             draw = len(self.draws)
             self.draws.append(draw)
         step = self._step("conv", [f], node, options, owner=given["weight"], draw=draw)
@@ -249,9 +256,9 @@ class _Reader:
     def _norm(self, given: dict[str, Any], node: fx.Node) -> Value:
         f = self._value(given["input"])
         if given["training"] or given["running_mean"] is None:
-            raise Unliftable("batch_norm without running statistics")
+            raise Unliftable("a batch_norm without running statistics")
         if f.flat and f.shape[1:] != (1, 1):
-            raise Unliftable("batch_norm of flattened maps")
+            raise Unliftable("a batch_norm of flattened maps")
         names = ("weight", "bias", "running_mean", "running_var")
         tensors = {name: None if given[name] is None else self._parameter(given[name]) for name in names}
         owner = self.model.get_submodule(self.parameters[given["running_mean"]].rpartition(".")[0])
@@ -285,11 +292,11 @@ class _Reader:
         }
         if "dilation" in given:
             if _one(given["dilation"], "dilation") != 1:
-                raise Unliftable("max_pool2d with a dilation")
+                raise Unliftable("a max_pool2d with a dilation")
             options["mode"] = "max"
         else:
             if given["divisor_override"] is not None:
-                raise Unliftable("avg_pool2d with divisor_override")
+                raise Unliftable("an avg_pool2d with divisor_override")
             options |= {"mode": "mean", "count_padding": given["count_include_pad"]}
         step = self._step("pool", [f], node, options)
         windows = Windows(size, options["stride"], options["padding"], options["padding"], options["ceil"])
@@ -300,7 +307,7 @@ class _Reader:
         f = self._value(given["self"])
         height, width = given["output_size"]
         if height != width or f.flat:
-            raise Unliftable(f"an adaptive pool to {height}×{width}: no square")
+            raise Unliftable(f"an adaptive pool to {height}×{width}: must be square, of maps that are not flattened")
         mode = "mean" if "avg" in str(node.target) else "max"
         step = self._step("adaptive", [f], node, {"size": height, "mode": mode})
         return replace(f, step=step, shape=(f.shape[0], height, width))
@@ -308,7 +315,7 @@ class _Reader:
     def _mean(self, given: dict[str, Any], node: fx.Node) -> Value:
         f = self._value(given["self"])
         if f.flat or sorted(d % 4 for d in given["dim"] or ()) != [2, 3]:
-            raise Unliftable(f"a mean or maximum over the axes {given['dim']}: must be over both of the image")
+            raise Unliftable(f"a mean or maximum over the axes {given['dim']}: must be over height and width")
         mode = "mean" if "mean" in str(node.target) else "max"
         step = self._step("adaptive", [f], node, {"size": 1, "mode": mode})
         return replace(f, step=step, shape=(f.shape[0], 1, 1), flat=not given["keepdim"])
@@ -333,7 +340,7 @@ class _Reader:
         op = str(node.target).split(".")[1].removesuffix("_")
         a, b = given["self"], given["other"]
         if given.get("alpha", 1) != 1 or given.get("rounding_mode") is not None:
-            raise Unliftable(f"{op} with alpha or rounding")
+            raise Unliftable(f"{op} with alpha or rounding_mode")
         if isinstance(b, int | float) and not isinstance(b, bool):
             f = self._value(a)
             return replace(f, step=self._step(op, [f], node, {"number": b}))
@@ -346,16 +353,16 @@ class _Reader:
     def _pad(self, given: dict[str, Any], node: fx.Node) -> Value:
         f, pads, mode = self._value(given["self"]), given["pad"], given["mode"]
         if len(pads) != 4 or mode not in _PADDINGS or f.flat:
-            raise Unliftable(f"pad by {pads}, {mode}")
+            raise Unliftable(f"pad by {pads} in mode {mode}")
         left, right, top, bottom = pads
         zeros = mode == "constant" and not given["value"]
         of_conv = all(user.target in _CONVOLUTIONS for user in node.users)
         if zeros and of_conv and (left, right) == (top, bottom) and min(pads) >= 0:
-            name = self._free(node.name)  # a name alone: the convolution pads
+            name = self._free(node.name)  # only a name, because the convolution pads
             self.pads[name] = f, left, right
             return replace(f, step=name, shape=_shape(node))
         if len(set(pads)) > 1 or left < 0:
-            raise Unliftable(f"pad by {pads}, which is not the same on all sides")
+            raise Unliftable(f"a pad by {pads}, which is not the same on all sides")
         options = {"pixels": left, "mode": mode, "value": float(given["value"] or 0.0)}
         return replace(f, step=self._step("pad", [f], node, options), shape=_shape(node))
 
@@ -363,7 +370,7 @@ class _Reader:
         f = self._value(given["self"])
         last = all(user.op == "output" for user in node.users)
         if not (f.flat and last and given["dim"] % 2 == 1):
-            raise Unliftable("a softmax that is not of the answers")
+            raise Unliftable("a softmax that is not the model's output")
         self.function = "log_softmax" if "log" in str(node.target) else "softmax"
         return f
 
@@ -375,19 +382,19 @@ class _Reader:
             return replace(f, flat=True)
         if f.shape[1:] == (1, 1) and rest[0] == f.shape[0] and set(rest[1:]) == {1}:
             return f
-        raise Unliftable(f"a change of shape to {list(rest)}: must flatten all of the maps, and none of the images")
+        raise Unliftable(f"a reshape to {list(rest)}: must flatten channels, height and width, but not the batch")
 
-    # What they share.
+    # Shared helpers.
 
     def _value(self, node: object) -> Value:
         if isinstance(node, fx.Node) and node in self.values:
             return self.values[node]
-        raise Unliftable("an operation with a tensor that is no feature map")
+        raise Unliftable("an operation with a tensor that is not a feature map")
 
     def _parameter(self, node: object) -> Tensor:
         if isinstance(node, fx.Node) and node in self.parameters:
             return self.program.state_dict[self.parameters[node]].detach()
-        raise Unliftable("a weight that is computed, not a parameter: remove its parametrisation first")
+        raise Unliftable("a weight that is computed: must be a parameter; remove its parametrisation first")
 
     def _step(
         self,
@@ -399,10 +406,10 @@ class _Reader:
         owner: fx.Node | None = None,
         draw: int | None = None,
     ) -> str:
-        """Add a step; its name is that of the layer in the network of torch."""
+        """Add a step, named after its layer in the network of torch."""
         for f in of:
             if f.step in self.pads:
-                raise Unliftable("zeros that no convolution pads")
+                raise Unliftable("zero padding that is not the input of a convolution")
         place = self._path(node) if owner is None else self.parameters[owner].rpartition(".")[0]
         name = self._free((place or node.name).replace(".", "_"))
         step: dict[str, Any] = {"name": name, "op": op, "of": [f.step for f in of]}
@@ -412,7 +419,7 @@ class _Reader:
             key = op, self.parameters[owner], of[0].draw is None
             first, before = self.layers.setdefault(key, (name, options or {}))
             if before != options:
-                raise Unliftable(f"the weight of {place} used again with other options")
+                raise Unliftable(f"a second use of the weight of {place} with other options")
             if first != name:
                 step["layer"] = first
         if draw is not None:
@@ -429,12 +436,12 @@ class _Reader:
         return free
 
     def _together(self, parts: list[Value]) -> int | None:
-        """The draw of several values, which becomes one."""
+        """Merge the draws of several values into one and return it."""
         draws = [part.draw for part in parts]
         if all(draw is None for draw in draws):
             return None
         if any(draw is None for draw in draws):
-            raise Unliftable("the image joined with feature maps: it has no elements of the group")
+            raise Unliftable("the image combined with feature maps: it has no elements of the group")
         roots = sorted(self._root(draw) for draw in draws if draw is not None)
         for root in roots:
             self.draws[root] = roots[0]
@@ -450,13 +457,13 @@ class _Reader:
         found = [out for out in node.all_input_nodes if out in self.values]
         if len(found) != 1 or len(node.all_input_nodes) != 1:
             raise InputError(
-                f"the model gives {len(node.all_input_nodes)} tensors: must be one. Wrap it in a module that returns "
-                "that."
+                f"the model returns {len(node.all_input_nodes)} tensors: must be one that depends on the images. Wrap "
+                "the model in a module that returns only that one."
             )
         return self.values[found[0]]
 
     def _reached(self, output: str) -> list[dict[str, Any]]:
-        """The steps that lead to the output, which is the last of them."""
+        """The steps on which the output depends, in order; the last one is the output."""
         wanted, kept = {output}, []
         for step in reversed(self.steps):
             if step["name"] in wanted:
@@ -465,7 +472,7 @@ class _Reader:
         return kept[::-1]
 
     def _stand_in(self, node: fx.Node) -> Value:
-        """For an operation that cannot be lifted, so that the others behind it are looked at, too."""
+        """A placeholder for an operation that cannot be lifted, so that later operations are examined, too."""
         shape = _whole(node)
         channels, height, width = (*shape[1:], 1, 1, 1)[:3] if len(shape) > 1 else (1, 1, 1)
         return Value(IMAGE, (channels, height, width), None if not self.draws else 0, flat=len(shape) == 2)
@@ -483,7 +490,10 @@ class _Reader:
 
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Not `evaluating`: torch.export reads cuDNN's earlier flag, which full precision hides."""
+    """A context with the model in eval mode.
+
+    `evaluating` cannot be used: it sets full precision, after which torch.export cannot read cuDNN's `allow_tf32`.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -507,8 +517,8 @@ def _shape(node: fx.Node) -> Any:
 
 
 def _one(values: int | Sequence[int], name: str) -> int:
-    """The number that both sides have."""
+    """The common value of both axes."""
     values = [values] if isinstance(values, int) else list(values)
     if len(set(values)) != 1:
-        raise Unliftable(f"{name} {values}, which is not the same for both sides")
+        raise Unliftable(f"{name} {values}, which differs between height and width")
     return int(values[0])

@@ -7,8 +7,10 @@ from partialsym.measure.predictions import (
     BATCH,
     accuracies_of_draws,
     accuracy,
+    confusion,
     copy_gap,
     logits,
+    most_confused,
     sampled_accuracies,
 )
 from partialsym.measure.ranges import half_changed, measured_range, preserved_ranges, range_of
@@ -23,6 +25,7 @@ __all__ = [
     "accuracies_of_draws",
     "accuracy",
     "class_responses",
+    "confusion",
     "control_error",
     "control_image",
     "copy_gap",
@@ -33,6 +36,7 @@ __all__ = [
     "lie_derivative",
     "logits",
     "measured_range",
+    "most_confused",
     "predictions_unchanged",
     "preserved_ranges",
     "range_of",

@@ -10,6 +10,7 @@ from partialsym.data import Preprocessing
 from partialsym.data.base import Images
 from partialsym.errors import InputError
 from partialsym.measure.equivariance_error import STILL, TURNS
+from partialsym.measure.predictions import predicted
 from partialsym.measure.probe import Norms, batches, prepared
 from partialsym.measure.transforms import Motion, control_error, inscribed
 
@@ -53,7 +54,7 @@ def dense_errors(
             for motion in motions:
                 after = motion.undo(_maps(model(prepared(x, motion, preprocess)), x), "border")
                 norms.add((motion, "error"), after - before)
-                same[motion] += float(((_classes(after) == _classes(before)) * disc).sum())
+                same[motion] += float(((predicted(after) == predicted(before)) * disc).sum())
     height, width = images.shape[-2:]
     return [
         {
@@ -73,7 +74,3 @@ def _maps(answers: object, x: Tensor) -> Tensor:
         size = "×".join(map(str, x.shape[-2:]))
         raise InputError(f"the model's answer is {shape}: must be [batch, classes, height, width] of {size} pixels.")
     return answers
-
-
-def _classes(maps: Tensor) -> Tensor:
-    return maps.argmax(1) if maps.shape[1] > 1 else maps[:, 0] > 0

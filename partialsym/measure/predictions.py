@@ -29,9 +29,33 @@ def logits(model: nn.Module, images: Images, preprocess: Preprocessing) -> Tenso
         return torch.cat([model(preprocess(batch.to(device))).cpu() for batch in images.split(BATCH)])
 
 
+def predicted(answers: Tensor) -> Tensor:
+    """The class with the largest of scores [N, classes, …]; of a single logit, whether it is above 0. [N, …]."""
+    return answers.argmax(1) if answers.shape[1] > 1 else answers[:, 0] > 0
+
+
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Fraction of rows of scores [N, classes] whose largest entry is at the label [N]."""
     return float(double(scores.argmax(1) == labels).mean())
+
+
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Number of images of each class (row) with each prediction (column): [classes, classes] int64.
+
+    >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2)
+    tensor([[1, 1],
+            [0, 1]])
+    """
+    return (labels * classes + predictions).bincount(minlength=classes**2).view(classes, classes)
+
+
+def most_confused(counts: Tensor, most: int) -> list[tuple[int, int, float]]:
+    """The `most` frequent confusions (class, prediction, share of the images of the class) of `confusion`, by share."""
+    wrong = double(counts) / counts.sum(1, keepdim=True).clamp_min(1)
+    wrong.fill_diagonal_(0)
+    shares, order = wrong.flatten().sort(descending=True, stable=True)
+    pairs = zip(order[:most].tolist(), shares[:most].tolist(), strict=True)
+    return [(*divmod(i, len(counts)), share) for i, share in pairs if share > 0]
 
 
 def brier(scores: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Models built from the layers."""
+"""Networks, full and partial, built from the layers of `partialsym.nn`."""
 
 from partialsym.models.augerino import Augerino, named_densities
 from partialsym.models.convnext import GConvNeXt

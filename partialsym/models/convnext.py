@@ -1,4 +1,4 @@
-"""A separable network like ConvNeXt on groups: cheap where a convolution over space, group and channels is not."""
+"""A ConvNeXt on groups, with separable convolutions: cheaper than joint ones over space, group and channels."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,35 +14,35 @@ from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal, check_signal
 
-SCALE = 0.1  # of a branch, at the start
+SCALE = 0.1  # initial γ of a block
 
 
 class GConvNeXt(nn.Module):
-    """A strided stem, stages of separable residual blocks, mean over group and space, linear.
+    """ConvNeXt (Liu et al. 2022) on groups, with separable group convolutions (Knigge et al. 2022).
 
-    As ConvNeXt (Liu et al. 2022), of group convolutions with a kernel that is a product (Knigge et al. 2022): a block
-    mixes channels and elements of a pixel, convolves every channel on every element in space, and mixes channels by two
-    layers, `expansion` times as wide inside. A block takes w²·n² + w·n·k² + 2·expansion·w²·n multiplications a pixel,
-    at w channels and n elements. BatchNorm takes the place of LayerNorm.
+    The network consists of a strided stem, stages of residual blocks, a mean over group and space, and a linear layer.
+    A block first mixes the channels and elements of each pixel. Then it convolves each channel of each element in
+    space, and mixes channels by two linear layers with `expansion` times the width between them. With w channels, n
+    elements and k×k pixels it costs w²·n² + w·n·k² + 2·expansion·w²·n multiplications per pixel. BatchNorm replaces
+    LayerNorm.
 
-    Stages begin with a mean over 2×2 pixels and a pointwise convolution, which draws the elements of the stage. With
-    `partial` these densities are learned; the first stage keeps the whole group.
+    Each stage after the first begins with a mean over 2×2 pixels and a pointwise convolution that draws the elements of
+    the stage. With `partial`, these densities are learned; the first stage keeps the whole group.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels: of the images.
-        num_classes: of the answer; 0 for none, and the network gives `num_features` features of an image.
-        width: channels of the first stage; they double from stage to stage.
-        blocks: blocks of every stage.
-        stem_stride: pixels from output to output of the stem; its kernel is 2·stem_stride − 1 wide, and at least 3.
-        expansion: how many times as wide the inner layer of a block is.
-        dropout: before the second of the two layers.
-        checkpoint: hold the inputs of the blocks alone for the backward pass, and compute their insides again there.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements of
-            the last stage), `samples`, `kernel_size` (default 5), `kernel`, `hidden` (default 8), `kernel_options`,
-            `sampling`, `proportional`.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per image.
+        width: channels of the first stage; each stage doubles them.
+        blocks: number of blocks per stage.
+        stem_stride: stride of the stem. Its kernel is max(3, 2·stem_stride − 1) pixels wide.
+        expansion: width between the two linear layers of a block, relative to the width of the block.
+        dropout: dropout probability between the two linear layers.
+        checkpoint: store only the inputs of the blocks for the backward pass, and recompute the blocks there.
+        options: see `LayerOptions`; kernel_size is 5 and hidden is 8 by default. `learned_layers="last"` learns the
+            density of the last stage.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class GConvNeXt(nn.Module):
         self.lifting = layers.lifting(in_channels, width, size=size, stride=stem_stride, bias=False)
         self.norm = BatchNorm(width)
         self.shrink = SpatialPool(2, "mean")
-        self.drawn, self.norms = nn.ModuleDict(), nn.ModuleDict()  # at the start of a stage, which are counted from 1
+        self.drawn, self.norms = nn.ModuleDict(), nn.ModuleDict()  # keys: numbers of stages, from 1
         for i, pair in enumerate(pairwise(widths), 2):
             density = layers.last if i == len(blocks) else layers.inner
             self.drawn[str(i)] = layers.conv(*pair, density, size=1, bias=False)
@@ -98,12 +98,14 @@ class GConvNeXt(nn.Module):
         self.classifier = classifier(self.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, num_features, n, h, w]: a side is divided by `stem_stride`, and by
-        2 by every stage after the first, and rounded up."""
+        """The signal before global pooling, [batch, num_features, n, h, w].
+
+        The stem divides each side by `stem_stride`, and each stage after the first divides it by 2, rounding up.
+        """
         f = self.norm(self.lifting(images))
         for name, stage in self.stages.items():
             if name in self.drawn:
@@ -114,8 +116,11 @@ class GConvNeXt(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """f + γ·W₂ GELU(W₁ BatchNorm(s ⋆ f)): s is a separable group convolution onto the elements of f, W₁ and W₂ mix the
-    channels of an element, γ is a number a channel."""
+    """The residual block f + γ·W₂ GELU(W₁ BatchNorm(s ⋆ f)).
+
+    s is a separable group convolution to the elements of f, W₁ and W₂ mix the channels of each element, and γ is a
+    learned scale per channel.
+    """
 
     def __init__(self, layers: Layers, width: int, expansion: int, dropout: float) -> None:
         super().__init__()
@@ -132,7 +137,7 @@ class SeparableBlock(nn.Module):
 
 
 class ChannelLinear(nn.Linear):
-    """A linear layer over the channels of every element and pixel by itself: f_o(x, h) ↦ Σ_c W_oc f_c(x, h) + b_o."""
+    """A linear layer over the channels, for each element and pixel: f_o(x, h) ↦ Σ_c W_oc f_c(x, h) + b_o."""
 
     def forward(self, f: Signal) -> Signal:  # type: ignore[override]
         """f [batch, in_features, n, h, w] → [batch, out_features, n, h, w] on the same elements."""

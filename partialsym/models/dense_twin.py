@@ -1,4 +1,4 @@
-"""Dense twins: plain CNNs with the convolution shapes of ours, which speed is measured against."""
+"""Dense twins: plain CNNs with the same convolution shapes as our networks, for comparisons of speed."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,16 +23,18 @@ from partialsym.signal import Elements, Signal
 
 
 def dense_twin(model: nn.Module) -> nn.Module:
-    """The plain CNN with the same channels times elements, kernel sizes, normalisations and pools, freshly initialised.
+    """A new plain CNN whose channels are those of `model` times its elements, with the same kernel sizes and pools.
 
-    Its weights are its own: it costs what `model` costs as plain convolutions, and computes something else.
+    It costs what `model` would cost as plain convolutions. It has its own weights and computes another function.
 
+    Args:
+        model: a network of `partialsym.models`.
     Raises:
-        ValueError: an Augerino: its twin is that of the network inside it, at `copies` times the batch.
-        TypeError: another network without a twin.
+        ValueError: model is an Augerino; its twin is that of the network inside, with `copies` times the batch.
+        TypeError: model is another network without a twin.
     """
     if isinstance(model, Augerino):
-        raise InputError("Augerino has no dense twin: leave it out, its step costs `copies` times the network's.")
+        raise InputError("Augerino has no dense twin: pass its `model`; a step costs `copies` times that of `model`.")
     if isinstance(model, GCNN3 | GStagedResNet | GConvNeXt | GUNet):
         return _twin(type(model)(**model.settings))
     if not isinstance(model, GResNet | GCNN13):
@@ -46,7 +48,7 @@ def dense_twin(model: nn.Module) -> nn.Module:
 
 
 class TwinResNet(nn.Module):
-    """The ResNet of `GResNet` in plain convolutions; n elements are n times the channels."""
+    """`GResNet` with plain convolutions; n elements become n times the channels."""
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class TwinResNet(nn.Module):
 
 
 class TwinBlock(nn.Module):
-    """The residual block in plain convolutions; GroupNorm is the normalisation over (group, height, width)."""
+    """The residual block with plain convolutions; GroupNorm normalises over (group, height, width)."""
 
     def __init__(self, into: int, out: int, n: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class TwinBlock(nn.Module):
 
 
 class TwinCNN13(nn.Module):
-    """The 13-layer CNN of `GCNN13` in plain convolutions; n elements are n times the channels."""
+    """`GCNN13` with plain convolutions; n elements become n times the channels."""
 
     def __init__(
         self, n: int, in_channels: int, num_classes: int, width: int, kernel_size: int, dropout: float
@@ -126,7 +128,7 @@ class TwinCNN13(nn.Module):
 
 
 def _twin(model: GCNN3 | GStagedResNet | GConvNeXt | GUNet) -> nn.Module:
-    """`model` itself, its layers replaced by those of torch on channels times elements; no layer draws."""
+    """Replace the layers of `model` by torch's layers on channels times elements; no layer draws elements."""
     density = model.lifting.codomain
     assert density is not None
     elements = density.eval().sample()
@@ -155,13 +157,13 @@ def _plain(layer: nn.Module, elements: Elements) -> "OnChannels | None":
 
 
 class OnChannels(nn.Module):
-    """A layer of torch on the channels of all elements at once; what comes out lies on `elements`, all told."""
+    """A layer of torch on the channels of all elements at once; the output always refers to `elements`."""
 
     def __init__(self, layer: nn.Module, elements: Elements) -> None:
         super().__init__()
         self.layer, self.elements = layer, elements
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """f [batch, channels, n, h, w], or images → [batch, out_channels, n, h', w']."""
+        """f [batch, channels, n, h, w], or images [batch, channels, h, w] → [batch, out_channels, n, h', w']."""
         out = self.layer(f.values.flatten(1, 2) if isinstance(f, Signal) else f)
         return Signal(out.unflatten(1, (-1, len(self.elements))), self.elements)

@@ -1,4 +1,4 @@
-"""The group-equivariant 13-layer CNN, full or partial, for every group."""
+"""The group-equivariant 13-layer CNN, full or partial, on any group."""
 
 from itertools import pairwise
 from typing import Any, Unpack
@@ -13,25 +13,26 @@ from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
-POOLED, DROPPED = (2, 5), (2, 5, 8)  # after which group convolutions, counted from 1
+POOLED, DROPPED = (2, 5), (2, 5, 8)  # group convolutions before a pool or dropout, counted from 1
 
 
 class GCNN13(nn.Module):
-    """Lifting to width w, eight group convolutions of widths w and 7 × 2w, mean over group and space, linear.
+    """The 13-layer CNN (Laine & Aila 2017) on groups (Romero & Lohit 2022, appendix).
 
-    Each convolution is followed by BatchNorm and ReLU, the second and the fifth on the group also by a 2×2 maximum,
-    and these two and the eighth by dropout. With `partial` every group convolution after lifting learns its part of
-    the group. On T(2) it is a plain CNN. (Laine & Aila 2017; on groups: Romero & Lohit 2022, appendix.)
+    The network consists of a lifting convolution of width w, a group convolution of width w, seven of width 2w, a mean
+    over group and space, and a linear layer. BatchNorm and ReLU follow each convolution. A 2×2 maximum follows the
+    second and fifth group convolutions, and dropout follows the second, fifth and eighth. With `partial`, every
+    convolution after lifting learns its part of the group. On T(2) it is a plain CNN.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per image.
         width: w, channels after lifting.
-        dropout: share of values dropped.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
-            (default 3), `kernel`, `hidden` (default 8), `kernel_options`, `sampling`, `proportional`.
+        dropout: dropout probability.
+        options: see `LayerOptions`; kernel_size is 3 and hidden is 8 by default.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class GCNN13(nn.Module):
         }
         widths = [width, width, *7 * [2 * width]]
         self.lifting, self.norm0 = layers.lifting(in_channels, width), BatchNorm(width)
-        # By name, not in lists: counted from 1 like everywhere the network is described.
+        # Dicts instead of lists, so that the names count from 1.
         kept = [*7 * [layers.inner], layers.last]
         self.convs = nn.ModuleDict(
             {str(i): layers.conv(*pair, p) for i, (pair, p) in enumerate(zip(pairwise(widths), kept, strict=True), 1)}
@@ -72,11 +73,11 @@ class GCNN13(nn.Module):
         self.classifier = classifier(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 2w, n, ⌈h / 4⌉, ⌈w / 4⌉]."""
+        """Images → the signal on the base group before global pooling, [batch, 2w, n, ⌈height / 4⌉, ⌈width / 4⌉]."""
         f = Signal.image(images)
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):

@@ -1,4 +1,4 @@
-"""The group-equivariant CNN of three convolutions, full or partial, for every group: small and fast."""
+"""A small and fast group-equivariant CNN of three convolutions, full or partial, on any group."""
 
 from itertools import pairwise
 from typing import Any, Unpack
@@ -15,24 +15,25 @@ from partialsym.signal import Signal
 
 
 class GCNN3(nn.Module):
-    """Lifting to width w, two group convolutions of widths 2w and 4w, mean over group and space, linear.
+    """A small CNN on groups, of three convolutions.
 
-    Each convolution is followed by BatchNorm and ReLU. Between them are spatial maxima, over squares of `first_pool`
-    pixels after lifting and of 2×2 pixels after the first group convolution. With `partial` both group convolutions
-    learn their part of the group. On T(2) it is a plain CNN. It pools early, so a step takes a fraction of the time of
-    a residual network's: `ask` trains many of these networks in minutes.
+    The network consists of a lifting convolution of width w, group convolutions of widths 2w and 4w, a mean over group
+    and space, and a linear layer. BatchNorm and ReLU follow each convolution. A maximum over squares of `first_pool`
+    pixels follows lifting, and a 2×2 maximum follows the first group convolution. With `partial`, both group
+    convolutions learn their part of the group. On T(2) it is a plain CNN. Early pooling makes a step much faster than
+    that of a residual network, so `ask` can train many of these networks in minutes.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per image.
         width: w, channels after lifting.
-        stride: of lifting, for large images.
-        first_pool: pixels of the pool after lifting.
-        dropout: share of features dropped before the linear layer.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
-            (default 3), `kernel`, `hidden` (default 16), `kernel_options`, `sampling`, `proportional`.
+        stride: stride of the lifting convolution, for large images.
+        first_pool: size of the pool after lifting, in pixels.
+        dropout: dropout probability of features before the linear layer.
+        options: see `LayerOptions`; kernel_size is 3 and hidden is 16 by default.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class GCNN3(nn.Module):
         self.classifier = classifier(self.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes]."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.dropout(self.pool(self.features(images))))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal on the base group before global pooling, [batch, 4w, n, h', w']: sides over
-        2·stride·first_pool."""
+        """The signal on the base group before global pooling, [batch, 4w, n, h', w'].
+
+        The stride and the pools divide each side by 2·stride·first_pool in total, rounding up.
+        """
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")

@@ -1,4 +1,4 @@
-"""The group-equivariant ResNet of the paper, full or partial, for every group."""
+"""The group-equivariant ResNet of the paper, full or partial, on any group."""
 
 from collections.abc import Sequence
 from functools import partial as bind
@@ -23,29 +23,29 @@ HEADS = ("group", "plane", "linear")
 
 
 class GResNet(nn.Module):
-    """Lifting, two residual blocks of widths w and 2w, a `valid` group convolution, max over group and space, linear.
+    """The residual network of Romero & Lohit (2022, appendix).
 
-    With `partial` every group convolution after lifting learns its part of the group; shortcuts never do. On T(2) it
-    is a plain ResNet. (Romero & Lohit 2022, appendix.)
+    It consists of a lifting convolution, residual blocks of widths w and 2w, a `valid` group convolution, a maximum
+    over group and space, and a linear layer. With `partial`, every group convolution after lifting learns its part of
+    the group; shortcuts have no density. On T(2) it is a plain ResNet.
 
-    With `partial=False` and head `group` the network is invariant to the whole group. The two other heads break this
-    by hand, at the very end, as the paper's full networks with a T(2) head or with linear pooling do: no network with
-    them is fully equivariant.
+    With `partial=False` and the head `group`, the network is invariant to the whole group. The other two heads break
+    this invariance after the last equivariant layer, as in the paper.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels, num_classes: of the images and of the answer; 0 classes for `num_features` features of an image.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per image.
         width: w, channels after lifting.
-        depth: residual blocks of each of the two widths; the paper has one. BatchNorm and ReLU come between them.
-        pools: where 2×2 maxima are taken, of `lifting`, `block1`, `block2`.
-        dropout: inside the residual blocks.
-        head: `group` takes the maximum over the group; `plane` ("T(2) head") lets the last convolution go to T(2), a
-            projection; `linear` ("linear pooling") maps the elements to channels by a LinearPool, which weighs every
-            one of them itself, so that the last convolution keeps the whole group.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers`, `samples`, `kernel_size`
-            (default 7), `kernel`, `hidden` (default 32), `kernel_options`, `sampling`, `proportional`.
+        depth: number of residual blocks per width, 1 in the paper. BatchNorm and ReLU separate them.
+        pools: layers before a 2×2 maximum, from `lifting`, `block1`, `block2`.
+        dropout: dropout probability inside the residual blocks.
+        head: `group` computes the maximum over the group. With `plane` (the paper's T(2) head), the last convolution
+            projects to T(2). `linear` (the paper's linear pooling) is a LinearPool, which weights each element
+            separately; the last convolution then keeps the whole group.
+        options: see `LayerOptions`; kernel_size is 7 and hidden is 32 by default.
     Raises:
-        ValueError: an argument out of range; elements in random order (`iid`) under the head `linear`.
+        ValueError: an argument is out of range, or sampling is `iid` with the head `linear`.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class GResNet(nn.Module):
         self.classifier = classifier(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, 2w, n, h, w] on the base group, or n = 1 on T(2)."""
+        """Images → the signal before global pooling, [batch, 2w, n, h', w'] on the base group (on T(2): n = 1)."""
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
@@ -118,9 +118,14 @@ class GResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """conv → InstanceNorm → ReLU → dropout → conv → InstanceNorm → ReLU, plus a pointwise shortcut.
+    """Residual block: conv1 → InstanceNorm → ReLU → dropout → conv2 → InstanceNorm → ReLU, plus a pointwise shortcut.
 
-    The shortcut maps to the elements that the last convolution drew.
+    The shortcut maps to the elements that conv2 draws.
+
+    Args:
+        conv1, conv2: group convolutions with densities.
+        shortcut: pointwise group convolution whose codomain is a group.
+        dropout: dropout probability.
     """
 
     def __init__(self, conv1: GroupConv, conv2: GroupConv, shortcut: GroupConv, dropout: float = 0.0) -> None:
@@ -140,11 +145,11 @@ def _check_pools(pools: Sequence[str]) -> None:
     if isinstance(pools, str):
         raise InputError(f"pools is {pools!r}: must be a sequence, such as ({pools!r},).")
     if unknown := [place for place in pools if place not in PLACES]:
-        raise InputError(f"pools names {unknown[0]!r}: must be of {', '.join(PLACES)}.")
+        raise InputError(f"pools contains {unknown[0]!r}: must be from {', '.join(PLACES)}.")
 
 
 def _check_head(head: str, sampling: str) -> None:
     if head not in HEADS:
         raise InputError(f"head is {head!r}: must be one of {', '.join(HEADS)}.")
     if head == "linear" and sampling == "iid":
-        raise InputError("head is 'linear', whose weights belong to single elements: sampling must be 'systematic'.")
+        raise InputError("head is 'linear', which has weights for single elements: sampling must be 'systematic'.")

@@ -1,4 +1,4 @@
-"""What the networks share: checks of their arguments, and layers that differ in little but their channels."""
+"""The group convolutions of the networks, from shared options, and checks of arguments."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,21 +13,22 @@ from partialsym.nn.separable import SeparableGroupConv
 from partialsym.registry import KERNELS
 
 LEARNED_LAYERS = ("all", "last")  # layers whose densities are learned
-_GIVEN = ("dim", "out_channels", "in_channels", "hidden", "kernel_size", "bias")  # by the network itself
+_GIVEN = ("dim", "out_channels", "in_channels", "hidden", "kernel_size", "bias")  # set by the network itself
 
 
 class LayerOptions(TypedDict, total=False):
-    """What all networks take for their group convolutions: the arguments of `Layers` but the group.
+    """Options of the group convolutions that all networks accept; the default values are those of `Layers`.
 
-    partial: learn densities (default), or keep the whole group in every layer.
-    learned_layers: which densities, those of `all` layers but lifting (default), or of the `last` layer alone.
-    samples: elements of every layer; by default 8, or all of a finite group.
-    kernel_size: pixels, odd, of all convolutions but the pointwise shortcuts.
-    kernel: name of the kernel network, by default SIREN.
-    hidden: features of the kernel network; pointwise convolutions have half as many. A `Grid` has some for each pixel.
-    kernel_options: other arguments of the kernel network.
-    sampling: `systematic` (default) or `iid`.
-    proportional: in eval mode take ⌈rθ⌉ rotations a component instead of r.
+    Attributes:
+        partial: learn densities (default), or keep the whole group in every layer.
+        learned_layers: layers whose densities are learned: `all` except lifting (default), or only the `last` one.
+        samples: elements of every layer; by default 8, or all of a finite group.
+        kernel_size: odd number of pixels of all convolutions, except pointwise ones.
+        kernel: name of the kernel network, by default `SIREN`.
+        hidden: features of the kernel network; pointwise convolutions have half as many. A `Grid` ignores it.
+        kernel_options: other arguments of the kernel network.
+        sampling: `systematic` (default) or `iid`.
+        proportional: in eval mode, use ⌈rθ⌉ rotations per component instead of r.
     """
 
     partial: bool
@@ -42,13 +43,13 @@ class LayerOptions(TypedDict, total=False):
 
 
 class Layers:
-    """Makes the group convolutions of a network: one base group, one kind of density, one kind of kernel.
+    """Factory for the group convolutions of a network: one base group, one kind of density, one kind of kernel.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        others: see `LayerOptions`. All of them, with the defaults, are the attribute `options`.
+        others: see `LayerOptions`. The attribute `options` has all of them, defaults included.
     Raises:
-        ValueError: an unknown group or kernel, an unknown option of a kernel, or an argument out of range.
+        ValueError: an argument is out of range, or the group, the kernel or one of its options is unknown.
     """
 
     def __init__(
@@ -92,25 +93,25 @@ class Layers:
         self.kernel_takes = taken or {"hidden"}
 
     def lifting(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
-        """From images onto the whole group."""
+        """A lifting convolution, from images to the whole group."""
         return self._conv(in_channels, out_channels, self.whole(), domain=T2(), **rest)
 
     def conv(
         self, in_channels: int, out_channels: int, density: Callable[[], Density] | None = None, **rest: Any
     ) -> GroupConv:
-        """On the group, onto the part of it that `density` keeps, by default that of the inner layers."""
+        """A group convolution whose density is made by `density`, by default as for the inner layers."""
         return self._conv(in_channels, out_channels, (density or self.inner)(), **rest)
 
     def given(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
-        """On the group, onto elements it is given."""
+        """A group convolution without a density; calls must pass `elements`."""
         return self._conv(in_channels, out_channels, self.group, **rest)
 
     def shortcut(self, in_channels: int, out_channels: int, **rest: Any) -> GroupConv:
-        """Pointwise, onto elements it is given; without bias."""
+        """A pointwise group convolution without bias and without a density; calls must pass `elements`."""
         return self.given(in_channels, out_channels, size=1, bias=False, **rest)
 
     def separable(self, in_channels: int, out_channels: int, **rest: Any) -> SeparableGroupConv:
-        """On the group, onto elements it is given, by a kernel that is a product."""
+        """A separable group convolution without a density; calls must pass `elements`."""
         kernel = bind(self.kernel, hidden=self.hidden)
         return SeparableGroupConv(
             in_channels, out_channels, codomain=self.group, kernel_size=self.kernel_size, kernel=kernel, **rest
@@ -138,13 +139,13 @@ class Layers:
         )
 
     def _size(self, size: int) -> dict[str, int]:
-        """What a kernel of that many pixels is given, of features and pixels what its class asks for."""
+        """The arguments `hidden` and `kernel_size` of a kernel with `size` pixels, as far as its class has them."""
         sizes = {"hidden": self.hidden if size > 1 else max(1, self.hidden // 2), "kernel_size": size}
         return {name: sizes[name] for name in sizes if name in self.kernel_takes}
 
 
 def check_at_least_one(**counts: int) -> None:
-    """Raise ValueError at the first that is below 1."""
+    """Raise ValueError if a count is below 1."""
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name} is {value}: must be at least 1.")
@@ -160,4 +161,4 @@ def _check_kernel(kernel: str, given: Mapping[str, Any]) -> None:
         raise InputError(f"kernel is {kernel!r}: must be one of {', '.join(KERNELS)}.")
     options = [name for name in inspect.signature(KERNELS[kernel]).parameters if name not in _GIVEN]
     if unknown := [name for name in given if name not in options]:
-        raise InputError(f"kernel_options names {unknown[0]!r}: {kernel} takes {', '.join(options)}.")
+        raise InputError(f"kernel_options has {unknown[0]!r}: the options of {kernel} are {', '.join(options)}.")

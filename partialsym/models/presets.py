@@ -13,7 +13,7 @@ from partialsym.registry import DENSE_NETWORKS, NETWORKS
 
 
 def list_models() -> list[str]:
-    """The names that `create` knows, those of registered networks among them.
+    """The names that `create` accepts, including those of registered networks.
 
     >>> "gresnet18" in list_models()
     True
@@ -22,15 +22,15 @@ def list_models() -> list[str]:
 
 
 def create(name: str, **settings: Any) -> nn.Module:
-    """A network by its name, with fresh weights.
+    """Create a network by name, with new weights.
 
     Args:
         name: one of `list_models()`: `gresnet18`, `gresnet34`, `gresnet50`, with the ImageNet stem, and the same with
-            `_cifar` for small images; `gwrn16_4`, `gwrn28_10`; `gconvnext`, `gconvnext_cifar`; `gunet`, which answers
-            pixel by pixel; `ResNet` and `CNN13`, those of the paper; and what is registered by `register_network`.
-        settings: of its class: `group`, `partial`, `samples`, `in_channels`, `num_classes`, `width`, …
+            `_cifar` for small images; `gwrn16_4`, `gwrn28_10`; `gconvnext`, `gconvnext_cifar`; `gunet` for dense
+            prediction; `ResNet` and `CNN13` of the paper; and the names registered by `register_network`.
+        settings: arguments of its class: `group`, `partial`, `samples`, `in_channels`, `num_classes`, `width`, …
     Raises:
-        ValueError: an unknown name or setting, or a value out of range.
+        ValueError: the name or a setting is unknown, or a value is out of range.
 
     >>> net = create("gresnet18", group="SE2", samples=4, width=4, num_classes=0)
     >>> net.num_features
@@ -44,7 +44,7 @@ def create(name: str, **settings: Any) -> nn.Module:
     network = held[name]
     own = network.func if isinstance(network, partial) else network
     taken = dict(inspect.signature(own).parameters)
-    if str(own.__module__).startswith("partialsym."):  # whose `options` are those of their layers
+    if str(own.__module__).startswith("partialsym."):  # their `options` are the arguments of Layers
         taken = {key: p for key, p in taken.items() if p.kind is not p.VAR_KEYWORD} | dict(
             inspect.signature(Layers).parameters
         )
@@ -52,5 +52,5 @@ def create(name: str, **settings: Any) -> nn.Module:
         for key in settings.keys() - taken.keys():
             near = difflib.get_close_matches(key, taken, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{name} has no setting {key!r}: must be of {', '.join(taken)}.{hint}")
+            raise InputError(f"{name} has no setting {key!r}: must be one of {', '.join(taken)}.{hint}")
     return network(**settings)

@@ -1,4 +1,4 @@
-"""Whether two networks are the same one, and where they first differ."""
+"""Comparison of two networks: whether they are the same, and where they first differ."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -13,52 +13,54 @@ from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.inference import evaluating
 
-TOLERANCE = 1e-4  # of the norm of the answers: for constants that were made in another precision
+TOLERANCE = 1e-4  # relative difference of outputs, for constants that were computed in another precision
 PLAIN = (int, float, bool, str, NoneType)
-# How torch runs a module; the order in which a convolution sums; a number that the head's weights tell.
+# How torch runs a module; the order in which a convolution sums; a number that the shape of the head's weights has.
 UNCOMPARED = {"training", "path", "num_classes", *vars(nn.Module())}
 
 
 def built_otherwise(given: nn.Module, other: nn.Module) -> str | None:
-    """Where `other` is built otherwise: "norm1.eps is 1.0, and would come back as 1e-05". None where it is not.
+    """The first difference in construction, such as "norm1.eps is 1.0, and would be loaded as 1e-05"; None without one.
 
-    Compared are the types of all modules and groups; parameters and buffers by name, shape and dtype; and the modules'
-    attributes that are numbers or text, those that training alone uses included.
+    The comparison includes the types of all modules and groups, the names, shapes and dtypes of parameters and buffers,
+    and the modules' attributes that are numbers or text, even those that only training uses.
     """
     return _first(_types(given), _types(other)) or _first(_state(given), _state(other)) or _plain(given, other)
 
 
 def answers_otherwise(given: nn.Module, other: nn.Module, images: Tensor) -> str | None:
-    """In words, how the answers of `other` to `images` differ in eval mode. None where they do not.
+    """How the outputs of the two networks for `images` differ in eval mode, in words; None if they do not.
 
-    Both are computed in float64 on the processor, whatever the networks are in and on. Hooks are called.
+    Both are computed in float64 on the CPU, for networks of any dtype and device. Hooks are called.
     """
     expected = _answers(other, images)
     try:
         got = _answers(given, images)
-    except Exception as error:  # whatever a changed network raises
+    except Exception as error:  # a changed network may raise anything
         return f"its forward pass raises {type(error).__name__} ({' '.join(str(error).split())})"
     if not isinstance(got, Tensor) or got.shape != expected.shape:
         shape = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
-        return f"its answer to one image is {shape}, and would come back as {list(expected.shape)}"
+        return f"its output for one image is {shape}, and would be {list(expected.shape)} after loading"
     if torch.equal(got.nan_to_num(), expected.nan_to_num()):
         return None
     off, size = float((got - expected).norm()), float(got.norm())
-    return None if off <= TOLERANCE * size else f"its answers would come back {100 * off / (size or 1):.2g} % off"
+    return (
+        None if off <= TOLERANCE * size else f"its output would differ by {100 * off / (size or 1):.2g} % after loading"
+    )
 
 
 def _first(given: Mapping[str, str], other: Mapping[str, str]) -> str | None:
-    """The first key whose values differ, with both."""
+    """A description of the first key whose values differ, or None."""
     for key in dict.fromkeys([*given, *other]):
         if key not in other:
-            return f"{key} is {given[key]}, and would not come back"
+            return f"{key} is {given[key]}, and would be missing after loading"
         if (own := given.get(key, "missing or shared")) != other[key]:
-            return f"{key or 'it'} is {own}, and would come back as {other[key]}"
+            return f"{key or 'it'} is {own}, and would be loaded as {other[key]}"
     return None
 
 
 def _types(model: nn.Module) -> dict[str, str]:
-    """Of all modules and of their groups."""
+    """The types of all modules and of their groups, by name."""
     found = {}
     for name, module in model.named_modules():
         found[name] = _type(module)
@@ -71,7 +73,7 @@ def _type(thing: object) -> str:
 
 
 def _state(model: nn.Module) -> dict[str, str]:
-    """What is shared by two names counts for the first alone, as in an optimiser."""
+    """Descriptions of parameters and buffers by name; a tensor with two names appears under the first one."""
     kept = model.state_dict()
     parameters = {name: f"a parameter {described(p)}" for name, p in model.named_parameters()}
     buffers = {
@@ -81,12 +83,12 @@ def _state(model: nn.Module) -> dict[str, str]:
 
 
 def described(values: Tensor) -> str:
-    """Shape and dtype, as "[2, 3] of float32"."""
+    """Shape and dtype, such as "[2, 3] of float32"."""
     return f"{list(values.shape)} of {str(values.dtype).removeprefix('torch.')}"
 
 
 def _plain(given: nn.Module, other: nn.Module) -> str | None:
-    """The first plain attribute that differs; one that `other` does not have is the user's own."""
+    """The first plain attribute that differs; attributes that `other` lacks are the user's own and are ignored."""
     twins = dict(other.named_modules())
     for name, module in given.named_modules():
         twin = twins[name]
@@ -97,18 +99,18 @@ def _plain(given: nn.Module, other: nn.Module) -> str | None:
                 continue
             a, b = getattr(module, key, None), getattr(twin, key)
             if isinstance(a, PLAIN) and isinstance(b, PLAIN) and a != b:
-                return f"{name}.{key} is {a!r}, and would come back as {b!r}".lstrip(".")
+                return f"{name}.{key} is {a!r}, and would be loaded as {b!r}".lstrip(".")
     return None
 
 
 def learns_theta(density: Density) -> bool:
-    """Otherwise θ is 1, or 0 with one element, and `set_proportional` changes nothing."""
+    """Whether a density learns θ; if not, θ is 1, or 0 with one element, and `set_proportional` has no effect."""
     return any(True for _ in density.algebra.parameters())
 
 
 def _answers(model: nn.Module, images: Tensor) -> Any:
     state = {name: _wide(value.detach()) for name, value in chain(model.named_parameters(), model.named_buffers())}
-    # In place of the model's own, which stay as they are and where they are.
+    # functional_call leaves the model's own tensors unchanged.
     eager, plain = torch.compiler.set_stance("force_eager"), torch.autocast("cpu", enabled=False)
     with torch.no_grad(), evaluating(model), eager, plain:
         return functional_call(model, state, (_wide(images),))

@@ -1,4 +1,4 @@
-"""The ResNet family on groups: stages of residual blocks at falling resolution, full or partial."""
+"""The ResNet family on groups: stages of residual blocks at decreasing resolution, full or partial."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,38 +15,39 @@ from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
-BLOCKS = {"basic": 1, "bottleneck": 4, "preactivated": 1}  # kind → channels that come out, in those of its inside
+BLOCKS = {"basic": 1, "bottleneck": 4, "preactivated": 1}  # kind → output channels per inner channel
 STEMS = ("imagenet", "cifar")
 
 
 class GStagedResNet(nn.Module):
-    """A stem; stages of residual blocks that double channels and halve sides; the mean over space and H; a linear map.
+    """ResNet (He et al. 2016) and wide ResNet (Zagoruyko & Komodakis 2016) on groups.
 
-    The family of ResNet-18, 34 and 50 (He et al. 2016) and of the wide ResNets (Zagoruyko & Komodakis 2016):
-    `partialsym.models.create` has them by name. Images may have any height and width. On T(2) it is the plain network;
-    a kernel of 8 features and its bias has as many parameters as a filter of 3×3 pixels.
+    The network consists of a stem, stages of residual blocks, a mean over group and space, and a linear layer. Each
+    stage after the first doubles the channels and halves the resolution. `partialsym.models.create` has ResNet-18, 34
+    and 50 and the wide ResNets by name. Images may have any height and width. On T(2) it is the plain network; a kernel
+    of 8 features and its bias has as many parameters as a filter of 3×3 pixels.
 
-    Every stage but a first without a change of channels begins with a block that draws the elements of the stage, and
-    its other blocks return to them, as a residual sum needs. Inside of a block each convolution draws its own. With
-    `partial` all of these densities are learned.
+    The first block of a stage draws the elements of the stage. The other blocks map to the same elements, as a residual
+    sum requires. If the first stage does not change the channels, it has the elements of the stem. Inside a block, each
+    convolution draws its own elements. With `partial`, all of these densities are learned; the stem keeps the whole
+    group.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels: of the images.
-        num_classes: of the answer; 0 for none, and the network gives `num_features` features of an image.
-        width: channels of the first stage; of a bottleneck, inside.
-        blocks: residual blocks of every stage.
-        block: `basic`, two 3×3 convolutions; `bottleneck`, 1×1, 3×3, 1×1 with four times the channels outside;
-            `preactivated`, two 3×3 convolutions, norm and ReLU before each (wide ResNets).
-        stem: `imagenet`, 7×7 at stride 2 and a pool; `cifar`, the kernel size at stride 1.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per image.
+        width: channels of the first stage; for `bottleneck`, those inside its blocks.
+        blocks: number of residual blocks per stage.
+        block: `basic`: two 3×3 convolutions. `bottleneck`: 1×1, 3×3 and 1×1, with four times the channels outside.
+            `preactivated`: two 3×3 convolutions, with norm and ReLU before each (wide ResNets).
+        stem: `imagenet`: a 7×7 convolution with stride 2, and a pool. `cifar`: a convolution of `kernel_size`.
         stem_width: channels of the stem; by default `width`.
-        dropout: before the last convolution of every block.
-        checkpoint: hold the inputs of the blocks alone for the backward pass, and compute their insides again there.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements of
-            the last stage), `samples`, `kernel_size` (default 3), `kernel`, `hidden` (default 8), `kernel_options`,
-            `sampling`, `proportional`.
+        dropout: dropout probability before the last convolution of each block.
+        checkpoint: store only the inputs of the blocks for the backward pass, and recompute the blocks there.
+        options: see `LayerOptions`; kernel_size is 3 and hidden is 8 by default. `learned_layers="last"` learns only
+            the density of the last stage's elements.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class GStagedResNet(nn.Module):
         self.norm = nn.Identity() if block == "preactivated" else BatchNorm(first)
         self.act = nn.Identity() if block == "preactivated" else ReLU()
         self.shrink = SpatialPool(2) if stem == "imagenet" else nn.Identity()
-        self.stages = nn.ModuleDict()  # counted from 1
+        self.stages = nn.ModuleDict()  # keys: numbers of stages, from 1
         for i, (into, out) in enumerate(pairwise(outside)):
             density = layers.last if i == len(blocks) - 1 else layers.inner
             made: list[nn.Module] = []
@@ -112,12 +113,14 @@ class GStagedResNet(nn.Module):
         self.classifier = classifier(self.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes], or features."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes], or features."""
         return self.classifier(self.pool(self.features(images)))
 
     def features(self, images: Tensor) -> Signal:
-        """The signal before global pooling, [batch, num_features, n, h, w]: a side is halved, and rounded up, by every
-        stage after the first, and twice by the `imagenet` stem."""
+        """The signal before global pooling, [batch, num_features, n, h, w].
+
+        Each stage after the first halves the sides, rounding up; the `imagenet` stem halves them twice.
+        """
         f = self.shrink(self.act(self.norm(self.lifting(images))))
         for stage in self.stages.values():
             for block in stage.children():
@@ -126,18 +129,18 @@ class GStagedResNet(nn.Module):
 
 
 class StagedBlock(nn.Module):
-    """Convolutions with BatchNorm, ReLU between them; plus the input, or a pointwise shortcut from it; ReLU.
+    """Residual block: convolutions with BatchNorm and ReLU, plus the input or a pointwise shortcut from it, then ReLU.
 
-    Where channels or resolution change, the last convolution draws, and the shortcut maps onto what it drew. Elsewhere
-    the last convolution maps onto the elements of the input.
+    If channels or resolution change, the last convolution draws elements, and the shortcut maps to these. Otherwise the
+    last convolution maps to the elements of the input.
 
     Args:
-        layers: makes the convolutions.
-        density: of the elements that the block draws where it does.
-        widths: channels, of the input to the output; one more than `sizes`.
-        sizes: of the kernels.
-        stride: of the first kernel that is wider than a pixel.
-        dropout: before the last convolution.
+        layers: factory of the convolutions.
+        density: factory of the density from which the last convolution draws.
+        widths: channels from the input to the output, one more than `sizes`.
+        sizes: sizes of the kernels.
+        stride: stride of the first convolution with more than one pixel.
+        dropout: dropout probability before the last convolution.
     """
 
     def __init__(
@@ -166,9 +169,9 @@ class StagedBlock(nn.Module):
 
 
 class PreactivatedBlock(nn.Module):
-    """BatchNorm, ReLU, convolution, twice; plus the input, or a pointwise shortcut from it after the first ReLU.
+    """Pre-activation block: BatchNorm, ReLU and convolution, twice, plus the input or a shortcut after the first ReLU.
 
-    Draws and arguments are those of `StagedBlock`.
+    Elements and arguments are as in `StagedBlock`.
     """
 
     def __init__(
@@ -194,7 +197,11 @@ class PreactivatedBlock(nn.Module):
 def _convolutions(
     layers: Layers, density: Any, widths: Sequence[int], sizes: Sequence[int], stride: int
 ) -> nn.ModuleDict:
-    """Of a block, counted from 1: all draw, the last from `density`, or, without one, onto elements it is given."""
+    """The convolutions of a block, counted from 1.
+
+    The last one draws from `density`; without a density, its calls must pass `elements`. The others draw from the
+    density of inner layers.
+    """
     wide = next(i for i, size in enumerate(sizes) if size > 1 or i == len(sizes) - 1)
     made: dict[str, GroupConv] = {}
     for i, (size, pair) in enumerate(zip(sizes, pairwise(widths), strict=True)):

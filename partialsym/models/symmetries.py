@@ -1,4 +1,4 @@
-"""Which symmetries of the pixel grid a network's answer is exactly invariant to, read off its layers."""
+"""The symmetries of the pixel grid to which a network's output is exactly invariant, according to its layers."""
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,18 @@ from partialsym.signal import Elements
 
 @torch.no_grad()
 def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
-    """The symmetries of the pixel grid other than e that leave the answer of `model` as it is, but for rounding.
+    """The symmetries of the pixel grid other than e that leave the output of `model` unchanged, up to rounding.
 
-    g is one where it maps images of `size` to themselves, the deterministic elements E of every density to
-    themselves (gE = E, with their weights), and no layer weighs single elements or has windows where torch's plain
-    layers put them. The convolutions, norms and pools of this package then commute with it at any size. Other layers of
-    the model are not looked at.
+    A symmetry g is in this list if g preserves the size of the images, if g maps the deterministic elements E of every
+    density to themselves (gE = E, with equal weights), and if no layer weights elements separately or has windows that
+    are not symmetric. The convolutions, norms and pools of this package then commute with g at any size. The function
+    does not examine other layers of the model.
 
     Args:
-        model: images → an answer without place, such as logits.
+        model: a network from images to an output without spatial axes, such as logits.
         size: height and width of the images.
     Returns:
-        Names as in `Group.component_names`: `90°`, `m` (mirror left-right), `90°·m` (mirror, then turn), …
+        Names as in `Group.component_names`: `90°`, `m` (left-right reflection), `90°·m` (reflection, then rotation), …
 
     >>> from partialsym import GResNet
     >>> exact_symmetries(GResNet("SE2", partial=False, samples=4, width=2, kernel_size=3), (28, 28))
@@ -40,19 +40,19 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
 
 
 def symmetries_of(group: Group) -> list[str]:
-    """The symmetries of a square grid other than e that are in `group`, by name."""
+    """The names of the symmetries of a square pixel grid, other than e, that are in `group`."""
     square = Dihedral(4)
     inside = group.contains(square.components).tolist()
     return [name for name, is_in in zip(square.component_names, inside, strict=True) if is_in][1:]
 
 
 def _maps(g: Tensor, size: tuple[int, int]) -> bool:
-    """Whether g maps images of that size to themselves: a quarter turn swaps height and width."""
+    """Whether g preserves the size of images; quarter turns swap height and width."""
     return size[0] == size[1] or bool(g[0, 1] == 0)
 
 
 def _maps_to_itself(g: Tensor, elements: Elements) -> bool:
-    """Whether gE = E: every moved element lies on one of the same weight."""
+    """Whether gE = E: every moved element coincides with an element of the same weight."""
     moved = elements.transport(g).matrices
     near = (moved[:, None] - elements.matrices).abs().amax((2, 3)) < 1e-4
     if elements.weights is not None:

@@ -1,4 +1,4 @@
-"""A U-Net on groups, full or partial: an answer for every pixel."""
+"""A U-Net on groups, full or partial, for dense prediction."""
 
 from itertools import pairwise
 from typing import Any, Unpack
@@ -16,29 +16,30 @@ from partialsym.signal import Signal, cat
 
 
 class GUNet(nn.Module):
-    """Double convolutions at falling, then at rising resolution, with skip connections (Ronneberger et al. 2015).
+    """U-Net (Ronneberger et al. 2015) on groups, for an output per pixel.
 
-    What comes up is interpolated to the size of what skipped it, so that images may have any height and width, and is
-    mapped onto its elements, as `cat` needs. `project` leaves the group at the end, and a linear layer answers for
-    every pixel. With `partial=False` the answers go along with the image, f(g·x) = g·f(x), for every symmetry g of the
-    pixel grid in the group. With `partial` every double convolution on the way down learns its part of the group; what
-    comes up keeps the part of its level.
+    The network consists of double convolutions at decreasing, then at increasing resolution, with skip connections. On
+    the way up, a signal is mapped to the elements of its skip connection, as `cat` requires, and upsampled to the
+    same size. Images may therefore have any height and width. `project` then leaves the group, and a linear layer
+    predicts the classes of every pixel.
+
+    With `partial=False`, the output is equivariant, f(g·x) = g·f(x), for every symmetry g of the pixel grid in the
+    group. With `partial`, every double convolution on the way down learns its part of the group; on the way up, each
+    level uses the same elements.
 
     Args:
         group: name of the base group, as in `partialsym.group`.
-        in_channels: of the images.
-        num_classes: of a pixel; 0 for none, and the network gives `num_features` features of a pixel.
-        width: channels at full resolution; they double from level to level.
-        levels: resolutions, the full one included.
-        mode: of the projection, `max` or `mean` over the elements.
-        dropout: between the two convolutions of the lowest level.
-        checkpoint: hold the inputs of the double convolutions alone for the backward pass, and compute their insides
-            again there.
-        options: of the group convolutions, see `LayerOptions`: `partial`, `learned_layers` (`last`: the elements at
-            full resolution, on which the answers lie), `samples`, `kernel_size` (default 3), `kernel`, `hidden`
-            (default 8), `kernel_options`, `sampling`, `proportional`.
+        in_channels: channels of the images.
+        num_classes: number of classes; 0 returns `num_features` features per pixel.
+        width: channels at full resolution; each level doubles them.
+        levels: number of resolutions, including the full one.
+        mode: projection by `max` or `mean` over the elements.
+        dropout: dropout probability between the two convolutions of the lowest level.
+        checkpoint: store only the inputs of the double convolutions for the backward pass, and recompute them there.
+        options: see `LayerOptions`; kernel_size is 3 and hidden is 8 by default. `learned_layers="last"` learns the
+            density at full resolution, on whose elements the output lies.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     >>> import torch
     >>> GUNet("SE2", samples=4, width=2, levels=2)(torch.randn(1, 3, 15, 20)).shape
@@ -84,7 +85,7 @@ class GUNet(nn.Module):
             nn.ModuleDict(),
             nn.ModuleDict(),
             nn.ModuleDict(),
-        )  # from level 1, the full one
+        )  # keys: levels; 1 is the full resolution
         for i, (into, out) in enumerate(pairwise([width, *widths]), 1):
             density = layers.last if i == 1 else layers.inner
             convs = layers.conv(into, out, bias=False), layers.conv(out, out, density, bias=False)
@@ -96,12 +97,12 @@ class GUNet(nn.Module):
         self.classifier = classifier(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [batch, in_channels, height, width] → logits [batch, classes, height, width]."""
+        """Normalised images [batch, in_channels, height, width] → logits [batch, num_classes, height, width]."""
         values = project(self.features(images), self.mode)
         return self.classifier(values.movedim(1, -1)).movedim(-1, 1)
 
     def features(self, images: Tensor) -> Signal:
-        """The signal at full resolution before it leaves the group, [batch, num_features, n, height, width]."""
+        """The signal at full resolution before the projection, [batch, num_features, n, height, width]."""
         f = self.act(self.norm(self.lifting(images)))
         skipped: list[Signal] = []
         for conv in self.down.values():
@@ -111,13 +112,15 @@ class GUNet(nn.Module):
         skipped.pop()
         for merge, conv in zip(self.merge.values(), self.rise.values(), strict=True):
             skip = skipped.pop()
-            f = self.up(merge(f, elements=skip.elements), size=skip.values.shape[-2:])  # mixed first: it is smaller
+            f = self.up(
+                merge(f, elements=skip.elements), size=skip.values.shape[-2:]
+            )  # merging is cheaper before upsampling
             f = run(conv, cat([skip, f]), save_memory=self.checkpoint)
         return f
 
 
 class DoubleConv(nn.Module):
-    """Convolution, BatchNorm, ReLU, twice; convolutions without densities map onto the elements of the input."""
+    """Convolution, BatchNorm and ReLU, twice; if conv2 has no density, both map to the elements of the input."""
 
     def __init__(self, conv1: GroupConv, conv2: GroupConv, *, dropout: float = 0.0) -> None:
         super().__init__()

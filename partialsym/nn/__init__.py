@@ -1,1 +1,1 @@
-"""Layers: the group convolution, normalisation, pooling, and what processes share."""
+"""Layers on signals: group convolutions, norms, pools, activations and resampling."""

@@ -1,4 +1,4 @@
-"""Pointwise layers: activations and dropout of a signal's values."""
+"""Pointwise layers: activations and dropout."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from partialsym.signal import Signal, check_pointwise, check_signal
 
 
 class Activation(nn.Module):
-    """A pointwise function of a signal's values, as a layer of `nn.Sequential`.
+    """A pointwise function of a signal's values as a layer, for example in `nn.Sequential`.
 
     Args:
         fn: a function of tensors, such as `torch.tanh`, or a module, such as `nn.GELU()` or `nn.PReLU()`.
     Raises:
-        TypeError: fn is no function, is a class, or a normalisation of torch.
+        TypeError: fn is not callable, is a class, or is a normalisation layer of torch, which is not pointwise.
 
     >>> from torch import nn
     >>> Activation(nn.GELU())
@@ -27,9 +27,9 @@ class Activation(nn.Module):
     def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         if isinstance(fn, type):
-            raise InputTypeError(f"fn is the class {fn.__name__}: must be one of its instances, {fn.__name__}().")
+            raise InputTypeError(f"fn is the class {fn.__name__}: must be an instance, such as {fn.__name__}().")
         if not callable(fn):
-            raise InputTypeError(f"fn is {fn!r}: must be a function of tensors, or a module.")
+            raise InputTypeError(f"fn is {fn!r}: must be a function of tensors or a module.")
         check_pointwise(fn)
         self.fn = fn
 
@@ -43,7 +43,7 @@ class Activation(nn.Module):
 
 
 class ReLU(nn.Module):
-    """max(f, 0), point by point."""
+    """Rectified linear unit: max(f, 0) at every point."""
 
     def forward(self, f: Signal) -> Signal:
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
@@ -52,13 +52,13 @@ class ReLU(nn.Module):
 
 
 class Dropout(nn.Module):
-    """In train mode sets values to 0 with probability p and scales the others by 1/(1 − p).
+    """Dropout: in train mode, values become 0 with probability p and the others are scaled by 1/(1 − p).
 
     Args:
-        p: in [0, 1).
-        channels: set whole channels of an image to 0, over all elements and pixels, not single values. Neighbouring
-            values are alike, so that after convolutions this is the stronger one; and it commutes with the group,
-            which the other does in distribution alone.
+        p: probability in [0, 1).
+        channels: drop whole channels of an image, over all elements and pixels, instead of single values. After
+            convolutions this regularises more, because neighbouring values are similar. It also commutes with the
+            group exactly; dropping single values does so only in distribution.
     Raises:
         ValueError: p is out of range.
     """

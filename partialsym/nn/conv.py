@@ -1,4 +1,4 @@
-"""The group convolution: one layer that lifts, convolves on the group, mixes pointwise and projects."""
+"""The group convolution: one layer for lifting, convolution on the group, pointwise mixing and projection."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Never
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.densities import Density
-from partialsym.errors import InputError, UnsupportedError
+from partialsym.errors import InputError, InputTypeError, UnsupportedError
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.nn.grid import MODES, PaddingMode, sampled
 from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
-HAAR_ROTATIONS = 16  # of the quadrature that scales the kernel at construction
+HAAR_ROTATIONS = 16  # rotations in the quadrature that normalises the kernel at construction
 
 
 class GroupConv(nn.Module):
@@ -22,38 +22,40 @@ class GroupConv(nn.Module):
 
         (k ⋆ f)(x, h) = Σ_j w_j Σ_y k(h⁻¹(y − x), h⁻¹h_j) f(y, h_j) / Σ_j w_j + b.
 
-    Lifting is domain T(2), a projection is codomain `dirac(T2())`, a pointwise convolution is kernel size 1.
+    With domain T(2) it is a lifting convolution, with codomain `dirac(T2())` a projection, and with kernel size 1 a
+    pointwise convolution.
 
-    With a stride a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`, and the outputs lie symmetrically about
-    the centre of the image, at any height and width, so that every symmetry of the pixel grid is kept: torch's own
-    strided convolution starts at the first pixel. On an even side and at stride 2 that is between pixels, where f is
-    the mean of its two or four neighbours.
+    With a stride, a side of h pixels becomes ⌈h / stride⌉, as in `SpatialPool`. torch's strided convolution starts at
+    the first pixel. Here the outputs lie symmetrically about the centre of the image, at any height and width, which
+    preserves every symmetry of the pixel grid. Outputs may then lie between pixels, as at stride 2 on an even side:
+    there, f is the mean of its two or four neighbours.
 
     Args:
         in_channels, out_channels: channels per element.
-        domain: the group of the input signal: T(2), whose layers take plain images as well, or one that includes the
-            codomain's; by default the codomain's own.
-        codomain: density the output elements are drawn from; or a group, if `elements` always gives them.
-        kernel_size: odd; the kernel lives on the disc of that many pixels in diameter.
+        domain: group of the input signal: T(2), for which the layer also accepts plain images, or a group that includes
+            the codomain's. By default it is the codomain's group.
+        codomain: density from which the output elements are drawn; or a group, if every call passes `elements`.
+        kernel_size: odd number of pixels. The kernel is supported on the disc of that diameter.
         kernel: (dim, out_channels, in_channels) → Kernel, such as `functools.partial(SIREN, hidden=8)`.
         padding: `same` or `valid`.
         stride: pixels from output to output.
         dilation: pixels from tap to tap.
-        groups: of channels, each convolved by itself; a divisor of both. `groups=in_channels` is a depthwise one.
-        padding_mode: what lies over the border where padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
+        groups: number of channel groups, as in `torch.nn.Conv2d`; it divides `in_channels` and `out_channels`.
+            `groups=in_channels` is a depthwise convolution.
+        padding_mode: values beyond the border if padding is `same`: `zeros`, `reflect`, `replicate` or `circular`.
         bias: add a bias per channel.
-        path: `dense` forms the whole kernel, `factored` convolves with its features and mixes channels afterwards,
-            `spectral` multiplies in the frequency domain; `auto` takes the fastest for the shapes at hand. The function
-            is the same.
+        path: `dense` forms the whole kernel, `factored` convolves with the kernel's features and mixes channels
+            afterwards, `spectral` multiplies in the frequency domain, `auto` chooses the fastest for the shapes at
+            hand. All compute the same function.
     Raises:
-        ValueError: an argument out of range, or a domain that does not include the codomain's group.
+        ValueError: an argument is out of range, or the domain does not include the codomain's group.
     """
 
     taps: Tensor
     disc: Tensor
     inside: Tensor
     domain_grid: Tensor
-    group_grid: Tensor | None  # where no density says which elements the output is on
+    group_grid: Tensor | None  # None if the codomain is a density
 
     def __init__(
         self,
@@ -77,10 +79,16 @@ class GroupConv(nn.Module):
         if path not in PATHS:
             raise InputError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
         if path == "spectral" and (stride, dilation, groups) != (1, 1, 1):
-            raise InputError("path is 'spectral': must be another with a stride, a dilation or groups.")
+            raise InputError(
+                "path is 'spectral', which supports no stride, dilation or groups: must be 'auto', 'dense' or "
+                "'factored'."
+            )
         _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
-        check_group("codomain", group)
+        if not isinstance(group, Group):
+            raise InputTypeError(
+                f"codomain is {codomain!r}: must be a density, such as partialsym.haar(group, 4), or a Group."
+            )
         domain = group if domain is None else domain
         check_group("domain", domain)
         if domain.name != "T2" and not domain.includes(group):
@@ -99,25 +107,26 @@ class GroupConv(nn.Module):
         self.register_buffer("inside", inside.to(self.taps.device), persistent=False)
         self.register_buffer("domain_grid", constant(domain.grid(HAAR_ROTATIONS)), persistent=False)
         self.register_buffer("group_grid", grid if self.codomain is None else None, persistent=False)
-        if not self.taps.is_meta:  # where there are no numbers
+        if not self.taps.is_meta:  # meta tensors have no values
             with torch.no_grad():
                 square = self._mean_square(grid)
             self.kernel.rescale(float(square / out_channels) ** -0.5)
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """Convolve.
+        """Convolve f with the kernel.
 
         Args:
-            f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images [batch, in_channels, height,
-                width].
-            elements: output elements given, not drawn: those of another layer's output, to be combined with it.
+            f: signal [batch, in_channels, n_in, height, width] on the domain; if that is T(2), also plain images
+                [batch, in_channels, height, width].
+            elements: output elements to use instead of drawing new ones, such as those of a signal to which the
+                output will be added.
         Returns:
-            [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]; `valid` first takes
-            dilation·(kernel_size − 1) off height and width.
+            A signal [batch, out_channels, n_out, ⌈height / stride⌉, ⌈width / stride⌉]. `valid` padding first reduces
+            height and width by dilation·(kernel_size − 1).
         Raises:
-            ValueError: f or `elements` is on another group. f has the wrong channels, or (without autocast) another
-                dtype than the layer, or is smaller than the kernel of a `valid` layer or than the padding that is to
-                reflect it or to go round it. There is neither a density nor `elements`.
+            ValueError: f or `elements` is on another group; f has the wrong number of channels, another dtype than the
+                layer (without autocast), or fewer pixels than the kernel (`valid`) or the padding (`reflect`,
+                `circular`) needs; or the layer has no density and `elements` is missing.
         """
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
@@ -135,11 +144,14 @@ class GroupConv(nn.Module):
         return self.dilation * (self.kernel_size // 2)
 
     def read(self, x: Tensor) -> tuple[Tensor, int]:
-        """The maps [batch, channels, height', width'] that are convolved, and the zeros that are still to be padded."""
+        """The maps [batch, channels, height', width'] to convolve, and how many zeros `convolve` must still pad."""
         return sampled(x, self.reach, self.stride, self.padding == "same", self.padding_mode)
 
     def filters(self, out: Elements, into: Elements) -> Tensor:
-        """The plain convolution's weight [(out_channels n_out), (in_channels / groups n_in), k, k], means included."""
+        """The weight of the equivalent plain convolution, [(out_channels n_out), (in_channels / groups n_in), k, k].
+
+        It includes the normalised weights of the input's elements.
+        """
         k = self.factored_kernel(out, into)
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
@@ -147,7 +159,10 @@ class GroupConv(nn.Module):
             return (kernel + bias).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """The kernel on two sets of elements as a sum of features, means included; never in reduced precision."""
+        """The kernel between two sets of elements, as a sum of features; never computed in reduced precision.
+
+        It includes the normalised weights of the input's elements.
+        """
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
@@ -161,12 +176,14 @@ class GroupConv(nn.Module):
         return FactoredKernel(weight, bias, phi, mean, self.disc)
 
     def _computed_in(self, values: Tensor) -> Tensor:
-        """`values` in the precision to convolve in: autocast's, or that of the layer."""
+        """`values` in the dtype for the convolution: autocast's or the layer's."""
         device, own = autocasting(values), self.taps.dtype
         if torch.is_autocast_enabled(device) and torch.float64 not in (values.dtype, own):
             low = torch.get_autocast_dtype(device)
             if own not in (torch.float32, low):
-                raise InputError(f"this layer is {own}, under autocast to {low}: convert it to that, or to float32.")
+                raise InputError(
+                    f"this layer is {own}, under autocast to {low}: convert the layer to that dtype or to float32."
+                )
             return values.to(low)
         if values.dtype != own:
             raise InputError(f"the input is {values.dtype}, but this layer is {own}: convert one of them.")
@@ -174,16 +191,16 @@ class GroupConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise UnsupportedError(
-            "torch.jit.script does not know a group convolution: convert the model by partialsym.to_conv2d, and trace "
-            "that."
+            "torch.jit.script does not support group convolutions: convert the model with partialsym.to_conv2d, then "
+            "use torch.jit.trace."
         )
 
     def kernel_norm(self) -> Tensor:
-        """‖k‖₂ + ‖b‖₂: the regulariser of the paper's appendix, on the codomain's deterministic elements (without a
-        density: on its Haar grid).
+        """The regulariser ‖k‖₂ + ‖b‖₂ of Romero & Lohit (2022, appendix), a scalar.
 
-        ‖k‖₂² sums over channels and disc and is the mean over elements, so that it does not depend on their number;
-        it starts at 1 per output channel where the whole codomain is kept. No gradient flows to the density.
+        ‖k‖₂² is summed over channels and disc, and averaged over elements, so it does not depend on their number. These
+        are the codomain's deterministic elements or, without a density, a Haar grid. If the codomain is the whole
+        group, ‖k‖₂² starts at 1 per output channel. No gradient flows to the density.
         """
         matrices = self.group_grid if self.codomain is None else self.codomain.deterministic().matrices.detach()
         assert matrices is not None
@@ -191,7 +208,7 @@ class GroupConv(nn.Module):
         return norm if self.bias is None else norm + self.bias.norm()
 
     def _mean_square(self, out: Tensor) -> Tensor:
-        """Mean over `out` and the Haar grid of the domain of Σ over channels and disc of k²."""
+        """Σ k² over channels and disc, averaged over the elements `out` and the domain's Haar grid."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             z = self._coordinates(out, self.domain_grid)
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
@@ -199,7 +216,7 @@ class GroupConv(nn.Module):
     def _coordinates(self, out: Tensor, into: Tensor) -> Tensor:
         """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [n_out, n_in, taps, 2 + e].
 
-        In the layer's dtype, whatever that of the elements.
+        The result has the layer's dtype.
         """
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
         vectors = torch.cat([self.taps, *into.unbind(2)])  # the taps, and both columns of every h̃
@@ -210,7 +227,7 @@ class GroupConv(nn.Module):
 
     def _density(self) -> Density:
         if self.codomain is None:
-            raise InputError(f"this layer has no density on {self.group}: give its output elements with `elements=`.")
+            raise InputError(f"this layer has no density on {self.group}: pass its output elements as `elements=`.")
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
@@ -226,7 +243,7 @@ class GroupConv(nn.Module):
 
 
 def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
-    """Raise ValueError at the first argument of a convolution that is out of range."""
+    """Raise ValueError if an argument of a convolution is out of range."""
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
     if padding not in ("same", "valid"):
@@ -237,11 +254,13 @@ def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int
     if padding_mode not in MODES:
         raise InputError(f"padding_mode is {padding_mode!r}: must be one of {', '.join(MODES)}.")
     if padding_mode != "zeros" and padding == "valid":
-        raise InputError(f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing.")
+        raise InputError(
+            f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing: must be 'zeros'."
+        )
 
 
 def check_size(layer: Any, f: Signal) -> None:
-    """Raise ValueError where a signal has too few pixels for a layer's kernel or padding."""
+    """Raise ValueError if a signal has too few pixels for a layer's kernel or padding."""
     height, width = f.values.shape[-2:]
     side = layer.dilation * (layer.kernel_size - 1) + 1
     if layer.padding == "valid" and min(height, width) < side:
@@ -255,7 +274,7 @@ def check_size(layer: Any, f: Signal) -> None:
 
 
 def shown_options(layer: nn.Module) -> str:
-    """The options of a convolution that are not the defaults, for its `extra_repr`."""
+    """The options of a convolution that differ from the defaults, for its `extra_repr`."""
     defaults = {"stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
     values = {name: getattr(layer, name, default) for name, default in defaults.items()}
     return "".join(f", {name}={value}" for name, value in values.items() if value != defaults[name])
@@ -273,7 +292,7 @@ def disc(kernel_size: int) -> tuple[Tensor, Tensor]:
     """Pixel offsets (i − (k − 1)/2)/(k/2) inside the unit disc: 1, 9, 21, 37 taps for k = 1, 3, 5, 7.
 
     Returns:
-        taps [t, 2] float64 (x right, y up), and the disc [k, k] of 0 and 1.
+        The taps [t, 2] in float64 (x right, y up), and the disc as a boolean mask [k, k].
     """
     offset = (torch.arange(kernel_size, dtype=torch.float64, device="cpu") - (kernel_size - 1) / 2) / (kernel_size / 2)
     grid = torch.stack(torch.meshgrid(offset, -offset, indexing="xy"), -1)

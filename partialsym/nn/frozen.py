@@ -1,4 +1,4 @@
-"""One group convolution between fixed elements, as a plain convolution; and fixed elements by themselves."""
+"""Group convolutions with fixed elements, as plain convolutions; and densities with fixed elements."""
 
 import copy
 from dataclasses import replace
@@ -17,20 +17,20 @@ from partialsym.nn.local import LocalConv, each_by_itself
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
 from partialsym.nn.windows import read
-from partialsym.ops import CLEARLY, FactoredKernel, calibration, convolve, shape_of, spectral_time
+from partialsym.ops import CLEARLY, calibration, convolve_plain, shape_of, spectral_time
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
 
 class FrozenConv(nn.Module):
-    """What is left of a GroupConv whose elements are known: a plain convolution of their channels.
+    """A GroupConv with fixed elements: a plain convolution whose channels are channels times elements.
 
-    It is computed in the frequency domain where that is faster, for large batches, and no gradient is asked for.
+    It runs in the frequency domain if that is faster, as for large batches, and no gradient is needed.
 
     Args:
-        conv: the layer; its kernel is evaluated in float64.
-        into: the elements it takes; those of weight 0 are left out.
-        elements: those it gives; layers that share a draw share them.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        conv: the layer to freeze; its kernel is evaluated in float64.
+        into: elements of the input; those of weight 0 are dropped.
+        elements: elements of the output; layers that share a draw share this module.
+        norm: a BatchNorm whose running statistics are folded into weight and bias.
     """
 
     disc: Tensor
@@ -52,8 +52,11 @@ class FrozenConv(nn.Module):
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
         """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'].
 
-        `elements` are not read, they were fixed: the output is said to lie on them where their number is right, so that
-        it can be combined with what else does.
+        The values do not depend on `elements`. If their number is that of the fixed elements, the output refers to
+        them, so that it can be combined with other signals on them.
+
+        Raises:
+            ValueError: f is on another group or another number of elements.
         """
         f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
@@ -69,7 +72,8 @@ class FrozenConv(nn.Module):
 
     def __prepare_scriptable__(self) -> Never:
         raise UnsupportedError(
-            "torch.jit.script does not know a Signal: torch.jit.trace the frozen model at the size of its images."
+            "torch.jit.script does not support Signal: use torch.jit.trace on the frozen model, at the size of its "
+            "images."
         )
 
     def extra_repr(self) -> str:
@@ -77,12 +81,11 @@ class FrozenConv(nn.Module):
 
 
 class FrozenSpatialConv(nn.Module):
-    """What is left of a SpatialConv whose elements are known: a plain depthwise convolution.
+    """A SpatialConv with fixed elements: a plain depthwise convolution.
 
     Args:
-        conv: the layer; its kernel is evaluated in float64.
-        elements: those of the signals it takes.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        conv, norm: as for `FrozenConv`.
+        elements: elements of the input, and of the output.
     """
 
     def __init__(self, conv: SpatialConv, elements: "FrozenElements", norm: BatchNorm | None = None) -> None:
@@ -96,7 +99,11 @@ class FrozenSpatialConv(nn.Module):
         _set(self.plain, weight.to(like), bias.to(like))
 
     def forward(self, f: Signal) -> Signal:
-        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements."""
+        """f [batch, channels, n, h, w] → [batch, channels, n, h', w'] on the same elements.
+
+        Raises:
+            ValueError: f is on another number of elements.
+        """
         check_signal(f, self.channels)
         if len(f.elements) != self.taken:
             raise InputError(f"the input is on {len(f.elements)} elements, but this layer was frozen for {self.taken}.")
@@ -105,13 +112,10 @@ class FrozenSpatialConv(nn.Module):
 
 
 class FrozenLocalConv(nn.Module):
-    """What is left of a LocalConv whose elements are known: a plain convolution of each by itself.
+    """A LocalConv with fixed elements: a plain convolution of each element.
 
     Args:
-        conv: the layer; its filter is evaluated in float64.
-        into: the elements it takes; those of weight 0 are left out.
-        elements: those it gives; layers that share a draw share them.
-        norm: a BatchNorm to fold into weight and bias, with its running statistics.
+        conv, into, elements, norm: as for `FrozenConv`.
     """
 
     shares: Tensor | None
@@ -133,7 +137,7 @@ class FrozenLocalConv(nn.Module):
         self.register_buffer("shares", None if alone or shares is None else shares.to(like), persistent=False)
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; `elements` as in `FrozenConv`."""
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w'], as in `FrozenConv`."""
         f = as_signal(f, self.domain, self.in_channels)
         if f.group != self.domain or len(f.elements) != self.taken:
             raise InputError(
@@ -154,7 +158,7 @@ class FrozenLocalConv(nn.Module):
 
 
 class FrozenElements(nn.Module):
-    """What is left of a Density whose elements are known: those of weight 0 are left out."""
+    """A Density with fixed elements; those of weight 0 are dropped."""
 
     matrices: Tensor
     weights: Tensor | None
@@ -167,7 +171,7 @@ class FrozenElements(nn.Module):
         self.register_buffer("weights", elements.weights, persistent=False)
 
     def sample(self) -> Elements:
-        """The elements, always the same."""
+        """The fixed elements."""
         return Elements(self.group, self.matrices, self.weights)
 
     def extra_repr(self) -> str:
@@ -178,7 +182,7 @@ Grid = tuple[int, int, bool, str]  # arguments of `sampled`
 
 
 def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> tuple[nn.Conv2d, Grid | None]:
-    """A plain convolution without numbers, and what it needs of `sampled` to read what `conv` reads."""
+    """A plain convolution on the meta device, and the arguments of `sampled` for its input; None if it needs none."""
     same = conv.padding == "same"
     whole = conv.stride == 1 and conv.padding_mode == "zeros"
     plain = nn.Conv2d(
@@ -189,7 +193,7 @@ def _empty(conv: GroupConv | SpatialConv, into: int, out: int, groups: int) -> t
         padding=conv.reach if whole and same else 0,
         dilation=conv.dilation,
         groups=groups,
-        device="meta",  # no weights are drawn only to be thrown away
+        device="meta",  # `_set` replaces the weights
     )
     return plain, None if whole else (conv.reach, conv.stride, same, conv.padding_mode)
 
@@ -200,16 +204,20 @@ def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 
 
 def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | None = None) -> Tensor:
-    """Of a kernel on that disc by frequencies, where it pays."""
+    """Convolve x, sampled at `grid`; in the frequency domain if the kernel lies on `disc` and that is faster."""
     if grid is not None:
         x, padding = sampled(x, *grid)
         x = F.pad(x, [padding] * 4) if padding else x
-    return plain(x) if disc is None or not _pays(plain, x) else _in_frequencies(plain, x, disc)
+    if disc is None or not _pays(plain, x):
+        return plain(x)
+    assert plain.bias is not None
+    assert not isinstance(plain.padding, str)
+    return convolve_plain(x, plain.weight, plain.bias, disc, plain.padding[0])
 
 
 def _pays(plain: nn.Module, f: Tensor) -> bool:
-    """Whether a plain convolution is to be computed in the frequency domain: where that is faster, and nothing but
-    numbers is asked for – no gradient, no graph, no other precision."""
+    """Whether to run a plain convolution in the frequency domain: if that is faster, and if only the values are needed,
+    without gradients, a traced graph, hooks or another precision."""
     if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
         return False
     asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
@@ -223,15 +231,6 @@ def _pays(plain: nn.Module, f: Tensor) -> bool:
     padding, (out, into, size, _) = plain.padding[0], plain.weight.shape
     shape = shape_of((len(f), into, 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), padding)
     return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
-
-
-def _in_frequencies(plain: nn.Conv2d, f: Tensor, disc: Tensor) -> Tensor:
-    """A plain convolution is one with a feature for every tap; outside the disc its kernel is 0."""
-    assert not isinstance(plain.padding, str)
-    weight, mask = plain.weight.flatten(2), disc.to(plain.weight.dtype)
-    phi = torch.diag(mask.flatten()).view(1, -1, 1, *mask.shape)
-    k = FactoredKernel(weight, weight.new_zeros(weight.shape[:2]), phi, None, mask)
-    return convolve(f[:, :, None], k, plain.bias, plain.padding[0], "spectral")[:, :, 0]
 
 
 @torch.no_grad()
@@ -251,7 +250,7 @@ def _evaluated_local(
     weight = conv.moved(out.matrices)
     flat, bias = _folded(weight.transpose(0, 1).flatten(0, 1), conv.bias, conv.out_channels, norm)
     shares = conv.shares(out, into)
-    if shares is not None and len(out) == len(into):  # on the input's own elements there is nothing to share
+    if shares is not None and len(out) == len(into):  # on the input's own elements, each reads itself
         own = torch.equal(out.matrices, into.matrices)
         shares = torch.eye(len(out), dtype=shares.dtype) if own else shares
     return flat.unflatten(0, (-1, len(weight))).transpose(0, 1), bias[:: len(weight)], shares
@@ -265,8 +264,7 @@ def _evaluated(conv: GroupConv, into: Elements, out: Elements, norm: BatchNorm |
 
 
 def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
-    """weight [(channels n), ., k, k] and bias [channels] with a norm's part in them: the weight, and bias [(channels
-    n)]."""
+    """Fold a norm into weight [(channels n), ., k, k] and bias [channels]; the returned bias is [(channels n)]."""
     n = len(weight) // channels
     bias = weight.new_zeros(channels) if bias is None else bias
     if norm is not None:
@@ -280,7 +278,7 @@ def _folded(weight: Tensor, bias: Tensor | None, channels: int, norm: BatchNorm 
 
 
 def _kept(elements: Elements) -> Elements:
-    """Without those of weight 0, and without weights where the rest have the same."""
+    """`elements` without those of weight 0; without weights if the others have equal ones."""
     if elements.weights is None:
         return elements
     kept = elements.weights != 0

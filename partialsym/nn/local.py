@@ -1,4 +1,4 @@
-"""A group convolution that is local on H, whose filter is that of a plain convolution."""
+"""A group convolution that is local on H, with the filter of a plain convolution."""
 
 import math
 from typing import Literal
@@ -16,29 +16,29 @@ from partialsym.nn.windows import Windows, read
 from partialsym.ops import FactoredKernel
 from partialsym.signal import Elements, Signal, as_signal, autocasting, constant
 
-NEIGHBOUR = 16.0  # −log of what the next element of a whole draw counts for beside the nearest
+NEIGHBOUR = 16.0  # −log of the share of the next element relative to the nearest, on the whole group
 
 
 class LocalConv(GroupConv):
-    """Every element by itself, the filter moved by it, on what the input has nearest to it:
+    """A plain convolution per element h, with its filter moved by h, of the input's elements nearest to h:
 
         f ↦ Σ_y s(h⁻¹(y − x)) Σ_j u_j(h) f(y, h_j) + b,
         u_j(h) ∝ w_j exp(−κ|embed(h⁻¹h_j) − embed(e)|²/2), Σ_j u_j(h) = 1.
 
-    So on any one element, whatever the others are, it is the plain convolution with s, moved. The sum over j depends on
-    relative elements alone, as all of a GroupConv does, and on the input's own elements it has one term. Towards the
-    weight of a component the gradient is the difference that the component makes.
+    The filter that an element uses does not depend on the other elements. The shares u depend on relative elements
+    only, as in a GroupConv. On the input's own elements, the sum over j has one term. The gradient with respect to the
+    weight of a component is the difference that the component makes.
 
     Args:
         in_channels, out_channels, domain, codomain, dilation, groups, bias: as for `GroupConv`.
-        kernel_size: pixels, even or odd; the kernel lives on the square.
+        kernel_size: number of pixels, even or odd. The kernel is supported on the square.
         padding: zeros before and after each side.
         stride: pixels from output to output.
-        symmetric: outputs lie symmetrically on the image; otherwise where torch's own convolution puts them.
-        nearness: κ, at least 0.
-        path: `auto` convolves every element by itself; `dense`, `factored` and `spectral` as in `GroupConv`.
+        symmetric: outputs lie symmetrically on the image; otherwise they lie where torch's own convolution has them.
+        nearness: κ, at least 0; the function `nearness` computes it for a group.
+        path: `auto` convolves every element separately; `dense`, `factored` and `spectral` as in `GroupConv`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     kernel: Grid
@@ -60,14 +60,14 @@ class LocalConv(GroupConv):
         nearness: float = 0.0,
         path: Literal["auto", "dense", "factored", "spectral"] = "auto",
     ) -> None:
-        nn.Module.__init__(self)  # a GroupConv has a kernel on H and a window with a pixel in its middle
+        nn.Module.__init__(self)  # GroupConv's own requires a kernel on H and an odd kernel_size
         _check(kernel_size, padding, stride=stride, dilation=dilation, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise InputError(
-                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the channels."
+                f"groups is {groups}: must be a divisor of {in_channels} and {out_channels}, the numbers of channels."
             )
         if not 0 <= nearness < math.inf:
-            raise InputError(f"nearness is {nearness}: must be at least 0, and finite.")
+            raise InputError(f"nearness is {nearness}: must be at least 0 and finite.")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.domain, self.path, self.nearness = domain, path, nearness
         self.group = codomain.group if isinstance(codomain, Density) else codomain
@@ -82,29 +82,21 @@ class LocalConv(GroupConv):
         taps = torch.stack(torch.meshgrid(line, -line, indexing="xy"), -1).flatten(0, 1)
         self.register_buffer("taps", constant(taps), persistent=False)
         self.register_buffer("disc", torch.ones(kernel_size, kernel_size, dtype=torch.bool), persistent=False)
-        self.register_buffer("domain_grid", torch.eye(2)[None], persistent=False)  # the kernel is alike on H
+        self.register_buffer("domain_grid", torch.eye(2)[None], persistent=False)  # the kernel is constant on H
         self.register_buffer("group_grid", constant(self.group.grid(1)), persistent=False)
 
     @property
     def windows(self) -> Windows:
-        """Where its windows lie."""
+        """The windows of the input that the filter reads."""
         return Windows(self.dilation * (self.kernel_size - 1) + 1, self.stride, *self.zeros, symmetric=self.symmetric)
 
     def read(self, x: Tensor) -> tuple[Tensor, int]:
-        """The maps that are convolved, and the zeros that are still to be padded."""
+        """The maps to convolve, and how many zeros the convolution must still pad on each side."""
         return read(x, self.windows)
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """Convolve.
-
-        Args:
-            f: [batch, in_channels, n_in, height, width] on the domain; of T(2) also images.
-            elements: output elements given, not drawn.
-        Returns:
-            [batch, out_channels, n_out, height', width'].
-        Raises:
-            ValueError: as in `GroupConv`.
-        """
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, h', w']; arguments and errors as for
+        `GroupConv`."""
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         out = elements if elements is not None else self._density().sample()
@@ -123,14 +115,17 @@ class LocalConv(GroupConv):
         return Signal(values.expand(-1, -1, len(out), -1, -1), out)
 
     def moved(self, out: Tensor) -> Tensor:
-        """The filter on every element [n, 2, 2]: [n, out_channels, in_channels / groups, k, k]; on one pixel [1, …]."""
+        """The filter on every element of out [n, 2, 2]: [n, out_channels, in_channels / groups, k, k].
+
+        A filter of one pixel is the same on all elements and has n = 1.
+        """
         with torch.autocast(autocasting(self.taps), enabled=False):
             out = out[:1] if self.kernel_size == 1 else out
             values = self.kernel(self._positions(out))  # [n, taps, out, in]
             return values.permute(0, 2, 3, 1).unflatten(3, self.disc.shape)
 
     def shares(self, out: Elements, into: Elements) -> Tensor | None:
-        """u [n_out, n_in]; None where each element takes its own, or all take the plane's."""
+        """The shares u [n_out, n_in]; None if each element reads itself, or if the input is on the plane."""
         if into.group.name == "T2" or into.same_draw(out):
             return None
         h, inner = out.matrices.to(self.taps.dtype), into.matrices.to(self.taps.dtype)
@@ -140,7 +135,7 @@ class LocalConv(GroupConv):
         return nearest(logits, into.weights, into.tied)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """As in `GroupConv`, with u in place of the means of the weights."""
+        """As in `GroupConv`, with the shares u in place of the normalised weights."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._positions(out.matrices)).mT  # [n_out, features, taps]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi.mT))
@@ -175,13 +170,14 @@ class LocalConv(GroupConv):
 def each_by_itself(
     x: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int, int, int] = (1, 0, 1), groups: int = 1
 ) -> Tensor:
-    """x [b, c, n, h, w] → [b, out, m, h', w'], every element by the filter it has in weight [m, out, c / groups, k, k].
+    """Convolve every element of x with its own filter: [b, c, n, h, w] → [b, out, max(m, n), h', w'].
 
-    One element is read by all filters, and one filter reads all elements. rest: stride, padding, dilation.
+    weight is [m, out, c / groups, k, k] with m = n; or n = 1, and all filters read one element; or m = 1, and one
+    filter reads all elements. rest: stride, padding, dilation.
     """
     m, out, n = *weight.shape[:2], x.shape[2]
     if n == 1:
-        flat = weight.transpose(0, 1).flatten(0, 1)  # out first, for the groups
+        flat = weight.transpose(0, 1).flatten(0, 1)  # [(out m), …], because groups split the axis `out`
         bias = None if bias is None else bias.repeat_interleave(m)
         return F.conv2d(x[:, :, 0], flat, bias, *rest, groups).unflatten(1, (out, m))
     if m == 1:
@@ -193,11 +189,11 @@ def each_by_itself(
 
 
 def nearest(logits: Tensor, weights: Tensor | None, tied: int = 1) -> Tensor:
-    """Softmax of logits [m, n] over the elements that weights [n] of 0 and 1 let in.
+    """Softmax of logits [m, n] over the elements whose weight is 1; weights [n] are 0 or 1.
 
-    Towards a weight the gradient is the difference between the softmax with the element and without it, those of one
-    draw (`tied` after one another) together: the derivative at 0 says little of that, as the nearest element takes all
-    where it comes in.
+    The gradient with respect to a weight is the difference between the softmax with the element and without it. The
+    elements of one draw, `tied` consecutive ones, enter together. The derivative at 0 would say little about this
+    difference, because a new nearest element replaces the others.
     """
     if weights is None:
         return logits.softmax(-1)
@@ -213,13 +209,13 @@ def nearest(logits: Tensor, weights: Tensor | None, tied: int = 1) -> Tensor:
 
 
 def _among(logits: Tensor, drawn: Tensor) -> Tensor:
-    """Softmax over those that are drawn; uniform where none is."""
+    """Softmax over the drawn elements; uniform if none is drawn."""
     lowest = torch.finfo(logits.dtype).min
     return logits.masked_fill(~drawn, lowest).softmax(-1)
 
 
 def nearness(group: Group, samples: int) -> float:
-    """κ so that of the whole group in `samples` equally spaced elements the next one counts for nothing: e⁻¹⁶."""
+    """κ such that, with `samples` equally spaced elements of the whole group, the next element's share is e⁻¹⁶."""
     others, rotations = group.components[1:], samples // len(group.components)
     if group.dim and rotations > 1:
         angle = torch.tensor([2 * math.pi / rotations], dtype=others.dtype, device=others.device)

@@ -1,4 +1,4 @@
-"""Normalisations whose statistics weigh the elements."""
+"""Normalisation layers whose statistics weight the elements."""
 
 import warnings
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from partialsym.signal import Signal, check_signal
 
 
 def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], those axes kept at 1.
+    """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], with keepdim.
 
-    Each element's own moments come first, so that what an element of weight 0 holds never meets the others.
+    Each element's own moments are computed first, so that values of an element with weight 0 never mix with others.
     """
     values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
@@ -30,7 +30,10 @@ def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Ten
 def _pooled(
     mean: Tensor, var: Tensor, count: Tensor, all_reduce: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variance (round that mean: nothing cancels) and count over all processes, each of which may have none."""
+    """Mean, variance and count over all processes, some of which may have no values.
+
+    The variance is summed around the common mean, which avoids cancellation.
+    """
     first = all_reduce(torch.cat([count[None], count * mean.flatten()]))
     total = first[0].clamp(min=torch.finfo(first.dtype).tiny)
     common = (first[1:] / total).view_as(mean)
@@ -39,26 +42,31 @@ def _pooled(
 
 
 class BatchNorm(BatchNormBase):
-    """(f − E[f]) / √(Var[f] + ε)·γ + β per channel, E over batch, space and the weighted elements.
+    """Batch normalisation (Ioffe & Szegedy 2015) of a signal, with E over batch, space and the weighted elements:
 
-    Running statistics gathered under drawn elements are wrong for the deterministic ones of eval mode: call
-    `recalibrate` before evaluating, also after torch's `update_bn`, which finds this class by its base. In training by
-    several processes the batch is that of all: see `share_statistics`. An empty batch leaves the statistics alone.
+        (f − E[f]) / √(Var[f] + ε)·γ + β, for each channel.
+
+    Running statistics collected on drawn elements are wrong for the deterministic elements of eval mode: call
+    `recalibrate` before evaluating. torch's `update_bn` recognises this class by its base class, but also collects them
+    on drawn elements. If several processes train together, `share_statistics` extends E over all their batches. An
+    empty batch leaves the running statistics unchanged.
 
     Args:
         channels: channels of the signal.
-        eps: ε.
-        momentum: of the running statistics; None for the cumulative mean.
+        eps: ε, positive.
+        momentum: share of a new batch in the running statistics, in [0, 1]; None for the cumulative mean.
         affine: learn γ and β.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
-    running_mean: Tensor  # None, as the next two, after torch.func.replace_all_batch_norm_modules_
+    running_mean: Tensor  # this and the next two are None after torch.func.replace_all_batch_norm_modules_
     running_var: Tensor
     num_batches: Tensor
-    all_reduce: Callable[[Tensor], Tensor] | None = None  # over the processes that train together, with its gradient
+    all_reduce: Callable[[Tensor], Tensor] | None = None  # differentiable sum over processes, by share_statistics
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
-        nn.Module.__init__(self)  # the base is for those who look for it
+        nn.Module.__init__(self)  # the base class is only for isinstance checks
         _check(channels, eps)
         if momentum is not None and not 0 <= momentum <= 1:
             raise InputError(f"momentum is {momentum}: must be in [0, 1], or None.")
@@ -72,16 +80,17 @@ class BatchNorm(BatchNormBase):
         self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
     def __getattr__(self, name: str) -> Any:
-        if name == "num_features":  # what torch reads to make another norm of this one
+        if name == "num_features":  # torch reads it to convert one norm into another
             raise AttributeError(
-                "partialsym's BatchNorm weighs elements, and does not become a SyncBatchNorm: leave out "
-                "convert_sync_batchnorm (in Lightning sync_batchnorm=True) and call partialsym.share_statistics(model)."
+                "partialsym's BatchNorm weights the elements and cannot become a SyncBatchNorm: do not use "
+                "convert_sync_batchnorm (in Lightning, sync_batchnorm=True), but call "
+                "partialsym.share_statistics(model)."
             )
         return super().__getattr__(name)
 
     @property
     def num_batches_tracked(self) -> Tensor:
-        """torch's name of `num_batches`."""
+        """`num_batches` under torch's name."""
         return self.num_batches
 
     @num_batches_tracked.setter
@@ -121,7 +130,7 @@ class BatchNorm(BatchNormBase):
             shares = weights / len(weights)
         if values.numel():
             mean, var = _moments(values, shares, (0, 3, 4))
-        else:  # zeros: the gradients of the other processes pass here, too
+        else:  # zeros in the graph: the backward pass must take part in all_reduce, too
             mean = var = values.sum((0, 2, 3, 4), keepdim=True)
         count = _count(values, weights)
         if self.all_reduce is not None:
@@ -139,7 +148,7 @@ class BatchNorm(BatchNormBase):
         unbiased = var * (count / (count - 1).clamp(min=1))
         if self.all_reduce is None:
             factor = self._factor()
-        else:  # all may have had an empty batch
+        else:  # the batches of all processes may be empty
             factor = self._factor(count > 0)
             mean, unbiased = (
                 torch.where(count > 0, new, old)
@@ -151,25 +160,36 @@ class BatchNorm(BatchNormBase):
     def _check_tracked(self, values: Tensor) -> None:
         if batched(values) and not batched(self.running_mean):
             raise UnsupportedError(
-                "torch.vmap in train mode: BatchNorm's running statistics are of one batch. Call model.eval(), or "
-                "torch.func.replace_all_batch_norm_modules_(model)."
+                "BatchNorm cannot update its running statistics under torch.vmap: call model.eval() or "
+                "torch.func.replace_all_batch_norm_modules_(model) first."
             )
-        if self.momentum is None and not self.cumulative:  # set from outside: by update_bn, or a callback like it
+        if self.momentum is None and not self.cumulative:  # set from outside, as update_bn does
             warnings.warn(
-                "statistics are gathered in train mode, on drawn elements, but eval mode takes others: call "
-                "partialsym.recalibrate(model, batches) before evaluating.",
+                "BatchNorm collects its statistics in train mode, on drawn elements, but eval mode uses other "
+                "elements: call partialsym.recalibrate(model, batches) before evaluating.",
                 stacklevel=2,
             )
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
-        nn.Module._load_from_state_dict(self, *arguments)  # the base expects its own name of `num_batches`
+        nn.Module._load_from_state_dict(self, *arguments)  # the base class would require num_batches_tracked
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
 
 
 class InstanceNorm(nn.Module):
-    """(f − E[f]) / √(Var[f] + ε) per image and channel, E over space and the weighted elements; no parameters."""
+    """Instance normalisation (Ulyanov et al. 2016) of a signal, with E over space and the weighted elements:
+
+        (f − E[f]) / √(Var[f] + ε), for each image and channel.
+
+    It has no parameters and no running statistics.
+
+    Args:
+        channels: channels of the signal.
+        eps: ε, positive.
+    Raises:
+        ValueError: an argument is out of range.
+    """
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
@@ -190,7 +210,7 @@ class InstanceNorm(nn.Module):
 
     def _unweighted(self, v: Tensor) -> Tensor:
         out = torch.group_norm(v.flatten(1, 2), self.channels, eps=self.eps).view_as(v)
-        return out if out.dtype == v.dtype else out.to(v.dtype)  # autocast on a GPU gives float32
+        return out if out.dtype == v.dtype else out.to(v.dtype)  # group_norm returns float32 under autocast on a GPU
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}"
@@ -212,11 +232,11 @@ def _normalise(
     shift = -mean * scale
     if bias is not None:
         shift = shift + bias[:, None, None, None]
-    return torch.addcmul(shift, v, scale).to(v.dtype)  # rounded once: in half precision f·scale − mean·scale cancels
+    return torch.addcmul(shift, v, scale).to(v.dtype)  # one rounding, because f·scale − mean·scale cancels digits
 
 
 def _count(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Values a channel, those of an element as often as its weight says."""
+    """Number of values per channel; those of an element count by its weight."""
     each = values[:, 0, 0].numel()
     if weights is None:
         return torch.tensor(float(each * values.shape[2]))
@@ -224,7 +244,7 @@ def _count(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _is_quick(values: Tensor) -> bool:
-    """Whether `_normalised` can be taken."""
+    """Whether `_normalised` supports `values`."""
     return values.dtype in (torch.float32, torch.float64) and values.numel() > 0 and eager_on_cpu(values)
 
 
@@ -236,7 +256,11 @@ def _normalised(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `_normalise` makes of `_moments`, over the batch or image by image, and these moments, without gradients."""
+    """Values normalised by their `_moments`, over the batch or image by image, faster than by `_normalise`.
+
+    Returns:
+        The values, their mean and their variance; the last two have no gradients.
+    """
     n = values.shape[2]
     shares = values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
     out, mean, var = _Normalised.apply(values, shares, weight, bias, over_batch, eps)
@@ -246,9 +270,9 @@ def _normalised(
 class _Normalised(torch.autograd.Function):
     """(v − E[v])·s·γ + β with s = (Var[v] + ε)^−½, from values v [b, c, n, h, w] and shares p [n] that sum to 1.
 
-    A row is an image, channel and element, q its share of the statistics, m and u the mean and variance within it:
-    E = Σ q·m, Var = Σ q·(u + (m − E)²). torch's group norm standardises rows in one pass over memory; then each is
-    scaled and shifted. Of the gradient g only sums by row meet the statistics, A = Σ g and B = Σ g·(v − E):
+    A row is one image, channel and element. q is its share of the statistics, m and u are its mean and variance:
+    E = Σ q·m, Var = Σ q·(u + (m − E)²). torch's group norm standardises the rows in one pass over memory; then each is
+    scaled and shifted. The backward pass needs two sums of the gradient g per row, A = Σ g and B = Σ g·(v − E):
 
         ∂v = s·γ·g − q/(h·w)·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²).
     """
@@ -285,7 +309,7 @@ class _Normalised(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
         dims, images = ((0, 2), len(values)) if ctx.over_batch else ((2,), 1)
-        again = torch.is_grad_enabled() or of_many_gradients(grad)  # what torch's kernels are not asked for
+        again = torch.is_grad_enabled() or of_many_gradients(grad)  # torch's kernels support neither
         if again:
             within, means = torch.var_mean(values, (3, 4), correction=0, keepdim=True)
             mean, var = _combined(means, within, share, ctx.over_batch)
@@ -310,7 +334,7 @@ class _Normalised(torch.autograd.Function):
 
 
 def _combined(means: Tensor, within: Tensor, share: Tensor, over_batch: bool) -> tuple[Tensor, Tensor]:
-    """Mean and variance of rows [b, c, n, 1, 1] together, by their shares [n]."""
+    """Common mean and variance of rows [b, c, n, 1, 1], weighted by their shares [n]."""
     share, dims = (share / len(means), (0, 2)) if over_batch else (share, (2,))
     q = share[:, None, None]
     mean = (q * means).sum(dims, keepdim=True)
@@ -336,7 +360,7 @@ def _row_sums(grad: Tensor, values: Tensor, means: Tensor, again: bool) -> tuple
 
 
 def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
-    """grad·scale + values·slope + level, some images at a time."""
+    """grad·scale + values·slope + level, computed in chunks of images."""
     out = torch.empty_like(values)
     wide, of_all = len(scale) > 1, len(slope) == 1
     for images in chunks(len(values), values[0].nbytes, CHUNK_BYTES["cpu"] // 4):

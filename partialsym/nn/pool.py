@@ -1,4 +1,4 @@
-"""Pooling over space and over H, on weighted elements."""
+"""Pooling over space and over H, with weighted elements."""
 
 from typing import Any, Literal
 
@@ -21,12 +21,18 @@ def check_mode(mode: str) -> None:
 
 
 class SpatialPool(nn.Module):
-    """Windows of every element pooled by `max` or `mean`, at stride `size`, symmetric about the centre of the image.
+    """Spatial pooling at stride `size`, in windows that lie symmetrically about the centre of the image.
 
-    A side of h pixels becomes ⌈h / size⌉. Where the windows of `size` pixels cannot lie symmetrically, each is one
-    pixel wider and overlaps its neighbour: at size 2 an even side has windows of 2, an odd one windows of 3 that reach
-    one pixel over the border. What lies over the border does not count. So the pool commutes with every symmetry of
+    A side of h pixels becomes ⌈h / size⌉. If windows of `size` pixels cannot lie symmetrically, each is one pixel wider
+    and overlaps its neighbour. At size 2, an even side has windows of 2 pixels, and an odd side has windows of 3, which
+    reach one pixel beyond the border. Pixels beyond the border are ignored. So the pool commutes with every symmetry of
     the pixel grid, at any height and width.
+
+    Args:
+        size: stride in pixels, at least 1.
+        mode: `max` or `mean`.
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, size: int = 2, mode: Mode = "max") -> None:
@@ -48,15 +54,15 @@ class SpatialPool(nn.Module):
 
 
 def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
-    """A plain image batch [batch, channels, h, w] pooled as `SpatialPool` does: [batch, channels, ⌈h / size⌉, …]."""
+    """Pool plain images as `SpatialPool` does: [batch, channels, h, w] → [batch, channels, ⌈h / size⌉, ⌈w / size⌉]."""
     if mode == "max" and size == 2 and eager_on_cpu(x) and not (x.shape[-2] % 2 or x.shape[-1] % 2):
         return _MaxOfPairs.apply(x) if torch.is_grad_enabled() and x.requires_grad else _of_pairs(x)[2]
     return torchs_pool2d(x, size, mode)
 
 
 def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
-    """The same by torch's own pools, on any device and in any graph."""
-    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # where a side is a tensor
+    """`pool2d` by torch's own pools, on any device and in any graph."""
+    sides = map(int, x.shape[-2:]) if torch.jit.is_tracing() else x.shape[-2:]  # traced sides are tensors
     windows, margins = zip(*(symmetric_windows(side, size) for side in sides), strict=True)
     if mode == "max":
         return F.max_pool2d(x, windows, size, margins)
@@ -64,15 +70,16 @@ def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
 
 
 def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The maxima of pairs in each row, of pairs of these, and so of windows of 2×2."""
+    """Maxima in windows of 2×2: of the upper pair of pixels, of the lower pair, and of both."""
     rows = torch.maximum(x[..., ::2], x[..., 1::2])
     return rows[..., ::2, :], rows[..., 1::2, :], torch.maximum(rows[..., ::2, :], rows[..., 1::2, :])
 
 
 class _MaxOfPairs(torch.autograd.Function):
-    """`max_pool2d` in windows of 2×2, in less than half of the time.
+    """`max_pool2d` over 2×2 windows, in less than half of the time.
 
-    The first of equal pixels gets the gradient, as there. It retains two bits of a window, not the maps and an index.
+    As in torch, the first of equal pixels gets the gradient. The backward pass needs only three booleans per window,
+    not the maps and an index.
     """
 
     @staticmethod
@@ -85,27 +92,36 @@ class _MaxOfPairs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         left, above = ctx.saved_tensors
         up, down = left[..., ::2, :], left[..., 1::2, :]
-        right = ~((above & up) | (~above & down))  # faster than a choice
+        right = ~((above & up) | (~above & down))  # faster than torch.where
         height, width = left.shape[-2], 2 * left.shape[-1]
-        first = torch.arange(0, height * width, 2 * width)[:, None] + torch.arange(0, width, 2)  # of each window
+        first = torch.arange(0, height * width, 2 * width)[:, None] + torch.arange(0, width, 2)  # pixel of each window
         index = (~above).view(torch.uint8).long().mul_(width).add_(right.view(torch.uint8)).add_(first)
-        like = grad.new_empty(()).expand(*left.shape[:-1], width)  # of it torch reads the shape alone
+        like = grad.new_empty(()).expand(*left.shape[:-1], width)  # torch reads only its shape
         return torch.ops.aten.max_pool2d_with_indices_backward(grad, like, [2, 2], [2, 2], [0, 0], [1, 1], False, index)
 
 
 def symmetric_windows(side: int, size: int) -> tuple[int, int]:
-    """(width, margin) of the ⌈side / size⌉ windows at stride `size` that cover a side symmetrically: `size` pixels wide
-    or one more, over `margin` pixels beyond the border."""
+    """The ⌈side / size⌉ windows at stride `size` that cover a side symmetrically.
+
+    Returns:
+        (width, margin): windows of `size` or `size` + 1 pixels, which reach `margin` pixels beyond each border.
+    """
     beyond = -side % size
     return size + beyond % 2, (beyond + 1) // 2
 
 
 class GroupPool(nn.Module):
-    """Pools over H: the weighted mean, or the maximum over the elements that were drawn. Gives a signal on T(2).
+    """Pooling over H: the weighted mean, or the maximum over the drawn elements; the result is a signal on T(2).
 
-    Towards the weight w_j the maximum's straight-through gradient is the discrete one,
-    max(S ∪ {j}) − max(S ∖ {j}), so that an element that was not drawn can ask to be. Elements that are drawn together,
-    as the rotations of E(2)'s mirrored half, are one j: the first of them gets the gradient of their weight.
+    The straight-through gradient of the maximum with respect to the weight w_j is the difference
+    max(S ∪ {j}) − max(S ∖ {j}), with S the set of drawn elements. So an element that was not drawn has a gradient, too.
+    Elements that are drawn together, such as the rotations in E(2)'s mirrored half, count as one j. The first of them
+    receives the gradient of their weight.
+
+    Args:
+        mode: `max` or `mean`.
+    Raises:
+        ValueError: another mode.
     """
 
     def __init__(self, mode: Mode = "max") -> None:
@@ -121,14 +137,18 @@ class GroupPool(nn.Module):
 
 
 def project(f: Signal, mode: Mode = "max") -> Tensor:
-    """From the group to the plane: the maximum or weighted mean over H as plain maps [batch, channels, height, width].
+    """Project a signal to the plane: the maximum or weighted mean over H.
 
-    They go along with the image under every element of a network's whole group, and change in no other way: features of
-    a pixel that do not depend on how the image was turned, for a dense head of torch's 1×1 convolutions.
+    If a network keeps its whole group, these maps move with the image under every element and do not change otherwise.
+    A dense head of torch's 1×1 convolutions can use them as features per pixel that do not depend on the orientation.
 
     Args:
-        f: [batch, channels, n, height, width].
+        f: signal [batch, channels, n, height, width].
         mode: `max` or `mean`, as in `GroupPool`.
+    Returns:
+        Plain maps [batch, channels, height, width].
+    Raises:
+        ValueError: another mode.
     """
     check_signal(f)
     check_mode(mode)
@@ -136,7 +156,13 @@ def project(f: Signal, mode: Mode = "max") -> Tensor:
 
 
 class GlobalPool(nn.Module):
-    """Pools over space, then over H: [batch, channels, n, h, w] → [batch, channels]."""
+    """Pooling over space, then over H.
+
+    Args:
+        mode: `max` or `mean`, as in `GroupPool`.
+    Raises:
+        ValueError: another mode.
+    """
 
     def __init__(self, mode: Mode = "max") -> None:
         super().__init__()
@@ -144,25 +170,28 @@ class GlobalPool(nn.Module):
         self.mode = mode
 
     def forward(self, f: Signal) -> Tensor:
+        """f [batch, channels, n, h, w] → [batch, channels]."""
         check_signal(f)
         if self.mode == "max" and f.elements.weights is None:
             return f.values.amax((2, 3, 4))
-        # Space first: the discrete gradient of the maximum is then that of the joint maximum.
+        # Space first, so that the discrete gradient of weights is that of the maximum over space and H.
         values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
         return _over_elements(values, f.elements, self.mode)
 
 
 class LinearPool(nn.Module):
-    """Linear pooling: maximum over space, times the weights of the elements, then a linear layer of all of it.
+    """Linear pooling: a linear layer of the spatial maxima of all elements.
 
-    y = W·vec(w_j · max_x f_c(x, h_j)) + b with W [channels, channels·n]. Every weight belongs to one element, so a
-    network of group convolutions that ends in it is no longer invariant to the group, which is what it is for.
+        y = W·vec(w_j · max_x f_c(x, h_j)) + b, with W [channels, channels·n].
+
+    Every entry of W belongs to one element. A network that ends in this layer is therefore not invariant to the group,
+    even if all its group convolutions are equivariant.
 
     Args:
-        channels: channels of the signal, and of the answer.
-        samples: number of elements n, always the same ones in the same order.
+        channels: channels of the signal and of the output.
+        samples: number of elements n; every signal must have the same elements in the same order.
     Raises:
-        ValueError: an argument below 1.
+        ValueError: an argument is below 1.
     """
 
     def __init__(self, channels: int, samples: int) -> None:
@@ -177,14 +206,14 @@ class LinearPool(nn.Module):
         """f [batch, channels, n, h, w] → [batch, channels].
 
         Raises:
-            ValueError: f has other channels, or is on another number of elements.
+            ValueError: f has other channels or another number of elements.
         """
         check_signal(f, self.channels)
         if len(f.elements) != self.samples:
             raise InputError(
                 f"the input is on {len(f.elements)} elements, but this layer was made for {self.samples}: each of its "
-                "weights belongs to one element, so neither proportional evaluation nor other samples nor a conversion "
-                "that drops elements fit."
+                "weights belongs to one element, so it supports neither proportional evaluation, nor other samples, "
+                "nor a conversion that drops elements."
             )
         values = f.values.amax((-2, -1))
         if f.elements.weights is not None:
@@ -212,7 +241,7 @@ def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:
 
 
 class _MaxOverDrawn(torch.autograd.Function):
-    """max over axis 2 of the elements with weight > 0, with the discrete gradient towards the weights."""
+    """Maximum over axis 2 of the elements with weight > 0; the weights receive the gradient of `GroupPool`."""
 
     generate_vmap_rule = True
 
@@ -233,10 +262,10 @@ class _MaxOverDrawn(torch.autograd.Function):
         values, weights, top, index, second = ctx.saved_tensors
         grad, top = grad.unsqueeze(2), top.unsqueeze(2)
         grad_values = torch.zeros_like(values).scatter(2, index, grad)
-        # Without a second drawn element the only one is e, whose weight is a constant.
+        # If only one element is drawn, it is e, whose weight is constant and needs no gradient.
         without = (top - second).nan_to_num(posinf=0.0) if values.shape[2] > 1 else torch.zeros_like(top)
         is_top = torch.zeros_like(values, dtype=torch.bool).scatter(2, index, True)
-        gain = torch.where(is_top, without, (values - top).relu())  # a drawn one below the maximum gains nothing
+        gain = torch.where(is_top, without, (values - top).relu())  # a drawn element below the maximum changes nothing
         axes = [axis for axis in range(values.ndim) if axis != 2]
         wide = torch.promote_types(values.dtype, torch.float32)
         grad_weights = (grad * gain).sum(axes, dtype=wide).to(weights)

@@ -1,4 +1,4 @@
-"""Changing the size of maps, so that every symmetry of the pixel grid is kept at every height and width."""
+"""Resampling layers that preserve every symmetry of the pixel grid, at every height and width."""
 
 import math
 from typing import Literal
@@ -14,17 +14,17 @@ from partialsym.signal import Signal, check_signal, constant
 
 
 class BlurPool(nn.Module):
-    """Maps smoothed by a binomial filter, then taken at every `stride`-th pixel (Zhang 2019): antialiased subsampling.
+    """Antialiased subsampling (Zhang 2019): a binomial filter, then every `stride`-th pixel.
 
-    A side of h pixels becomes ⌈h / stride⌉, at the places of a strided GroupConv. Where these lie between pixels the
-    filter has one tap more: [1, 2, 1] / 4 becomes [1, 3, 3, 1] / 8. What lies over the border does not count: a
-    constant stays what it is.
+    A side of h pixels becomes ⌈h / stride⌉. The outputs lie where a strided GroupConv has them. Where that is between
+    pixels, the filter has one more tap: [1, 2, 1] / 4 becomes [1, 3, 3, 1] / 8. Pixels beyond the border are ignored,
+    so constant maps remain constant.
 
     Args:
         stride: pixels from output to output.
-        size: taps of the filter, odd.
+        size: taps of the filter per axis, odd.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     taps: Tensor
@@ -47,7 +47,7 @@ class BlurPool(nn.Module):
         return Signal(blurred.view(*f.values.shape[:3], *blurred.shape[2:]), f.elements)
 
     def _blurred(self, maps: Tensor) -> Tensor:
-        """[images, 1, h, w] with zeros over the border."""
+        """Filtered and subsampled maps [images, 1, h, w], with zeros beyond the border."""
         read, padding = sampled(maps, self.size // 2, self.stride, True)
         return F.conv2d(read, self.taps.to(read.dtype), stride=self.stride, padding=padding)
 
@@ -56,17 +56,17 @@ class BlurPool(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Maps on a finer grid: the way back from a pool or a stride of `scale`, every pixel where it was.
+    """Upsampling of maps by a factor, aligned with this package's pools and strides.
 
-    A pixel of the input lies where a SpatialPool, BlurPool or strided GroupConv put it: `scale` pixels of the output
-    from the next, all of them symmetric about the centre. `bilinear` interpolates between the two or four pixels round
-    a place, `nearest` takes the nearest of them; a place in the very middle gets the mean, as neither is nearer.
+    Pixels of the input lie where a SpatialPool, BlurPool or GroupConv of stride `scale` has its outputs: `scale` pixels
+    of the output apart, and symmetric about the centre. `bilinear` interpolates between the two or four nearest pixels.
+    `nearest` copies the nearest one; a place exactly in the middle gets the mean.
 
     Args:
-        scale: how many times as fine the grid is.
+        scale: factor, at least 1.
         mode: `bilinear` or `nearest`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, scale: int = 2, mode: Literal["bilinear", "nearest"] = "bilinear") -> None:
@@ -78,14 +78,16 @@ class Upsample(nn.Module):
         self.scale, self.mode = scale, mode
 
     def forward(self, f: Signal, size: tuple[int, int] | None = None) -> Signal:
-        """Upsample.
+        """Upsample f.
 
         Args:
-            f: [batch, channels, n, h, w].
-            size: (height, width) of the output, those of a skip connection say: sides that the scale takes to h and w,
-                ⌈height / scale⌉ = h. By default h·scale and w·scale.
+            f: signal [batch, channels, n, h, w].
+            size: (height, width) of the output, such as those of a skip connection, with ⌈height / scale⌉ = h and
+                ⌈width / scale⌉ = w. By default h·scale and w·scale.
+        Returns:
+            A signal [batch, channels, n, height, width] on the same elements.
         Raises:
-            ValueError: such a size is none of those.
+            ValueError: `size` does not satisfy this.
         """
         check_signal(f)
         values = f.values
@@ -99,10 +101,10 @@ class Upsample(nn.Module):
         if -(-side // self.scale) != count:
             least, most = self.scale * (count - 1) + 1, self.scale * count
             raise InputError(
-                f"size holds a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
-                f"that a stride of {self.scale} takes to {count}."
+                f"size has a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
+                f"that a stride of {self.scale} reduces to {count}."
             )
-        # In parts of 1 / (2·scale) of a pixel of x, so that all is exact.
+        # Integers in units of 1 / (2·scale) pixels of x are exact.
         place = 2 * torch.arange(side, device=x.device) + (self.scale * (count - 1) + 1 - side)
         parts = 2 * self.scale
         below, rest = place.div(parts, rounding_mode="floor"), place.remainder(parts)
@@ -116,13 +118,13 @@ class Upsample(nn.Module):
 
 
 class AdaptivePool(nn.Module):
-    """Maps of any size pooled to `size` × `size`, over torch's adaptive windows, which are symmetric about the centre.
+    """Pooling to `size` × `size` pixels, over torch's adaptive windows, which are symmetric about the centre.
 
     Args:
-        size: height and width of the output; one number, as a quarter turn swaps them.
+        size: height and width of the output; they are equal because a quarter turn swaps them.
         mode: `mean` or `max`.
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, size: int, mode: Mode = "mean") -> None:

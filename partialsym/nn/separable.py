@@ -1,4 +1,4 @@
-"""The separable group convolution: pointwise over channels and H, then depthwise in space."""
+"""The separable group convolution: first pointwise over channels and H, then depthwise in space."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -20,13 +20,13 @@ class SeparableGroupConv(nn.Module):
 
         f ↦ Σ_y s_c(h⁻¹(y − x)) Σ_j w_j Σ_i k_{c,i}(h⁻¹h_j) f_i(y, h_j) / Σ_j w_j + b_c.
 
-    A pixel takes in·out·n·m + out·m·k² multiplications, where a GroupConv takes in·out·n·m·k². Equivariance, draws and
-    strides are those of GroupConv.
+    From n to m elements, a pixel costs in·out·n·m + out·m·k² multiplications instead of a GroupConv's in·out·n·m·k².
+    Equivariance, draws and strides are those of GroupConv.
 
     Args:
-        kernel: (dim, out_channels, in_channels) → Kernel, for both factors: k_H is (2 + e, out, in) and read at
-            position 0, s is (2, out, 1).
-        others: as for `GroupConv`; the stride, dilation and padding are those of s.
+        kernel: (dim, out_channels, in_channels) → Kernel, used for both factors. k_H is (2 + e, out, in), with e the
+            size of an embedded element, and is evaluated at position 0; s is (2, out, 1).
+        others: as for `GroupConv`; stride, dilation and padding apply to s.
     Raises:
         ValueError: as in GroupConv.
     """
@@ -71,20 +71,24 @@ class SeparableGroupConv(nn.Module):
         )
 
     def forward(self, f: Signal | Tensor, elements: Elements | None = None) -> Signal:
-        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, ⌈h / stride⌉, ⌈w / stride⌉]; arguments and
-        errors as for `GroupConv`."""
+        """f [batch, in_channels, n_in, h, w] → [batch, out_channels, n_out, ⌈h / stride⌉, ⌈w / stride⌉].
+
+        Arguments and errors are those of `GroupConv`.
+        """
         return self.spatial(self.pointwise(f, elements=elements))
 
 
 class SpatialConv(nn.Module):
-    """Every channel on every element by itself, its kernel moved by the element:
+    """A depthwise convolution in space on every element, with the kernel moved by the element:
 
         f_c(x, h) ↦ Σ_y s_c(h⁻¹(y − x)) f_c(y, h) + b_c.
 
     Args:
-        channels: of the signal.
-        group: of its elements.
+        channels: channels of the signal.
+        group: group of its elements.
         others: as for `GroupConv`.
+    Raises:
+        ValueError: as in GroupConv.
     """
 
     taps: Tensor
@@ -143,7 +147,10 @@ class SpatialConv(nn.Module):
         return Signal(values.unflatten(1, f.values.shape[1:3]), f.elements)
 
     def filters(self, elements: Elements) -> Tensor:
-        """The plain depthwise convolution's weight, [(channels n), 1, k, k]; never in reduced precision."""
+        """The weight of the equivalent plain depthwise convolution, [(channels n), 1, k, k].
+
+        It is never computed in reduced precision.
+        """
         with torch.autocast(autocasting(self.taps), enabled=False):
             values = self.kernel(self._coordinates(elements.matrices)).squeeze(3)  # [n, taps, channels]
             values = values.permute(2, 0, 1).flatten(0, 1)
@@ -152,12 +159,12 @@ class SpatialConv(nn.Module):
             return values.view(-1, 1, self.kernel_size, self.kernel_size)
 
     def kernel_norm(self) -> Tensor:
-        """‖s‖₂ + ‖b‖₂, the mean over a Haar grid, as in `GroupConv.kernel_norm`."""
+        """‖s‖₂ + ‖b‖₂, with ‖s‖₂² averaged over a Haar grid, as in `GroupConv.kernel_norm`."""
         norm = self._mean_square().sqrt()
         return norm if self.bias is None else norm + self.bias.norm()
 
     def _mean_square(self) -> Tensor:
-        """Mean over the Haar grid of Σ over channels and disc of s²."""
+        """Σ s² over channels and disc, averaged over the Haar grid."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             return self.kernel.squared_norm(self._coordinates(self.group_grid)) / len(self.group_grid)
 

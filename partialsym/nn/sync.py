@@ -1,4 +1,4 @@
-"""What processes that train together must share beyond the mean of their gradients."""
+"""Statistics that processes must share when they train together, beyond the mean of their gradients."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from partialsym.nn.norm import BatchNorm
 
 
 class Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+    """The sum of a tensor over all processes; the backward pass sums the gradients of all processes."""
 
     @staticmethod
     def forward(values: Tensor) -> Tensor:
@@ -32,19 +32,20 @@ class Sum(torch.autograd.Function):
 
 
 def share_statistics(model: nn.Module, shared: bool = True) -> nn.Module:
-    """Let the processes of a training loop with torch's DistributedDataParallel learn what one process would.
+    """Make processes under torch's DistributedDataParallel learn what one process with all their batches would learn.
 
-    While they train, every BatchNorm takes the statistics of all their batches, which may differ in size and be empty,
-    and every learned θ at a bound asks the gradient of all whether a step leads out. `partialsym fit` does the same.
-    A step then communicates in its forward and its backward pass: all processes must do the same passes.
+    In train mode, every BatchNorm then uses the statistics of the batches of all processes, which may differ in size
+    and be empty. At a bound of its range, every learned θ uses the gradient of all processes to decide whether a step
+    would leave the range. The forward and the backward pass communicate, so all processes must run the same passes.
+    `partialsym fit` calls this function.
 
     Args:
-        model: changed in place, before it is wrapped.
-        shared: False makes each process look at its own batch again, as one that evaluates alone must.
+        model: modified in place; call this before DistributedDataParallel wraps it.
+        shared: False makes each process use only its own batch again; a process that evaluates alone needs this.
     Returns:
-        the model.
+        The model.
     Raises:
-        RuntimeError: there is no process group yet.
+        RuntimeError: torch.distributed has no process group yet.
 
     >>> from partialsym import GResNet, share_statistics
     >>> share_statistics(GResNet("SE2", width=4, kernel_size=3))

@@ -1,4 +1,4 @@
-"""Windows of plain convolutions and pools: where torch puts them, and moved so that they lie symmetrically."""
+"""Windows of plain convolutions and pools: where torch has them, or shifted so that they lie symmetrically."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from partialsym.errors import InputError
 
 
 class Margins(NamedTuple):
-    """Pixels to add before and after a side, or to take off where negative; and 1 where places lie between pixels."""
+    """Pixels to pad before and after a side, or to crop if negative; `between` is 1 if places lie between pixels."""
 
     before: int
     after: int
@@ -18,14 +18,14 @@ class Margins(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Windows at a stride, as torch's layers have them: the first at the first pixel less the padding.
+    """Windows at a stride, as in torch's layers: the first window starts `before` pixels before the first pixel.
 
-    extent: pixels from the first to the last of a window, both included.
+    extent: pixels from the first to the last of a window, inclusive.
     stride: pixels from window to window.
-    before, after: pixels that are padded.
-    ceil: a last window that is not full counts, too.
-    symmetric: as many windows, moved by at most half a stride so that they lie symmetrically about the centre. All
-        symmetries of the pixel grid are kept then, at any size.
+    before, after: pixels of padding.
+    ceil: count a last window that is not full, as torch's `ceil_mode` does.
+    symmetric: shift the windows by at most half a stride so that they lie symmetrically about the centre; their number
+        is the same. This preserves all symmetries of the pixel grid, at any size.
     """
 
     extent: int
@@ -36,7 +36,11 @@ class Windows(NamedTuple):
     symmetric: bool = True
 
     def count(self, side: int) -> int:
-        """How many there are on a side; raises ValueError where there are none."""
+        """Number of windows on a side.
+
+        Raises:
+            ValueError: the side is too small for a window.
+        """
         beyond = side + self.before + self.after - self.extent
         if beyond < 0:
             raise InputError(f"a side of {side} pixels is too small for a window of {self.extent}.")
@@ -46,11 +50,11 @@ class Windows(NamedTuple):
         return count - 1 if (count - 1) * self.stride >= side + self.before else count
 
     def shift(self, side: int) -> float:
-        """By how many pixels torch's windows lie off the symmetric places; 0 where those are the same."""
+        """Pixels from torch's windows to the symmetric ones; 0 if they coincide."""
         return self._spare(side) / 2 + self.before
 
     def margins(self, side: int) -> Margins:
-        """What windows read of a side, and one pixel more where places lie between pixels."""
+        """The padding of a side that makes it exactly the pixels that the windows read."""
         spare = self._spare(side)
         if not self.symmetric or spare == -2 * self.before:
             return Margins(self.before, -spare - self.before, 0)
@@ -59,13 +63,18 @@ class Windows(NamedTuple):
         return Margins(half, half, between)
 
     def _spare(self, side: int) -> int:
-        """Pixels of a side that all windows together do not reach; negative where they reach beyond it."""
+        """Pixels of a side that no window reaches; negative if the windows reach beyond the side."""
         return side - self.extent - (self.count(side) - 1) * self.stride
 
 
 def read(x: Tensor, windows: Windows) -> tuple[Tensor, int]:
-    """The maps [batch, channels, h, w] as a convolution reads them, and zeros that are still to be padded on each side;
-    where places lie between pixels, the mean of neighbours."""
+    """Pad and interpolate maps [batch, channels, h, w] so that a convolution reads them in `windows`.
+
+    Where places lie between pixels, the values become means of neighbours.
+
+    Returns:
+        The maps, and how many zeros the convolution must still pad on each side.
+    """
     (top, bottom, rows), (left, right, columns) = _margins(x, windows)
     if top == bottom == left == right >= 0 and not rows and not columns:
         return x, top
@@ -74,9 +83,9 @@ def read(x: Tensor, windows: Windows) -> tuple[Tensor, int]:
 
 
 def pooled(x: Tensor, windows: Windows, mode: str, count_padding: bool = True) -> Tensor:
-    """Maps [batch, channels, h, w] pooled by `max` or `mean`; between pixels by windows of one pixel more.
+    """Pool maps [batch, channels, h, w] by `max` or `mean`; windows between pixels are one pixel wider.
 
-    count_padding: a mean counts the padding, as far as the pool itself has it.
+    count_padding: a mean counts the padding of `windows`, but not the pixels that a shift adds.
     """
     (top, bottom, rows), (left, right, columns) = _margins(x, windows)
     pads, sides = [left, right, top, bottom], [windows.extent + rows, windows.extent + columns]

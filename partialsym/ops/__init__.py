@@ -18,6 +18,7 @@ from partialsym.ops.choice import (
 )
 from partialsym.ops.operator import convolve
 from partialsym.ops.orders import FactoredKernel
+from partialsym.ops.plain import convolve_plain
 
 __all__ = [
     "CLEARLY",
@@ -27,6 +28,7 @@ __all__ = [
     "Shape",
     "calibration",
     "convolve",
+    "convolve_plain",
     "dense_work",
     "factored_work",
     "processor",

@@ -1,4 +1,4 @@
-"""One more axis of images or of kernels for the convolution, as `torch.vmap` asks for it."""
+"""Rules of the convolution for `torch.vmap`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from partialsym.errors import InputError
 
 
 def over_images(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
-    """The rule of a convolution: a new axis of the images alone is part of their batch, else one call an entry."""
+    """The rule of a convolution: a new axis of only the images joins their batch; any other costs a call per entry."""
     each = one_by_one(call)
 
     def rule(info: Any, in_dims: tuple[int | None, ...], f: Tensor, *rest: Any) -> tuple[Any, Any]:
@@ -23,7 +23,7 @@ def over_images(call: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]
 
 
 def one_by_one(call: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
-    """The rule of any function of tensors that gives a tensor or a tuple of them: one call an entry."""
+    """The rule of any function that returns a tensor or a tuple of tensors: one call per entry of the new axis."""
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
         if not info.batch_size:

@@ -1,4 +1,4 @@
-"""What a multiplication of each order of summation costs, by processor; fitted by `python -m benchmarks.calibrate`."""
+"""Costs of the orders of summation by processor; `python -m benchmarks.calibrate` fits them."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 
 class Calibration(NamedTuple):
-    """Time of a multiplication, and of writing and reading a value of a feature map, relative to a multiplication of
-    the plain convolution; forward and backward together.
+    """Times relative to one multiplication of the plain convolution, forward and backward together.
 
-    generate: of the kernel, in the dense order. convolve, mix, maps: of the factored one; the defaults were fitted on a
-    core with AVX-512 and AMX, float32 and bf16. transform, product, kernel: of the spectral one, and calls its fixed
-    cost in multiplications; by default it is never taken.
+    generate: a multiplication that forms the kernel, in the dense order.
+    convolve, mix: a multiplication of the factored order. maps: writing and reading one value of its feature maps. The
+        defaults were fitted on a core with AVX-512 and AMX, in float32 and bf16.
+    transform, product, kernel: a multiplication of the spectral order. calls: its fixed cost. By default that is
+        infinite, so that this order is never chosen.
     """
 
     generate: float = 8.0
@@ -26,8 +27,8 @@ class Calibration(NamedTuple):
 
 UNKNOWN = Calibration()
 _AVX512 = Calibration(transform=0.7, product=2.1, kernel=8.0, calls=6e7)  # AMD EPYC (Zen 4), one thread
-_AVX2 = Calibration(transform=0.72, product=1.8, kernel=6.2, calls=4.7e7)  # the same one, held to AVX2
-# Not measured: a convolution that gains more from wider units than a product of matrices does would be half as long.
+_AVX2 = Calibration(transform=0.72, product=1.8, kernel=6.2, calls=4.7e7)  # the same processor, restricted to AVX2
+# Not measured: assumes that AMX halves the time of the plain convolution, but not that of the spectral order.
 _AMX = Calibration(transform=1.4, product=4.2, kernel=16.0, calls=12e7)
 CALIBRATIONS: Mapping[str, Mapping[str, Calibration]] = {  # processor → size of a number
     "AVX2": {"single": _AVX2, "half": _AVX2},  # 16 bits are slower than 32 without instructions for them

@@ -1,4 +1,4 @@
-"""Which order of summation is faster: a cost model in multiplications, calibrated by a benchmark."""
+"""The choice of the fastest order of summation: a cost model in multiplications, calibrated by a benchmark."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,13 +10,19 @@ from partialsym.ops.calibrations import CALIBRATIONS, UNKNOWN, Calibration
 from partialsym.ops.fourier import frequencies, period_of
 from partialsym.ops.orders import Options
 
-CLEARLY = 0.9  # of the others' time: less than that, or the spectral order is not chosen
+CLEARLY = 0.9  # the spectral order must take less than this share of the others' time to be chosen
 PATHS = ("auto", "dense", "factored", "spectral")
 
 
 class Shape(NamedTuple):
-    """What a convolution's cost depends on: images b, channels, elements n → m, features h, kernel side k, height and
-    width of the output, padding; stride, dilation and groups of channels."""
+    """Sizes that determine the cost of a convolution.
+
+    images: batch size.
+    n, m: elements of the input and of the output.
+    features: features of the kernel.
+    height, width: those of the output.
+    padding, stride, dilation, groups: as in `torch.nn.functional.conv2d`.
+    """
 
     images: int
     in_channels: int
@@ -38,7 +44,7 @@ class Shape(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether it is a convolution without stride, dilation and groups: the spectral order knows no other."""
+        """Whether there is no stride, dilation or groups: the spectral order supports none."""
         return self.stride == self.dilation == self.groups == 1
 
 
@@ -51,21 +57,21 @@ def shape_of(
     dilation: int = 1,
     groups: int = 1,
 ) -> Shape:
-    """Of the sizes of the arguments: f [b, in, n, h, w], weight [out, in / groups, h] and phi [m, h, n, k, k]."""
+    """The Shape for the sizes of f [b, in, n, h, w], weight [out, in / groups, h] and phi [m, h, n, k, k]."""
     height, width = Options(padding, stride, dilation).size(f[3], f[4], phi[3])
     sizes = (f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], height, width)
     return Shape(*sizes, padding, stride, dilation, groups)
 
 
 class Dense(NamedTuple):
-    """Multiplications of the dense order: convolve with the kernel, generate it from its features."""
+    """Multiplications of the dense order: to convolve with the kernel, to generate it from its features."""
 
     convolve: int
     generate: int
 
 
 class Factored(NamedTuple):
-    """Multiplications of the factored order: convolve with the features, mix channels, apply the kernel's bias."""
+    """Multiplications of the factored order: to convolve with the features, mix channels, apply the kernel's bias."""
 
     convolve: int
     mix: int
@@ -73,8 +79,8 @@ class Factored(NamedTuple):
 
 
 class Spectral(NamedTuple):
-    """Multiplications of the spectral order: transform the input, multiply at every frequency, transform the output;
-    generate the kernel, transform it."""
+    """Multiplications of the spectral order: to transform the input, multiply at every frequency, transform the output,
+    generate the kernel, transform the kernel."""
 
     into: int
     product: int
@@ -84,13 +90,13 @@ class Spectral(NamedTuple):
 
 
 def dense_work(s: Shape) -> Dense:
-    """Of a forward pass."""
+    """Multiplications of a forward pass in the dense order."""
     kernel = s.in_channels * s.out_channels * s.n * s.m * s.kernel_size**2 // s.groups
     return Dense(kernel * s.images * s.pixels, kernel * (s.features + 1))
 
 
 def factored_work(s: Shape) -> Factored:
-    """Of a forward pass."""
+    """Multiplications of a forward pass in the factored order."""
     places = s.images * s.pixels * s.in_channels
     return Factored(
         places * s.n * s.m * s.features * s.kernel_size**2,
@@ -100,7 +106,7 @@ def factored_work(s: Shape) -> Factored:
 
 
 def spectral_work(s: Shape) -> Spectral:
-    """Of a forward pass, with a kernel on the disc."""
+    """Multiplications of a forward pass in the spectral order, with a kernel on the disc."""
     lost = s.kernel_size - 1 - 2 * s.padding
     height, width = s.height + lost, s.width + lost
     period = period_of(height, width, s.padding)
@@ -116,28 +122,28 @@ def spectral_work(s: Shape) -> Spectral:
 
 
 def _transform(height: int, width: int, down: int, across: int) -> int:
-    """Multiplications for a plane: first along its rows, then down its columns."""
+    """Multiplications that transform one plane, first along its rows, then along its columns."""
     inner, ends = (across - 1) // 2, 2 - across % 2
     return across * height * width + (4 * inner * down + 2 * ends * (down // 2 + 1)) * height
 
 
 @lru_cache
 def _taps(kernel_size: int) -> int:
-    """Inside the disc."""
+    """Number of taps inside the disc."""
     twice = range(1 - kernel_size, kernel_size, 2)
     return sum(x * x + y * y <= kernel_size**2 for x in twice for y in twice)
 
 
 def relative_time(s: Shape, c: Calibration) -> float:
-    """Time of the factored order over that of the dense one, by calibration `c`."""
+    """Estimated time of the factored order divided by that of the dense order, with calibration `c`."""
     factored = factored_work(s)
-    values = factored.mix * s.groups / s.out_channels  # of all feature maps
+    values = factored.mix * s.groups / s.out_channels  # in all feature maps
     weighted = c.convolve * factored.convolve + c.mix * factored.mix + factored.bias + c.maps * values
     return weighted / _dense_time(s, c)
 
 
 def spectral_time(s: Shape, c: Calibration) -> float:
-    """Time of the spectral order over that of the dense one, by calibration `c`."""
+    """Estimated time of the spectral order divided by that of the dense order, with calibration `c`."""
     work = spectral_work(s)
     weighted = (
         c.transform * (work.into + work.out) + c.product * work.product + c.kernel * (work.kernel + work.generate)
@@ -151,9 +157,9 @@ def _dense_time(s: Shape, c: Calibration) -> float:
 
 
 def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: str = "cpu") -> str:
-    """`path`; where it is `auto`, the order of least time by the calibration; `dense` for an empty batch.
+    """`path`, or the order with the least estimated time if that is `auto`; then `dense` for an empty batch.
 
-    It follows from the shape, the dtype and what the processor can do, and from nothing that is measured at the time.
+    The choice depends only on the shape, the dtype and the processor's instruction sets. Nothing is timed.
     """
     if path != "auto" or not s.images:
         return "dense" if path == "auto" else path
@@ -165,18 +171,18 @@ def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: st
 
 
 def computed_in(order: str, dtype: torch.dtype) -> torch.dtype:
-    """The precision of an order's arithmetic for a signal of `dtype`: the spectral one rounds at the end alone."""
+    """The dtype of an order's arithmetic for a signal of `dtype`: the spectral order rounds only at the end."""
     return torch.promote_types(dtype, torch.float32) if order == "spectral" else dtype
 
 
 def calibration(dtype: torch.dtype, device: str) -> Calibration:
-    """Of this machine's processor, by what torch says that it can do."""
+    """The calibration for this machine's processor and a dtype; UNKNOWN for other devices."""
     return CALIBRATIONS[processor()]["half" if dtype.itemsize == 2 else "single"] if device == "cpu" else UNKNOWN
 
 
 @lru_cache
 def processor() -> str:
-    """A key of CALIBRATIONS."""
+    """The key of this machine's processor in CALIBRATIONS, by the instruction sets that torch reports."""
     can = torch.cpu.get_capabilities()
     if can.get("amx_tile"):
         return "AMX"

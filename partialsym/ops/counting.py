@@ -1,4 +1,4 @@
-"""The operations of the convolution, for torch's counter."""
+"""The convolution's formulas for torch's FLOP counter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from partialsym.ops import operator  # noqa: F401 – defines what is counted
+from partialsym.ops import operator, plain  # noqa: F401 – define the operators
 from partialsym.ops.choice import Shape, dense_work, factored_work, resolved, shape_of, spectral_work
 
 
@@ -18,7 +18,7 @@ def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any)
 
 @register_flop_formula(torch.ops.partialsym.convolve_backward, get_raw=True)
 def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any) -> int:
-    """Kernel, feature maps or spectra are formed anew, then the gradients taken."""
+    """The backward pass computes kernel, feature maps or spectra again, then the gradients."""
     *options, wanted, _ = rest[-7:]
     order, shape = _order(f, weight, phi, options)
     if order == "dense":
@@ -29,6 +29,13 @@ def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, *
         return 2 * ((1 + wanted) * (into + product + kernel) + out + (2 + wanted) * generate)
     convolve, mix, bias_ = factored_work(shape)
     return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)
+
+
+@register_flop_formula(torch.ops.partialsym.convolve_plain, get_raw=True)
+def _plain(f: Any, weight: Any, bias: Any, disc: Any, padding: int, **named: Any) -> int:
+    (images, into, *size), (out, _, side, _) = f.shape, weight.shape
+    shape = shape_of((images, into, 1, *size), (out, into, side**2 - 1), (1, side**2 - 1, 1, side, side), padding)
+    return 2 * sum(spectral_work(shape))
 
 
 def _order(f: Any, weight: Any, phi: Any, given: Sequence[Any]) -> tuple[str, Shape]:

@@ -1,4 +1,4 @@
-"""The discrete Fourier transform of planes as products of matrices, frequencies first."""
+"""The discrete Fourier transform of planes as products of matrices; the first axis of a result is the frequencies."""
 
 import math
 from functools import lru_cache
@@ -9,15 +9,16 @@ from torch import Tensor
 
 from partialsym.ops.orders import chunks
 
-ROWS = 2**22  # bytes of planes transformed along one axis: what a core's own cache holds
+ROWS = 2**22  # bytes of planes transformed along one axis: they fit into a core's own cache
 
 
 class Window(NamedTuple):
-    """The transform of pixels of a period: first along w, then along h.
+    """Matrices that transform some pixels of a period, first along w, then along h.
 
-    across [V, w]: cosines and negative sines of the frequencies 0 < v < period/2, then cosines at the ends.
-    down and ends, [u, h] each: cosines and negative sines of all frequencies u, and of those up to period/2 at the ends
-    of v: the others are their conjugates.
+    across [V, w]: cosines and negative sines of the frequencies 0 < v < period/2, then cosines of v at the ends, 0 and
+        period/2.
+    down, two of [u, h]: cosines and negative sines of all frequencies u.
+    ends, two of [u, h]: the same for u up to period/2. For v at the ends, the other frequencies are their conjugates.
     """
 
     across: Tensor
@@ -26,12 +27,12 @@ class Window(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """Frequencies of each kind: v within, u of those; u at the ends, v at the ends."""
+        """Numbers of frequencies: v between the ends, u for these v, u for v at the ends, v at the ends."""
         inner = (len(self.across) - 1) // 2
         return inner, len(self.down[0]), len(self.ends[0]), len(self.across) - 2 * inner
 
     def chunks(self, planes: Tensor) -> list[slice]:
-        """Of images, whose transforms along one axis stay in a core's own cache."""
+        """Slices of images whose transforms along one axis fit into a core's own cache."""
         return (
             chunks(
                 len(planes), len(self.across) * planes[0].numel() // planes.shape[4] * self.across.element_size(), ROWS
@@ -42,13 +43,13 @@ class Window(NamedTuple):
 
 
 class Spaces:
-    """Memory to be used again under its name: pages that are mapped freshly cost as much as what is written there."""
+    """Named buffers that are reused: newly mapped pages would cost as much time as writing to them."""
 
     def __init__(self, like: Tensor) -> None:
-        self.like, self.held = like, dict[str, Tensor]()  # `like` says dtype and device
+        self.like, self.held = like, dict[str, Tensor]()  # `like` determines dtype and device
 
     def __call__(self, name: str, *shape: int) -> Tensor:
-        """Uninitialised, [*shape]; what was under the name before is overwritten."""
+        """An uninitialised tensor [*shape], in the memory of the previous one of that name."""
         size = torch.Size(shape).numel()
         if name not in self.held or self.held[name].numel() < size:
             self.held[name] = self.like.new_empty(size)
@@ -56,12 +57,12 @@ class Spaces:
 
 
 def period_of(height: int, width: int, padding: int) -> tuple[int, int]:
-    """The shortest in which a plane's convolution with that padding is not spoilt by what wraps around."""
+    """The shortest period for which wrap-around does not affect the convolution of a plane with that padding."""
     return height + padding, width + padding
 
 
 def frequencies(height: int, width: int) -> int:
-    """How many a real plane of that period has, without conjugates."""
+    """Number of frequencies of a real plane of that period, without conjugates."""
     inner = (width - 1) // 2
     return inner * height + len(_ends(width)) * (height // 2 + 1)
 
@@ -70,7 +71,7 @@ def frequencies(height: int, width: int) -> int:
 def window(
     period: tuple[int, int], first: int, size: tuple[int, int], weighted: bool, dtype: torch.dtype, device: torch.device
 ) -> Window:
-    """Of the `size` pixels from `first` on; weighted, so that its transpose inverts the one that is not."""
+    """The window of `size` pixels from `first` on; the transpose of a weighted window inverts an unweighted one."""
     (height, width), inner = period, (period[1] - 1) // 2
     v = torch.tensor([*range(1, inner + 1), *_ends(width)])
     cos, sin = _turns(v, first, size[1], width)
@@ -86,7 +87,7 @@ def window(
 
 @lru_cache(64)
 def waves(period: tuple[int, int], size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos ω·t and sin ω·t [frequencies, taps] at the centre of a square of odd side and at the half that follows it."""
+    """cos ω·t and sin ω·t, [frequencies, taps], for the centre tap of a square of odd side and all taps after it."""
     (height, width), inner, half = period, (period[1] - 1) // 2, period[0] // 2 + 1
     t = torch.arange(size * size // 2, size * size)
     y, x = t // size - size // 2, t % size - size // 2
@@ -98,7 +99,7 @@ def waves(period: tuple[int, int], size: int, dtype: torch.dtype, device: torch.
 
 
 def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tensor:
-    """[b, ., ., h, w] → real and imaginary parts [2, frequencies, b, channels], in the memory of that name."""
+    """Transform planes [b, ., ., h, w]: real and imaginary parts [2, frequencies, b, channels], in buffer `name`."""
     h, w = planes.shape[3:]
     inner, height, ends, last = window.sizes
     out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
@@ -118,7 +119,7 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
 
 
 def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | None, spaces: Spaces) -> None:
-    """The transpose of `analysed`, plus offset [.], into planes [b, ., ., h, w]."""
+    """Write the transpose of `analysed`, plus offset [.], into the planes out [b, ., ., h, w]."""
     h = out.shape[3]
     inner, height, ends, last = window.sizes
     for images in window.chunks(out):
@@ -147,6 +148,6 @@ def _ends(period: int) -> list[int]:
 
 
 def _turns(u: Tensor, first: int, size: int, period: int) -> tuple[Tensor, Tensor]:
-    """cos and −sin of 2π·u·x/period for `size` pixels x from `first` on."""
+    """cos and −sin of 2π·u·x/period, [u, size], for `size` pixels x from `first` on."""
     angle = 2 * math.pi * (u[:, None] * torch.arange(first, first + size) % period).double() / period
     return angle.cos(), -angle.sin()

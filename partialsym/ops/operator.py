@@ -1,4 +1,4 @@
-"""The convolution as one operator of torch: opaque to the compiler, with its own backward pass."""
+"""The convolution as a custom operator of torch: opaque to the compiler, with its own backward pass."""
 
 from typing import Any
 
@@ -24,20 +24,21 @@ def convolve(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """out[b, o, m, x] = Σ_{i, n, t} k[o, m, i, n, t]·f[b, i, n, stride·x + dilation·t] + offset[o].
+    """Convolve f with a factored kernel:
+
+        out[b, o, m, x] = Σ_{i, n, t} k[o, m, i, n, t]·f[b, i, n, stride·x + dilation·t] + offset[o].
 
     Args:
-        f: [b, in, n, h, w], in the precision to compute in; `in` is that of k times groups.
-        k: the kernel, as a rule in float32; it is rounded to f's precision at the last moment.
+        f: [b, in, n, h, w], in the dtype to compute in; `in` is the kernel's `in` times groups.
+        k: the kernel, usually in float32; it is rounded to f's dtype as late as possible.
         offset: [out].
         padding: zeros on each side.
-        path: `dense` forms the whole kernel, `factored` convolves with its features, `spectral` multiplies at every
-            frequency, never in less than float32, and has no stride, dilation and groups; `auto` takes the fastest.
-        stride, dilation, groups: as in `torch.nn.functional.conv2d`; groups of channels.
+        path: as in `GroupConv`; `spectral` computes at least in float32.
+        stride, dilation, groups: as in `torch.nn.functional.conv2d`.
     Returns:
         [b, out, m, h', w'].
     Raises:
-        NotImplementedError: a forward-mode or second derivative is asked for, or an export to ONNX.
+        NotImplementedError: a forward-mode or second derivative, or an export to ONNX.
     """
     _refuse_onnx()
     refuse_forward("convolution")
@@ -55,7 +56,7 @@ def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
 def _refuse_onnx() -> None:
     if torch.onnx.is_in_onnx_export():
         raise UnsupportedError(
-            "ONNX has no group convolution: convert the model before it is exported, by partialsym.to_conv2d."
+            "ONNX has no group convolution: convert the model with partialsym.to_conv2d before the export."
         )
 
 
@@ -101,7 +102,7 @@ def _(
 ) -> Tensor:
     _refuse_onnx()
     size = Options(padding, stride, dilation).size(f.shape[3], f.shape[4], len(disc))
-    return f.new_empty(f.shape[0], len(weight), len(phi), *size)  # len specialises
+    return f.new_empty(f.shape[0], len(weight), len(phi), *size)  # len() makes these sizes static
 
 
 @torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
@@ -127,10 +128,11 @@ def _convolve_backward(
     k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
+    d_mean = None if mean is None else g.mean
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32)) if shifted else None
     d_weight, d_bias, d_phi, d_mean, d_offset = (
         weight.new_empty(0) if part is None else part.to(weight.dtype).contiguous()
-        for part in (g.weight, g.bias, g.phi, g.mean, d_offset)
+        for part in (g.weight, g.bias, g.phi, d_mean, d_offset)
     )
     return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
 
@@ -180,7 +182,7 @@ def _no_backward(ctx: Any, *gradients: Tensor) -> Any:
 
 
 class _Convolve(torch.autograd.Function):
-    """The operator, for the transforms of torch.func."""
+    """`_convolve` for the transforms of torch.func."""
 
     forward = staticmethod(_convolve)
     setup_context = staticmethod(_setup)
@@ -189,7 +191,7 @@ class _Convolve(torch.autograd.Function):
 
 
 class _ConvolveBackward(torch.autograd.Function):
-    """Its backward pass, likewise."""
+    """`_convolve_backward` for the transforms of torch.func."""
 
     forward = staticmethod(_convolve_backward)
     setup_context = staticmethod(_no_setup)

@@ -1,10 +1,10 @@
-"""Two of the three orders of summation of a convolution whose kernel is a sum of features, k = Σ_h W_h·φ_h + b.
+"""The dense and the factored order of summation, for a kernel that is a sum of features, k = Σ_h W_h·φ_h + b.
 
     out[b, o, m, x] = Σ_{i, n, t} (Σ_h W[o, i, h]·φ[m, h, n, t] + b[o, i]·w[n]·disc[t])·f[b, i, n, x + t]
 
-*Dense* forms the kernel and convolves with it. *Factored* convolves with the features and mixes channels afterwards:
-the same function in h/out_channels + h/(n·k²) of the multiplications. Both keep nothing but their arguments for the
-backward pass and work in chunks, so that neither a large kernel nor the feature maps are ever held as a whole.
+*Dense* forms the kernel and convolves with it. *Factored* convolves with the features and mixes channels afterwards. It
+computes the same function with h/out_channels + h/(n·k²) of the multiplications. Both save only their arguments for the
+backward pass. They work in chunks, so that a large kernel or the feature maps are never in memory as a whole.
 """
 
 import math
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of an intermediate: what a last-level cache holds; what fills a GPU
+CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of intermediates: fits into a last-level cache; occupies a GPU
 
 
 class FactoredKernel(NamedTuple):
-    """k = Σ_h W_h·φ_h + b, in its parts.
+    """The parts of a kernel k = Σ_h W_h·φ_h + b·mean·disc.
 
-    weight [out, in, h] and bias [out, in], the last layer of a kernel network; phi [m, h, n, k, k], its features, 0
-    outside the disc; mean [n], the weights of the input's elements, None where all are 1/n; disc [k, k] of 0 and 1.
-    Of a convolution in groups of channels, `in` are those of one group.
+    weight [out, in, h], bias [out, in]: the last layer of a kernel network; `in` are the channels of one group.
+    phi [m, h, n, k, k]: the features, which include the weights of the input's elements, 0 outside the disc.
+    mean [n]: normalised weights of the input's elements; None if all are 1/n.
+    disc [k, k]: 1 inside the disc, 0 outside.
     """
 
     weight: Tensor
@@ -43,8 +44,7 @@ class FactoredKernel(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Of a convolution, as in `torch.nn.functional.conv2d`: zeros on each side, pixels from output to output and from
-    tap to tap, groups of channels."""
+    """Options of a convolution, as in `torch.nn.functional.conv2d`."""
 
     padding: int = 0
     stride: int = 1
@@ -58,7 +58,7 @@ class Options(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Towards f and the parts of a kernel; None where none was asked for."""
+    """Gradients with respect to f and the parts of a kernel; that of f is None if it was not wanted."""
 
     f: Tensor | None
     weight: Tensor
@@ -68,8 +68,8 @@ class Gradients(NamedTuple):
 
 
 def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
-    """f [b, in, n, h, w] → [b, out, m, h', w'] by the plain convolution with the whole kernel, plus offset [out]."""
-    whole, features = _augmented(k)
+    """f [b, in, n, h, w] → [b, out, m, h', w'] by a plain convolution with the whole kernel, plus offset [out]."""
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
     if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
@@ -89,8 +89,8 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
 
 
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `dense`, the kernel formed anew; towards f only where wanted."""
-    whole, features = _augmented(k)
+    """The gradients of `dense`, which form the kernel again; that of f only if wanted."""
+    whole, features = _matrices(k)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     d_flat, d_whole, d_features = None, None, []
     small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
@@ -123,18 +123,18 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
-    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # alike for all elements
+    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # the same for all output elements
     out = base.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
         maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
-        mixed = torch.matmul(mix, maps).view(out[images, :, elements].shape)
+        mixed = _each(mix, maps).view(out[images, :, elements].shape)
         torch.add(mixed, base[images, :, None], out=out[images, :, elements])
     return out
 
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `factored`, feature maps computed anew; towards f only where wanted."""
+    """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
     plane, square = _plane(f, k), k.bias[..., None, None] * k.disc
     d_plane, d_square = _conv_backward(grad.sum(2), plane, square, options, (True, True))
     d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
@@ -148,7 +148,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
         d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
-        d_maps = torch.matmul(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
+        d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
         d_part, d_filters = _conv_backward(
             d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
@@ -159,26 +159,40 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
-def _augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """The bias as one more feature: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
-    return torch.cat([k.weight, k.bias[..., None]], 2).flatten(0, 1), torch.cat([k.phi, k.box], 1).flatten(2)
+def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """The kernel with its bias as one more feature: weights [out, in, h + 1] and features [m, h + 1, n, k, k]."""
+    return torch.cat([k.weight, k.bias[..., None]], 2), torch.cat([k.phi, k.box], 1)
+
+
+def _matrices(k: FactoredKernel) -> tuple[Tensor, Tensor]:
+    """The same as matrices: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
+    weight, phi = augmented(k)
+    return weight.flatten(0, 1), phi.flatten(2)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
-    """Whether to bring the whole kernel into the order of the output, out before m, or what comes out of it.
+    """Whether to transpose the whole kernel to the output's layout, `out` before m, instead of transposing the output.
 
-    Generated, it has m before out: one product of matrices a chunk. The smaller of the two is rearranged.
+    The kernel is generated with m before `out`, by one product of matrices per chunk. The smaller tensor is transposed.
     """
     return len(features) == 1 or len(features) * len(whole) * features.shape[2] <= outputs
 
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
-    """The mean over the input's elements, [b, in, h, w]: all that the kernel's bias sees."""
+    """The weighted mean over the input's elements, [b, in, h, w]; the kernel's bias depends on nothing else."""
     return f.mean(2) if k.mean is None else torch.einsum("binhw,n->bihw", f, k.mean)
 
 
+def _each(matrix: Tensor, batch: Tensor) -> Tensor:
+    """The product of a matrix [., k], or of one matrix per group, with each matrix of a batch [b, k, .].
+
+    If the matrix is a parameter, `torch.matmul` folds the batch into one product, and copies it for that.
+    """
+    return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
+
+
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
-    """An axis of channels as [groups, each], where there are several."""
+    """Split an axis of channels into [groups, channels per group] if there are several groups."""
     return x if options.groups == 1 else x.unflatten(axis, (options.groups, -1))
 
 
@@ -221,19 +235,19 @@ def _conv_backward(
 
 
 def _is_product(f: Tensor, weight: Tensor, o: Options) -> bool:
-    """Whether a convolution is one product of matrices an image that is the faster way: one tap, whole vectors."""
+    """Whether one product of matrices per image is faster than conv2d: for one tap, and pixels that fill vectors."""
     plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1)
     return plain and f.device.type == "cpu" and f.dtype.itemsize > 2 and math.prod(f.shape[2:]) % 16 == 0
 
 
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
-    """Output elements whose kernels fit into a chunk."""
+    """Slices of output elements whose kernels fit into a chunk."""
     each = len(whole) * features.shape[2] * whole.element_size()
     return chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
 def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:
-    """Images and output elements whose feature maps fit into a chunk."""
+    """Slices of images and of output elements whose feature maps fit into a chunk."""
     m, h = k.phi.shape[:2]
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     each = f.shape[1] * h * math.prod(out.shape[3:]) * f.element_size()
@@ -243,12 +257,15 @@ def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, 
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:
-    """Nearly equal parts of `count` things of `each` bytes, none above `limit` unless one thing is."""
+    """Nearly equal slices of `count` items of `each` bytes: at most `limit` bytes per slice, or one larger item.
+
+    The first slice is the largest, so that the others can reuse its memory.
+    """
     parts = max(1, min(count, -(-count * each // limit)))
-    bounds = [round(count * part / parts) for part in range(parts + 1)]
+    bounds = [-(-count * part // parts) for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def _wide(f: Tensor) -> torch.dtype:
-    """What sums over chunks are kept in."""
+    """The dtype of sums over chunks."""
     return torch.promote_types(f.dtype, torch.float32)

@@ -1,11 +1,12 @@
-"""The third order of summation: in the frequency domain, where a convolution is a product at every frequency.
+"""The spectral order of summation: in the frequency domain, a convolution is a product at every frequency.
 
     ŷ[o, m](ω) = Σ_{i, n} k̂[o, m, i, n](ω)·f̂[i, n](ω),    k̂(ω) = Σ_t k[t]·exp(iω·t)
 
-A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels: what wraps around falls on pixels that
-nobody reads. Of a real signal half of the frequencies are enough. All is done by products of matrices whose operands
-BLAS reads transposed, so that frequencies come first without a copy, in chunks that stay in the cache: spectra of the
-kernel are formed for some frequencies at a time, and never held as a whole. Nothing is kept for the backward pass.
+A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels. Wrap-around then affects only pixels
+that are not read. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS reads
+their operands transposed, so frequencies come first without a copy. The work is split into chunks that stay in the
+cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole. Only the arguments are saved
+for the backward pass.
 """
 
 from typing import NamedTuple
@@ -13,19 +14,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, waves, window
-from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, chunks
-from partialsym.ops.taps import Taps
+from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, window
+from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, augmented, chunks
+from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
 
-IMAGES = 8  # chunks that the spectrum of images may fill
-TAPS, SPECTRUM = 2, 8  # kernels on their taps, and spectra of kernels, that a chunk has room for
+IMAGES = 8  # limit of the images' spectrum, in chunks
+TAPS, SPECTRUM = 2, 8  # numbers of kernels, and of kernels' spectra, that must fit into a chunk together
 
 
 def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by products at every frequency, plus offset [out]."""
-    plan = _plan(f, k, options)
-    kernel, spaces = Taps(k, plan.waves), Spaces(k.weight)
-    out = f.new_empty(len(f), len(k.weight), len(k.phi), *options.size(f.shape[3], f.shape[4], len(k.disc)))
+    return _convolved(f, *augmented(k), k.disc, offset, options)
+
+
+def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Options) -> Tensor:
+    """f [b, in, h, w] → [b, out, h', w'] with weight [out, in, k, k], 0 outside the disc, plus offset [out].
+
+    The kernel has one feature per tap.
+    """
+    phi = disc.flatten().diag().view(1, -1, 1, *disc.shape)
+    return _convolved(f[:, :, None], weight.flatten(2), phi, disc, offset, options)[:, :, 0]
+
+
+def _convolved(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, offset: Tensor | None, options: Options) -> Tensor:
+    plan = _plan(f, weight, phi, disc, options)
+    out = f.new_empty(len(f), len(weight), len(phi), *options.size(f.shape[3], f.shape[4], len(disc)))
+    kernel, spaces = Taps(weight, phi, plan.half), Spaces(weight)
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
         for outs in plan.outs:
@@ -38,52 +52,61 @@ def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 
 def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
-    """The gradients of `spectral`, spectra computed anew; towards f only where wanted."""
-    plan = _plan(f, k, options)
-    kernel, spaces = Taps(k, plan.waves), Spaces(k.weight)
-    d_f = torch.empty_like(f) if wanted else None
+    """The gradients of `spectral`, which compute the spectra again; that of f only if wanted."""
+    weight, phi = augmented(k)
+    plan = _plan(f, weight, phi, k.disc, options)
+    sums, d_f = TapsGradient(Taps(weight, phi, plan.half)), torch.empty_like(f) if wanted else None
+    del phi  # the taps have their own copy
+    _gather(grad, f, plan, sums, d_f)
+    d_weight, d_phi = sums.result()
+    d_mean = (d_phi[:, -1] * k.disc).sum((0, 2, 3))
+    return Gradients(d_f, d_weight[..., :-1].clone(), d_weight[..., -1].clone(), d_phi[:, :-1], d_mean)
+
+
+def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Tensor | None) -> None:
+    """Add the gradients to `sums`, and write that of f to `d_f` if wanted. The workspace is freed at the end."""
+    kernel, spaces = sums.of, Spaces(sums.of.weight)
     for images in plan.images:
         f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
         d_hat = f_hat if len(plan.outs) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
         for outs in plan.outs:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
-            taps = kernel.taps(outs, spaces) if wanted else None
-            d_taps = kernel.empty(outs, spaces)
+            taps = None if d_f is None else kernel.taps(outs, spaces)
+            d_taps = kernel.empty(outs, spaces, "d_taps")
             for at in plan.chunks(d_taps):
                 d_spectrum = spaces("k", 2, at.stop - at.start, *d_taps.shape[1:])
                 _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, conjugate=True)
-                kernel.gather(d_taps, d_spectrum, at)
+                sums.gather(d_taps, d_spectrum, at)
                 if taps is not None:
                     k_hat = kernel.spectrum(taps, at, spaces)
                     _multiply(g_hat[:, at], k_hat, d_hat[:, at], conjugate=True, more=outs.start > 0)
-            kernel.add(outs, d_taps, spaces)
+            sums.add(outs, d_taps, spaces)
         if d_f is not None:
             synthesised(plan.into, d_hat, d_f[images].transpose(1, 2), None, spaces)
-    return Gradients(d_f, *kernel.gradients())
 
 
 class _Plan(NamedTuple):
-    """Transforms of input and output, cos and sin at the kernel's taps, and how the work is cut."""
+    """Transforms of input and output, the kernel's taps, and the chunks of the work."""
 
     into: Window
     out: Window
-    waves: tuple[Tensor, Tensor]
+    half: Half
     images: list[slice]
     outs: list[slice]
     frequencies: int
     limit: int
 
     def chunks(self, taps: Tensor) -> list[slice]:
-        """Of frequencies, so that a kernel's spectrum fits into a chunk."""
+        """Slices of frequencies for which a kernel's spectrum fits into a chunk."""
         return chunks(self.frequencies, SPECTRUM * 2 * taps[0].nbytes, self.limit)
 
 
-def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
+def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options) -> _Plan:
     if options[1:] != (1, 1, 1):
-        raise ValueError(f"the spectral order has no stride, dilation and groups: {options}.")
+        raise ValueError(f"the spectral order supports no stride, dilation or groups: {options}.")
     padding = options.padding
-    like = k.weight.dtype, f.device
-    size, channels = len(k.disc), f.shape[1] * f.shape[2]
+    like = weight.dtype, f.device
+    size, channels = len(disc), f.shape[1] * f.shape[2]
     height, width = f.shape[3:]
     period = period_of(height, width, padding)
     shrink = 2 * padding + 1 - size
@@ -91,14 +114,13 @@ def _plan(f: Tensor, k: FactoredKernel, options: Options) -> _Plan:
     out = window(period, size // 2 - padding, (height + shrink, width + shrink), True, *like)
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     count = frequencies(*period)
-    images = chunks(len(f), 2 * count * channels * k.weight.element_size(), IMAGES * limit)
-    outs = chunks(len(k.weight), TAPS * size * size * len(k.phi) * channels * k.weight.element_size(), limit)
-    pair = waves(period, size + 1 - size % 2, *like)
-    return _Plan(into, out, pair, images, outs, count, limit)
+    images = chunks(len(f), 2 * count * channels * weight.element_size(), IMAGES * limit)
+    outs = chunks(len(weight), TAPS * size * size * len(phi) * channels * weight.element_size(), limit)
+    return _Plan(into, out, half_of(disc, period), images, outs, count, limit)
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
-    """out = a·b, or a·b̄, of complex [2, frequencies, ., .] as products of matrices; added to it if `more`."""
+    """Write a·b, or a·b̄ if `conjugate`, of complex [2, frequencies, ., .] into out; add it to out if `more`."""
     (re, im), sign = out, -1 if conjugate else 1
     re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
     im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)

@@ -1,86 +1,142 @@
-"""A kernel that is a sum of features, on the taps of its disc, and its spectrum there and back."""
+"""The taps of a factored kernel, their spectrum, and the gradients of both."""
+
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from partialsym.ops.fourier import Spaces
-from partialsym.ops.orders import FactoredKernel
+from partialsym.ops.fourier import Spaces, waves
+
+
+class Half(NamedTuple):
+    """The taps of a disc in the order of `Taps`, and cos and sin at these taps for all frequencies of a period.
+
+    Attributes:
+        side: of a square that is as large as the disc, and odd.
+        middle: index of its centre.
+        first, second: indices of the taps after the centre, and of their opposites.
+        cos, sin: waves [frequencies, 1 + pairs] and [frequencies, pairs].
+    """
+
+    side: int
+    middle: int
+    first: Tensor
+    second: Tensor
+    cos: Tensor
+    sin: Tensor
+
+
+def half_of(disc: Tensor, period: tuple[int, int]) -> Half:
+    """The order and the waves of the taps of a disc [k, k] of zeros and ones."""
+    return _half(tuple(disc.flatten().tolist()), period, disc.dtype, disc.device)
+
+
+@lru_cache(64)
+def _half(inside: tuple[float, ...], period: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Half:
+    size = round(len(inside) ** 0.5)
+    side = size + 1 - size % 2  # an odd side has a centre
+    kept = F.pad(torch.tensor(inside, device="cpu").view(size, size) != 0, (0, side - size, 0, side - size)).flatten()
+    middle = side * side // 2
+    after = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
+    cos, sin = waves(period, side, dtype, device)
+    even = torch.cat([after.new_zeros(1), after + 1]).to(device)
+    first, second = (middle + 1 + after).to(device), (middle - 1 - after).to(device)
+    return Half(side, middle, first, second, cos[:, even], sin[:, even[1:]])
 
 
 class Taps:
-    """Sums and differences of opposite taps, Σ_h W_h·(φ_h[t] ± φ_h[−t]), with the bias as one more feature.
+    """Sums and differences of opposite taps, Σ_h W_h·(φ_h[t] ± φ_h[−t]).
 
-    The spectrum's real part is made from the sums alone, its imaginary part from the differences: half the work.
-    Gradients towards W and φ are gathered here, chunk by chunk. waves: cos and sin of the frequencies at every tap.
+    The real part of the spectrum depends only on the sums, the imaginary part only on the differences. This halves the
+    work.
+
+    Args:
+        weight: W [out, in, h].
+        phi: φ [m, h, n, k, k].
+        half: the Half of the disc of phi.
     """
 
-    def __init__(self, k: FactoredKernel, waves: tuple[Tensor, Tensor]) -> None:
-        phi, disc, self.kernel = torch.cat([k.phi, k.box], 1), k.disc, k
-        if len(disc) % 2 == 0:  # for there to be a centre
-            phi, disc = F.pad(phi, (0, 1, 0, 1)), F.pad(disc, (0, 1, 0, 1))
-        phi, kept, self.side = phi.flatten(3), disc.flatten() != 0, len(disc)
-        middle = len(kept) // 2
-        half = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
-        self.middle, self.first, self.second = middle, middle + 1 + half, middle - 1 - half
-        first, second = phi[..., self.first], phi[..., self.second]
-        features = torch.cat([phi[..., middle, None], first + second, first - second], 3)  # [m, h + 1, n, taps]
-        self.features = features.permute(3, 0, 2, 1).flatten(1, 2).contiguous()  # [taps, (m n), h + 1]
-        self.weight = torch.cat([k.weight, k.bias[..., None]], 2)
-        self.even = 1 + len(half)
-        self.waves = waves[0][:, torch.cat([half.new_zeros(1), half + 1])], waves[1][:, half + 1]
-        self.d_weight, self.d_features = torch.zeros_like(self.weight), torch.zeros_like(self.features)
+    def __init__(self, weight: Tensor, phi: Tensor, half: Half) -> None:
+        self.weight, self.shape, self.half = weight, phi.shape, half
+        if phi.shape[3] < half.side:
+            phi = F.pad(phi, (0, 1, 0, 1))
+        phi = phi.flatten(3)
+        first, second = phi[..., half.first], phi[..., half.second]
+        features = torch.cat([phi[..., half.middle, None], first + second, first - second], 3)  # [m, h, n, taps]
+        self.features = features.permute(3, 0, 2, 1).flatten(1, 2).contiguous()  # [taps, (m n), h]
+        self.even = 1 + len(half.first)
 
     def taps(self, outs: slice, spaces: Spaces) -> Tensor:
-        """[taps, (out m), (n in)] of some output channels."""
-        weight, out = self.weight[outs].flatten(0, 1), self.empty(outs, spaces, "taps")
-        made = torch.mm(self.features.flatten(0, 1), weight.T, out=spaces("made", *self._matrix(outs)))
-        self._by_channel(out, outs).copy_(made.view(len(out), -1, outs.stop - outs.start, self.weight.shape[1]))
+        """The sums and differences of some output channels, [taps, (out m), (n in)], in the buffer `taps`.
+
+        The buffer `d_taps` is overwritten.
+        """
+        out, weight = self.empty(outs, spaces, "taps"), self.weight[outs].flatten(0, 1)
+        arranged = self.features.shape[1] == 1
+        made = out.view(self.matrix(outs)) if arranged else spaces("d_taps", *self.matrix(outs))
+        torch.mm(self.features.flatten(0, 1), weight.T, out=made)
+        if not arranged:
+            self.by_channel(out, outs).copy_(made.view(len(out), -1, outs.stop - outs.start, self.weight.shape[1]))
         return out
 
-    def empty(self, outs: slice, spaces: Spaces, name: str = "d_taps") -> Tensor:
-        """Room for those."""
-        count, (m, _, n) = outs.stop - outs.start, self.kernel.phi.shape[:3]
+    def empty(self, outs: slice, spaces: Spaces, name: str) -> Tensor:
+        """An uninitialised buffer of that shape."""
+        count, (m, _, n) = outs.stop - outs.start, self.shape[:3]
         return spaces(name, len(self.features), count * m, n * self.weight.shape[1])
 
-    def _matrix(self, outs: slice) -> tuple[int, int]:
-        """(taps m n), (out in)."""
+    def matrix(self, outs: slice) -> tuple[int, int]:
+        """The shape (taps m n), (out in) of the matrix from which `taps` are rearranged."""
         return self.features.shape[0] * self.features.shape[1], (outs.stop - outs.start) * self.weight.shape[1]
 
-    def _by_channel(self, taps: Tensor, outs: slice) -> Tensor:
-        """[taps, (out m), (n in)] as [taps, (m n), out, in]."""
+    def by_channel(self, taps: Tensor, outs: slice) -> Tensor:
+        """View taps [taps, (out m), (n in)] as [taps, (m n), out, in]."""
         return taps.view(len(taps), outs.stop - outs.start, -1, self.weight.shape[1]).transpose(1, 2)
 
     def spectrum(self, taps: Tensor, at: slice, spaces: Spaces) -> Tensor:
-        """Of taps, at some frequencies: [2, frequencies, (out m), (n in)]."""
-        out = spaces("k", 2, at.stop - at.start, *taps.shape[1:])
-        for part, waves, of in zip(out, self.waves, (taps[: self.even], taps[self.even :]), strict=True):
-            torch.mm(waves[at], of.flatten(1), out=part.flatten(1))
+        """The spectrum of taps at some frequencies, [2, frequencies, (out m), (n in)]."""
+        out, halves = spaces("k", 2, at.stop - at.start, *taps.shape[1:]), (taps[: self.even], taps[self.even :])
+        for part, turns, of in zip(out, (self.half.cos, self.half.sin), halves, strict=True):
+            torch.mm(turns[at], of.flatten(1), out=part.flatten(1))
         return out
 
+
+class TapsGradient:
+    """The gradients of W and φ of `Taps`, added up chunk by chunk."""
+
+    def __init__(self, of: Taps) -> None:
+        self.of = of
+        self.d_weight, self.d_features = torch.zeros_like(of.weight), torch.zeros_like(of.features)
+
     def gather(self, d_taps: Tensor, d_spectrum: Tensor, at: slice) -> None:
-        """The gradient towards taps from that of their spectrum; added to, but at the first frequencies."""
-        for part, waves, of in zip(d_spectrum, self.waves, (d_taps[: self.even], d_taps[self.even :]), strict=True):
-            of.flatten(1).addmm_(waves[at].T, part.flatten(1), beta=int(at.start > 0))
+        """Add the gradient of the taps that follows from that of their spectrum; the first frequencies overwrite it."""
+        half, halves = self.of.half, (d_taps[: self.of.even], d_taps[self.of.even :])
+        for part, turns, of in zip(d_spectrum, (half.cos, half.sin), halves, strict=True):
+            of.flatten(1).addmm_(turns[at].T, part.flatten(1), beta=int(at.start > 0))
 
     def add(self, outs: slice, d_taps: Tensor, spaces: Spaces) -> None:
-        """Gather the gradients that follow from that of the taps of some output channels."""
-        made = spaces("made", *self._matrix(outs))
-        made.view(len(d_taps), -1, outs.stop - outs.start, self.weight.shape[1]).copy_(self._by_channel(d_taps, outs))
-        self.d_weight[outs].flatten(0, 1).addmm_(made.T, self.features.flatten(0, 1))
-        self.d_features.flatten(0, 1).addmm_(made, self.weight[outs].flatten(0, 1))
+        """Add the gradients of W and φ that follow from that of the taps of some output channels.
 
-    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Towards weight, bias, phi and mean."""
-        m, h, n, size = self.kernel.phi.shape[:4]
+        The buffer `taps` is overwritten.
+        """
+        of = self.of
+        made = d_taps.view(of.matrix(outs))
+        if of.features.shape[1] > 1:
+            made = spaces("taps", *of.matrix(outs))
+            made.view(len(d_taps), -1, outs.stop - outs.start, of.weight.shape[1]).copy_(of.by_channel(d_taps, outs))
+        self.d_weight[outs].flatten(0, 1).addmm_(made.T, of.features.flatten(0, 1))
+        self.d_features.flatten(0, 1).addmm_(made, of.weight[outs].flatten(0, 1))
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """The gradients of weight and phi."""
+        (m, h, n, size, _), half, even = self.of.shape, self.of.half, self.of.even
         d = self.d_features.unflatten(1, (m, n)).permute(1, 3, 2, 0)
-        d_phi = d.new_zeros(m, h + 1, n, self.side**2)
-        sums, differences = d[..., 1 : self.even], d[..., self.even :]
-        d_phi[..., self.middle], d_phi[..., self.first], d_phi[..., self.second] = (
+        d_phi = d.new_zeros(m, h, n, half.side**2)
+        sums, differences = d[..., 1:even], d[..., even:]
+        d_phi[..., half.middle], d_phi[..., half.first], d_phi[..., half.second] = (
             d[..., 0],
             sums + differences,
             sums - differences,
         )
-        d_phi = d_phi.unflatten(3, (self.side, self.side))[..., :size, :size]
-        d_mean = None if self.kernel.mean is None else (d_phi[:, -1] * self.kernel.disc).sum((0, 2, 3))
-        return self.d_weight[..., :-1].clone(), self.d_weight[..., -1].clone(), d_phi[:, :-1], d_mean
+        return self.d_weight, d_phi.unflatten(3, (half.side, half.side))[..., :size, :size]

@@ -11,7 +11,7 @@ from partialsym._utils.atomic import replace_text
 from partialsym.ask import Interval, Question
 from partialsym.ask.look import plain, sentences
 from partialsym.ask.two_sample import Visibility
-from partialsym.report.answers import confusion
+from partialsym.report.answers import confusions
 from partialsym.report.collect import Method
 from partialsym.report.verdicts import Judged
 from partialsym.runs.run import Run
@@ -36,7 +36,7 @@ def write_answer(
         seen: the results of the two-sample tests on the images.
         question: the question.
         runs: all finished runs.
-        margin: the largest difference that is regarded as none.
+        margin: a difference of balanced accuracies that counts as none, in (0, 1).
         command: the command that carries out the recommendation.
     """
     verdict, folders = judged.verdict, dict[str, list[Run]]()
@@ -62,6 +62,7 @@ def write_answer(
         },
         "classes": list(judged.methods[0].measured[0][1]["classes"]) if judged.methods[0].measured else [],
         "images": runs[0].result()["images"],
+        "plan": _plan(question, runs),
         "headline": verdict.headline if verdict else None,
         "problem": judged.problem,
         "recommendation": advice,
@@ -88,12 +89,23 @@ def _method(method: Method, judged: Judged, runs: Sequence[str]) -> dict[str, An
         "accuracies": [result["accuracy"]["test"] for result in method.results],
         "seeds": [seed.number for seed in method.seeds],
         "runs": list(runs),
-        "confusion": confusion(behaviours).tolist() if behaviours else None,
+        "confusion": confusions(behaviours).tolist() if behaviours else None,
         "parameters": method.results[0]["parameters"],
         "multiply_adds": method.seeds[0].operations,
         "image_seconds": [behaviour.get("image_seconds") for behaviour in behaviours],
         "training_seconds": [result["seconds"] for result in method.results],
     }
+
+
+def _plan(question: Question, runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The terms of all methods; the steps are those of each seed."""
+    if (plan := question.plan) is None:
+        return None
+    steps = {}
+    for run in runs:
+        seed, images = run.result()["config"]["seed"], run.result()["images"]["train"]
+        steps[str(seed)] = plan.length(seed).steps(images, plan.batch)
+    return {"width": plan.width, "size": plan.size, "batch": plan.batch, "steps": steps}
 
 
 def _interval(found: Interval | None) -> dict[str, float] | None:

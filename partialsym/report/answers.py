@@ -1,10 +1,13 @@
 """The predictions of a method: its confusions, and images whose predicted class changes under rotation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
+from torch import Tensor
 
+from partialsym.measure import confusion, most_confused
 from partialsym.report.collect import Method
 from partialsym.report.text import Table
 
@@ -52,15 +55,15 @@ def answers(method: Method | None) -> Answers | None:
         return None
     behaviours = [behaviour for _, behaviour in method.measured]
     classes = [str(name) for name in behaviours[0]["classes"]]
-    counts = confusion(behaviours)
-    labels = np.flatnonzero(counts.sum(1))
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    counts = confusions(behaviours)
+    labels = counts.sum(1).nonzero()[:, 0].tolist()
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
     few = len(classes) <= MOST_CLASSES
     matrix = [
         (
             classes[k],
             int(counts[k].sum()) // len(behaviours),
-            [_cell(shares[k, j], right=k == j) for j in range(len(classes))],
+            [_cell(float(shares[k, j]), right=k == j) for j in range(len(classes))],
         )
         for k in labels
     ]
@@ -75,27 +78,20 @@ def answers(method: Method | None) -> Answers | None:
     )
 
 
-def confusion(behaviours: Sequence[dict[str, Any]]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+def confusions(behaviours: Sequence[dict[str, Any]]) -> Tensor:
     """Number of images of each class (row) with each prediction (column), over all runs: [classes, classes]."""
-    count = len(behaviours[0]["classes"])
-    found = np.zeros((count, count), dtype=np.int64)
-    for behaviour in behaviours:
-        of = behaviour["answers"]
-        np.add.at(found, (np.array(of["labels"]), np.array(of["predictions"])), 1)
-    return found
+    found = [one["answers"] for one in behaviours]
+    labels, predictions = (torch.tensor([k for of in found for k in of[key]]) for key in ("labels", "predictions"))
+    return confusion(labels, predictions, len(behaviours[0]["classes"]))
 
 
 def _cell(share: float, *, right: bool) -> Cell:
-    return Cell(f"{100 * share:.0f}" if share else "", int(np.ceil(SHADES * share)), right)
+    return Cell(f"{100 * share:.0f}" if share else "", math.ceil(SHADES * share), right)
 
 
-def _confused(classes: Sequence[str], counts: "np.ndarray[Any, np.dtype[np.int64]]") -> Table:
+def _confused(classes: Sequence[str], counts: Tensor) -> Table:
     """The most frequent confusions, sorted by their share of the images of a class."""
-    wrong = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
-    pairs = [divmod(int(i), len(classes)) for i in order if wrong.flat[i] > 0]
-    rows = [[classes[k], classes[j], f"{100 * wrong[k, j]:.1f}"] for k, j in pairs]
+    rows = [[classes[k], classes[j], f"{100 * share:.1f}"] for k, j, share in most_confused(counts, LISTED)]
     return Table(["true class", "taken for", "of its images, %"], rows)
 
 

@@ -15,10 +15,12 @@ def circle(angles: Sequence[float]) -> list[tuple[float, int]]:
 
 
 def strongest(methods: Sequence[Method]) -> dict[int, list[int]]:
-    """True class → the classes to show a curve of: itself, then by the most that any run gives them at any angle.
+    """True class → the classes whose curves are shown: itself, then those with the highest probability.
+
+    The highest probability is the maximum over all runs and angles.
 
     Args:
-        methods: on the same classes.
+        methods: methods with the same classes.
     """
     peaks: dict[int, dict[int, float]] = {}
     classes = 0
@@ -38,7 +40,8 @@ def strongest(methods: Sequence[Method]) -> dict[int, list[int]]:
 
 
 def curves(behaviour: Mapping[str, Any], label: int, shown: Sequence[int], mirrored: bool) -> list[list[float]]:
-    """Mean probabilities of the classes `shown` for images of a true class, then of all others together, by angle."""
+    """Mean probabilities by angle for images of a true class: one curve per class of `shown`, then one for all other
+    classes together."""
     found = behaviour["responses"]
     own = found["mirrored" if mirrored else "mean"][found["classes"].index(label)]
     made = [[round(p, 4) for p in own[k]] for k in shown]
@@ -63,7 +66,7 @@ def layers(behaviour: Mapping[str, Any]) -> dict[str, dict[bool, list[dict[str, 
     return {layer: found[layer] for layer in order}
 
 
-def together(methods: Sequence[Method]) -> list[list[Method]]:
+def by_test_images(methods: Sequence[Method]) -> list[list[Method]]:
     """The methods whose behaviour is known, grouped by test images."""
     groups: list[list[Method]] = []
     for method in (m for m in methods if m.measured):

@@ -32,9 +32,13 @@ class Image(NamedTuple):
 
 
 def image(figure: Figure, alt: str) -> Image:
-    """A figure that loads nothing: its colours are variables that its own style sets by the reader's scheme.
+    """A figure as an `<img>`. Its colours are variables, which its own style sets for a light or a dark scheme.
 
-    The SVG never becomes part of the page's markup: an `<img>` of a data URL runs no script and loads nothing.
+    The SVG does not become part of the page's markup. An `<img>` with a data URL runs no script and loads nothing.
+
+    Args:
+        figure: the figure.
+        alt: a description for readers who cannot see it.
     """
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "partialsym"}):  # the same runs yield the same page

@@ -36,7 +36,7 @@ def report(runs: Sequence[Run], out: Path, root: str | Path | None = None, asked
 def write(
     judged: Judged, out: Path, asked: str | None = None, seen: Sequence[Visibility] = (), command: str = ""
 ) -> Path:
-    """The page of methods that have been judged: see `report`, and `page` for what was seen of the images."""
+    """Write the page about methods with a verdict, and return its path: see `report`, and `page` for the arguments."""
     out = Path(out)
     files = tables(judged)
     single = out.suffix.lower() == ".html"

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partialsym.report.collect import Method
-from partialsym.report.curves import circle, curves, layers, named, strongest, together
+from partialsym.report.curves import by_test_images, circle, curves, layers, named, strongest
 
 
 def payload(methods: Sequence[Method]) -> dict[str, Any]:
-    """`angles` and `turns` in degrees; `images`, the test sets; `methods` with their seeds, each on one of `images`."""
-    groups = together(methods)
+    """The content of the page's JSON; empty if no behaviour is known.
+
+    It contains `angles` and `turns` in degrees, the test sets as `images`, and `methods` with their seeds; each method
+    has the number of its test set.
+    """
+    groups = by_test_images(methods)
     if not groups:
         return {}
     _, first = groups[0][0].measured[0]
@@ -51,7 +55,7 @@ def _images(method: Method, shown: Mapping[int, Sequence[int]]) -> dict[str, Any
 
 
 def _seed(number: int, behaviour: Mapping[str, Any], shown: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-    """Pairs of lists over the angle: for the original and for the reflected images."""
+    """The measurements of one seed as pairs of lists over the angle: for the original and for the mirrored images."""
     at = [i for _, i in circle(behaviour["responses"]["angles"])]
     unchanged = behaviour["unchanged"]
     return {

@@ -14,12 +14,12 @@ class RunRecord(NamedTuple):
     """The provenance of the numbers of one run."""
 
     seed: int
-    lines: dict[str, str]  # what → how it was
+    lines: dict[str, str]  # name of a fact → the fact
     config: str  # the whole config as YAML
 
 
 def costs(methods: Sequence[Method]) -> Table:
-    """One row per method."""
+    """The costs, with one row per method."""
     rows: list[list[str]] = []
     for method in methods:
         operations = [seed.operations for seed in method.seeds if seed.operations is not None]
@@ -34,12 +34,12 @@ def costs(methods: Sequence[Method]) -> Table:
                 spread([result["seconds"] for result in method.results], 0),
             ]
         )
-    head = ["method", "network", "trained on", "parameters", "multiply–adds an image", "epochs", "seconds of training"]
+    head = ["method", "network", "trained on", "parameters", "multiply–adds per image", "epochs", "seconds of training"]
     return Table(head, rows)
 
 
 def provenance(methods: Sequence[Method]) -> list[tuple[str, list[RunRecord]]]:
-    """(Title of a method, its runs)."""
+    """The provenance of all runs: (title of a method, its runs)."""
     return [(method.title, [_record(method.data, seed) for seed in method.seeds]) for method in methods]
 
 
@@ -65,6 +65,10 @@ def _record(data: str, seed: Seed) -> RunRecord:
         "data": data,
         "images": ", ".join(f"{number:,} {split}" for split, number in result["images"].items()),
     }
+    if "pretrained" in result:
+        lines["pretrained model"] = (
+            f"{result['config']['model'].get('pretrained')}, sha256 {result['pretrained']['sha256']}"
+        )
     if "copy_gap" in result:
         lines["largest difference of logits between an original and its copy"] = f"{result['copy_gap']:.3g}"
     return RunRecord(seed.number, lines, yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True))

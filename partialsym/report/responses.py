@@ -13,7 +13,7 @@ from partialsym.report.curves import circle, layers
 from partialsym.report.inline_images import Image, image
 from partialsym.report.text import Table
 
-EVERY = 3  # of the measured angles, in tables: 45°
+EVERY = 3  # tables show every third measured angle, in steps of 45°
 DIRECTIONS = ("counter-clockwise", "clockwise")
 KINDS = {False: "as they are", True: "mirrored"}  # images
 
@@ -22,14 +22,14 @@ class Responses(NamedTuple):
     """Tables of means over seeds."""
 
     classes: Table  # probability of each true class, by turn
-    unchanged: Table  # predictions that stay, in per cent, by turn
-    changes: Table  # from which turn on half of the answers change, of each method
-    class_changes: Table  # the same of each class, where there are few
+    unchanged: Table  # predictions that stay the same, in per cent, by turn
+    changes: Table  # from which turn on half of the answers change, by method
+    class_changes: Table  # the same by class, if there are few classes
     errors: Table  # equivariance error of each layer, by turn
 
 
 def responses(methods: Sequence[Method]) -> Responses | None:
-    """None if no behaviour is known."""
+    """The tables; None if no behaviour is known."""
     known = [method for method in methods if method.measured]
     return (
         Responses(_classes(known), _unchanged(known), _changes(known), _class_changes(known), _errors(known))
@@ -75,7 +75,7 @@ def _unchanged(methods: Sequence[Method]) -> Table:
 
 
 def _changes(methods: Sequence[Method]) -> Table:
-    """Of the mean over the seeds."""
+    """From which turn on half of the answers change, for the mean over the seeds."""
     rows: list[list[str]] = []
     for method in methods:
         seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
@@ -84,7 +84,7 @@ def _changes(methods: Sequence[Method]) -> Table:
 
 
 def _class_changes(methods: Sequence[Method]) -> Table:
-    """Without the methods that have more than MOST_CLASSES, or that an earlier version measured."""
+    """The same by class, without methods that have more than MOST_CLASSES or that an earlier version measured."""
     rows: list[list[str]] = []
     for method in methods:
         seeds = [behaviour["unchanged"] for _, behaviour in method.measured]
@@ -98,7 +98,7 @@ def _class_changes(methods: Sequence[Method]) -> Table:
 
 
 def _half_changed(angles: Sequence[float], shares: Sequence[Sequence[float]]) -> list[str]:
-    """Of the mean share over seeds, in both directions."""
+    """The turns from which on half of the answers change, in both directions, for the mean share over seeds."""
     mean = [statistics.mean(values) for values in zip(*shares, strict=True)]
     return ["never" if turn is None else f"{turn:.0f}°" for turn in half_changed(angles, mean)]
 

@@ -26,16 +26,16 @@ class Note(NamedTuple):
 class Subsets(NamedTuple):
     """The learned subsets of the layers of all methods."""
 
-    dials: list[tuple[str, dict[str, Image]]]  # title → layer → dial, of methods whose layers are not all alike
+    dials: list[tuple[str, dict[str, Image]]]  # title → layer → dial, for methods whose layers differ
     explanations: list[str]  # how to read the dials
-    alike: dict[str, list[str]]  # what is said of methods whose layers are all alike → their titles
-    table: Table | None  # a row a number, a column a layer; None where nothing can be kept
+    alike: dict[str, list[str]]  # a sentence about methods whose layers are all the same → their titles
+    table: Table | None  # one row per quantity, one column per layer; None if no layer can learn a subset
     chosen: list[Note]  # elements that validation images chose
-    undecided: list[Note]  # layers that keep an element half of the time
+    undecided: list[Note]  # layers with a probability near ½
 
 
 def subsets(judged: Judged) -> Subsets | None:
-    """None if no method has layers that learn a subset."""
+    """The learned subsets; None if no result has any."""
     if not any(result["subsets"] for method in judged.methods for result in method.results):
         return None
     dials: list[tuple[str, dict[str, Image]]] = []
@@ -54,18 +54,18 @@ def subsets(judged: Judged) -> Subsets | None:
 
 
 def _all_alike(cells: Sequence[Cell]) -> str:
-    """What there is to say of layers that no picture tells apart: they have no group, or keep all of it."""
+    """A sentence about layers that all use no group, or all of it, so that their dials look the same; else empty."""
     numbers = [(key, value) for cell in cells for key, values in cell.numbers.items() for value in values]
-    numbers = [(key, value) for key, value in numbers if key != "centre_deg"]  # the whole circle is so about any
+    numbers = [(key, value) for key, value in numbers if key != "centre_deg"]  # a whole circle has no centre
     if not numbers:
-        return "translations alone, there is nothing to keep."
+        return "it uses translations only, so its layers have no part of a group to learn."
     if all(value >= (WHOLE if key == "theta_deg" else 1) for key, value in numbers):
-        return "every layer keeps the whole group."
+        return "every layer uses the whole group."
     return ""
 
 
 def _spoken(layer: str, results: Sequence[dict[str, Any]]) -> str:
-    """`block1.conv1 keeps ±60.0°, P(m) 0.25 ± 0.02`; off the identity `±60.0°, about 90.0°`."""
+    """`block1.conv1 uses ±60.0°, P(m) 0.25 ± 0.02`, or `±60.0°, about 90.0°` if the centre is not the identity."""
     found = [next(s for s in result["subsets"] if s["layer"] == layer) for result in results]
     degrees = {"theta_deg": "±", "centre_deg": "about "}
     said = [
@@ -75,7 +75,7 @@ def _spoken(layer: str, results: Sequence[dict[str, Any]]) -> str:
         for key in found[0]
         if key not in ("layer", "group")
     ]
-    return f"{layer} keeps {', '.join(said)}" if said else f"{layer} keeps the identity alone"
+    return f"{layer} uses {', '.join(said)}" if said else f"{layer} uses only the identity"
 
 
 def _numbers(methods: Sequence[Method]) -> Table | None:
@@ -88,11 +88,11 @@ def _numbers(methods: Sequence[Method]) -> Table | None:
             label, digits = DEGREES.get(key, (key, 2))
             found = [[r[layer][key] for r in read if key in r.get(layer, {})] for layer in layers]
             rows.append([method.title, label, *(spread(values, digits) if values else "–" for values in found)])
-    return Table(["method", "kept", *layers], rows) if rows else None
+    return Table(["method", "quantity", *layers], rows) if rows else None
 
 
 def _notes(methods: Sequence[Method], describe: Callable[[Mapping[str, Any]], str]) -> list[Note]:
-    """What `describe` says of results, those of which it says nothing left out."""
+    """The notes that `describe` returns for the results, without empty ones."""
     found = ((m.title, seed.number, describe(seed.result)) for m in methods for seed in m.seeds)
     return [Note(*one) for one in found if one[-1]]
 
@@ -115,7 +115,7 @@ def _describe_undecided(result: Mapping[str, Any]) -> str:
 
 
 def training(methods: Sequence[Method]) -> list[tuple[str, list[Image]]]:
-    """(Title of a method, its curves over epochs) of the methods whose history is known."""
+    """The training curves: (title of a method, its curves over epochs), for methods whose history is known."""
     made: list[tuple[str, list[Image]]] = []
     for method in methods:
         histories = [list(seed.history) for seed in method.seeds]

@@ -12,11 +12,14 @@ from partialsym.report.text import count, shared, spread
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
 
-WIDTH, MARGIN = 180, 4  # pixels of an interval's drawing, and of it left free on either side
+WIDTH, MARGIN = 180, 4  # width of an interval's drawing and of its empty margins, in pixels
 
 
 class Drawing(NamedTuple):
-    """An interval as a line with a dot at its mean: where they are, in pixels from the left, and what it says."""
+    """An interval as a line with a dot at its mean: their positions in pixels from the left, and the numbers as text.
+
+    `zero` is the position of 0; None if 0 is outside the axis.
+    """
 
     low: float
     mean: float
@@ -30,16 +33,16 @@ class Accuracy(NamedTuple):
     """The accuracy of a method."""
 
     title: str
-    name: str  # empty where the title holds it
+    name: str  # empty if the title contains it
     interval: str
-    drawing: Drawing | None  # None where the verdict does not know
+    drawing: Drawing | None  # None if the verdict does not include the method
     test: str
     sampled: str
     seeds: int
 
 
 class Accuracies(NamedTuple):
-    """The methods, the best first where the verdict `ranked` them, and how many test images there are."""
+    """The methods, the best first if the verdict `ranked` them, and the number of test images."""
 
     rows: list[Accuracy]
     ranked: bool
@@ -47,7 +50,7 @@ class Accuracies(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a network saw of one transformation of the images."""
+    """The result of the two-sample test for one transformation of the images."""
 
     name: str
     answer: str
@@ -57,14 +60,14 @@ class Seen(NamedTuple):
 
 
 class Images(NamedTuple):
-    """What networks saw of the images: in words, and a row a transformation."""
+    """The results of the two-sample tests: in words, and one row per transformation."""
 
     sentences: list[str]
     rows: list[Seen]
 
 
 def images(seen: Sequence[Visibility]) -> Images | None:
-    """None if nothing was tried."""
+    """The results of the two-sample tests; None if there are none."""
     if not seen:
         return None
     axis, rows = (0.25, 1.05), []
@@ -77,7 +80,7 @@ def images(seen: Sequence[Visibility]) -> Images | None:
 
 
 def allowed(judged: Judged, seen: Sequence[Visibility]) -> str:
-    """What the number of images allows to say."""
+    """Sentences about the precision that the number of images allows."""
     found = [f.difference for f in judged.verdict.findings if f.difference] if judged.verdict else []
     said = []
     if found and judged.verdict:
@@ -85,18 +88,21 @@ def allowed(judged: Judged, seen: Sequence[Visibility]) -> str:
         images_, seeds = judged.verdict.standings[0].images, max(s.seeds for s in judged.verdict.standings)
         to = "" if f"{half[0]:.1f}" == f"{half[-1]:.1f}" else f" to ±{half[-1]:.1f}"
         said.append(
-            f"What {images_:,} test images and {count(seeds, 'seed')} allow: a difference between two methods is known "
-            f"to ±{half[0]:.1f}{to} points, and smaller ones are not seen."
+            f"With {images_:,} test images and {count(seeds, 'seed')}, a difference between two methods is known to "
+            f"±{half[0]:.1f}{to} points; smaller differences cannot be detected."
         )
     if seen:
         pairs = min(one.pairs for one in seen)
         width = max((one.share.high - one.share.low) / 2 for one in seen)
-        said.append(f"What is visible of a turn is known to ±{100 * width:.0f} % of {pairs:,} pairs.")
+        said.append(
+            f"The share of images that a network distinguishes from their copies is known to ±{100 * width:.0f} points "
+            f"with {pairs:,} pairs."
+        )
     return " ".join(said)
 
 
 def findings(judged: Judged) -> list[tuple[Finding, Drawing | None]]:
-    """The verdict's findings with the drawing of their interval, all on one axis."""
+    """The verdict's findings with drawings of their intervals, all on the same axis."""
     found = judged.verdict.findings if judged.verdict else ()
     axis = _axis([finding.difference for finding in found if finding.difference], zero=True)
     return [(f, _draw(f.difference, axis, signed(f.difference)) if f.difference else None) for f in found]
@@ -122,7 +128,7 @@ def accuracies(judged: Judged) -> Accuracies:
 
 
 def _axis(intervals: Sequence[Interval], zero: bool = False) -> tuple[float, float]:
-    """Both ends of an axis that contains all of `intervals` and 0."""
+    """Both ends of an axis that contains all `intervals`, and 0 if `zero` or if there are no intervals."""
     ends = [end for i in intervals for end in (i.low, i.high)] + ([0.0] if zero or not intervals else [])
     room = 0.06 * (max(ends) - min(ends)) or 0.01
     return min(ends) - room, max(ends) + room

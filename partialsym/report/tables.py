@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from partialsym.measure import half_changed
-from partialsym.report.curves import curves, layers, named, strongest, together
+from partialsym.report.curves import by_test_images, curves, layers, named, strongest
 from partialsym.report.verdicts import Judged
 from partialsym.runs.schema import sampled_accuracy
 
@@ -17,7 +17,7 @@ Rows = Iterator[Sequence[Any]]
 
 
 def tables(judged: Judged) -> dict[str, str]:
-    """File name → content, of the tables that have a row; the first row names the columns."""
+    """File name → content for all tables that have a row; the first line names the columns."""
     made = {
         "accuracy.csv": _accuracy(judged),
         "subsets.csv": _subsets(judged),
@@ -74,7 +74,7 @@ def _subsets(judged: Judged) -> Rows:
 def _responses(judged: Judged) -> Rows:
     """Mean probabilities of the classes that the page shows."""
     angles: list[float] = []
-    for group in together(judged.methods):
+    for group in by_test_images(judged.methods):
         shown = strongest(group)
         for method in group:
             for seed, found in method.measured:
@@ -116,7 +116,7 @@ def _errors(judged: Judged) -> Rows:
             for layer, kinds in layers(behaviour).items():
                 for mirrored, rows in kinds.items():
                     for row in rows:
-                        parts = [row.get(part) for part in PARTS]  # files of earlier versions hold no shares
+                        parts = [row.get(part) for part in PARTS]  # files of earlier versions have no shares
                         yield [method.title, seed.number, layer, int(mirrored), row["angle"], *parts]
 
 

@@ -19,7 +19,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def shared(texts: Iterable[str]) -> str:
-    """What the seeds have in common, or all they have."""
+    """The distinct texts, such as the one that all seeds share."""
     return "; ".join(dict.fromkeys(texts))
 
 

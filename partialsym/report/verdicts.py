@@ -10,10 +10,13 @@ from partialsym.report.text import count
 
 @dataclass(frozen=True)
 class Judged:
-    """`methods` with the titles that the verdict calls them by; `problem` says why there is no verdict, or not of all.
+    """The methods and the verdict about them.
 
     Attributes:
+        methods: all methods, with the titles of the verdict.
+        verdict: None if there is none.
         standings: method name → how well it generalises.
+        problem: the reason why there is no verdict, or why it excludes some runs.
     """
 
     methods: list[Method]
@@ -38,7 +41,7 @@ def judge(methods: Sequence[Method], margin: float = MARGIN) -> Judged:
     problem = ""
     if missing:
         runs = count(len(missing), "run")
-        problem = f"Left out of it: {runs} whose model or data cannot be had ({missing[0]})"
+        problem = f"The verdict excludes {runs} whose model or data are not available ({missing[0]})"
     if not known:
         return Judged(list(methods), None, {}, f"No model, or no data, could be read: {missing[0]}")
     try:

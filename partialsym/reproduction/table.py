@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -29,6 +29,17 @@ NOTES = {
     "data": "Data: where it is not the paper's.",
     "precision": "Precision: that of training.",
 }
+TINY = "tiny"
+# Of every table: its first budget, with at most these numbers. A row takes seconds to minutes on two cores.
+MOST: dict[str, dict[str, float]] = {
+    "data": {"train_images": 1000, "test_images": 200, "validation": 0.02},
+    "model": {"width": 8},
+    "training": {"epochs": 4, "repeats": 1, "recalibration_images": 200},
+}
+TINY_NOTE = (
+    "Budget `tiny` is a first look, and no result: networks of width {model[width]} at most, {training[epochs]} epochs "
+    "of {data[train_images]:,} training images at most, {data[test_images]} test images."
+).format(**MOST)
 CHOSEN = "Row {}, seed {}: which components the network keeps in eval mode was chosen on validation images."
 
 
@@ -40,7 +51,8 @@ class Table:
         name, title: the identifier and the heading.
         rows: row → published result in percent, as printed; None if there is none.
         settings: pattern of rows → {"data": …, "model": …, "training": …}; later patterns override earlier ones.
-        budgets: name → the same, applied after `settings`, from short to long; the first one is the default.
+        budgets: name → the same, applied after `settings`, from short to long; the first one is the default. Every
+            table has the budget `tiny` besides, for a first look: no table that is printed from results contains it.
         source: the publication of the printed results; None for a table of our own.
         notes: pattern of rows → a note on these rows, shown under the table.
     """
@@ -56,6 +68,8 @@ class Table:
     def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
         """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET if the budget is not the table's first.
 
+        With `tiny` it is that of the first budget, with the numbers of MOST where they are larger or left out.
+
         Raises:
             ConfigError: unknown row or budget.
         """
@@ -63,10 +77,12 @@ class Table:
         if row not in self.rows:
             raise ConfigError(f"{self.name} has no row {row!r}: rows are {', '.join(self.rows)}.")
         tree: dict[str, Any] = {"name": f"{self.name}/{self.place(row, budget)}", "seed": seed}
-        for pattern, own in [*self.settings.items(), *self.budgets[budget].items()]:
+        own = self.budgets[self.budget(None) if budget == TINY else budget]
+        for pattern, parts in [*self.settings.items(), *own.items()]:
             if fnmatchcase(row, pattern):
-                for part, values in own.items():
-                    tree[part] = {**tree.get(part, {}), **values}
+                _add(tree, parts)
+        if budget == TINY:
+            _add(tree, {part: _at_most(tree.get(part, {}), most) for part, most in MOST.items()})
         return _experiment(tree)
 
     def place(self, row: str, budget: str) -> str:
@@ -75,8 +91,8 @@ class Table:
 
     def budget(self, name: str | None) -> str:
         """`name`, by default the first budget. Raises ConfigError if it does not exist."""
-        if name is not None and name not in self.budgets:
-            raise ConfigError(f"{self.name} has no budget {name!r}: must be one of {', '.join(self.budgets)}.")
+        if name is not None and name not in (known := [*self.budgets, TINY]):
+            raise ConfigError(f"{self.name} has no budget {name!r}: must be one of {', '.join(known)}.")
         return name or next(iter(self.budgets))
 
     def select(self, patterns: str) -> list[str]:
@@ -135,6 +151,15 @@ class Table:
         return held.seed
 
 
+def _add(tree: dict[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> None:
+    for part, values in parts.items():
+        tree[part] = {**tree.get(part, {}), **values}
+
+
+def _at_most(given: Mapping[str, Any], most: Mapping[str, float]) -> dict[str, float]:
+    return {key: min(given.get(key, limit), limit) for key, limit in most.items()}
+
+
 def _experiment(tree: dict[str, Any]) -> Experiment:
     """The experiment of a tree with a seed. Parsing is slow, so seeds of one experiment share the parsed config."""
     return replace(_seedless(json.dumps(tree | {"seed": 0})), seed=tree["seed"])
@@ -184,6 +209,7 @@ def render(table: Table, folder: Path, rows: Sequence[str] | None = None, budget
     notes = [f"Paper: {table.source}."] if table.source else []
     notes += [text for key, text in NOTES.items() if key in shown]
     notes += [f"Trained in {precision}." for precision in precisions if hidden]
+    notes += [TINY_NOTE] if any(line.get("budget") == TINY for line in lines) else []
     notes += [CHOSEN.format(line["row"], line["chosen"]) for line in lines if line.get("chosen")]
     notes += [text for pattern, text in table.notes.items() if any(fnmatchcase(row, pattern) for row in rows)]
     return "\n".join([f"### {table.title}", "", *body, "", " ".join(notes)])

@@ -15,11 +15,12 @@ from torch import nn
 from partialsym._utils.atomic import leftovers, replace_text
 from partialsym.config import ConfigError, Experiment, read_yaml
 from partialsym.config.migration import migrated
+from partialsym.config.pretrained import record_path
 from partialsym.data import Preprocessing
 from partialsym.data.base import check_statistics
 from partialsym.data.reading import WIDE, Fit, Range, check_range
 from partialsym.errors import InputError
-from partialsym.models.saving import StoreError, load_model
+from partialsym.models.saving import StoreError, copy_model, load_model
 from partialsym.runs.schema import read_json, read_result
 
 FORMAT = 2  # of config.yaml, stored in a comment so that `--config` can read the file; format 1 had other setting names
@@ -58,6 +59,11 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def pretrained(self) -> Path:
+        """The record of the model that training started from, of a run that has one."""
+        return self.folder / "pretrained" / "model.json"
 
     @property
     def finished(self) -> bool:
@@ -102,7 +108,7 @@ class Run:
         """Load the trained model. Raise FileNotFoundError if it is missing, StoreError if it cannot be read."""
         model, about = load_model(self.folder / "model")
         if "altered" in about:
-            raise StoreError(f"{self.folder} is of a network altered by {about['altered']!r}: it cannot be rebuilt.")
+            raise StoreError(f"{self.folder} has a network altered by {about['altered']!r}: it cannot be rebuilt.")
         try:
             preprocess = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
             height, width = about["size"]
@@ -134,13 +140,16 @@ class Run:
                 raise ConfigError(f"{path} has {key} = {held!r}, but this run has {given!r}: cannot resume.")
 
     def begin(self, config: Experiment) -> None:
-        """Write config.yaml if it does not exist, and remove files that a killed process left half written."""
+        """Write config.yaml if it does not exist, copy the model that training starts from, so that the run can be
+        resumed elsewhere, and remove files that a killed process left half written."""
         path = self.folder / "config.yaml"
         for file in leftovers(self.folder):
             file.unlink()
         if not path.exists():
             text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
             replace_text(path, f"# format {FORMAT}\n{text}")
+        if config.model.pretrained is not None and not self.pretrained.is_file():
+            copy_model(record_path(config.model.pretrained), self.pretrained.parent)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         if not history:
@@ -193,10 +202,12 @@ class Run:
 def identity(config: Experiment) -> dict[str, Any]:
     """The settings that define a run, by dotted key.
 
-    A resumed run may change the others: the location of the images, the number of workers, the reaction to a step that
-    is not finite, and the trainer's settings.
+    A resumed run may change the others: the location of the images and of the pretrained model, the number of workers,
+    the reaction to a step that is not finite, and the trainer's settings.
     """
     settings = flatten(config.to_dict())
+    if settings["model.pretrained"] is not None:
+        settings["model.pretrained"] = "a model"  # the run has a copy
     return {key: value for key, value in settings.items() if key not in FREE and not key.startswith("trainer.")}
 
 

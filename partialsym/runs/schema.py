@@ -52,15 +52,7 @@ def read_result(path: Path) -> dict[str, Any]:
     _check(path, "accuracy.test_sampled", sampled, _numbers(sampled), "a list of numbers")
     _check(path, "epochs", result.get("epochs"), _count(result.get("epochs")), "a number of epochs")
     _check(path, "images.train", images.get("train"), _count(images.get("train")), "a number of images")
-    if "turned" in result:
-        found = _mapping(path, result, "turned").get("range")
-        _check(path, "turned.range", found, _number(found), "a number of degrees")
-    if result.get("components") is not None:
-        chosen = _mapping(path, result, "components")
-        for key in ("by_probability", "drawn", "chosen"):
-            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
-        changed = _mapping(path, chosen, "changed", "components.")
-        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
+    _check_optional(path, result)
     _check(path, "copy_gap", result.get("copy_gap"), _number(result.get("copy_gap", 0.0)), "a number")
     subsets = result.get("subsets")
     good = isinstance(subsets, list) and all(isinstance(s, Mapping) and {"layer", "group"} <= s.keys() for s in subsets)
@@ -71,30 +63,50 @@ def read_result(path: Path) -> dict[str, Any]:
     return result
 
 
+def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
+    """Check the entries that not every result has. Raise ValueError if one of them is wrong."""
+    if "turned" in result:
+        found = _mapping(path, result, "turned").get("range")
+        _check(path, "turned.range", found, _number(found), "a number of degrees")
+    if "pretrained" in result:
+        digest = _mapping(path, result, "pretrained").get("sha256")
+        _check(path, "pretrained.sha256", digest, isinstance(digest, str), "a hash")
+    if result.get("components") is not None:
+        chosen = _mapping(path, result, "components")
+        for key in ("by_probability", "drawn", "chosen"):
+            _check(path, f"components.{key}", chosen.get(key), _share(chosen.get(key)), "a number in [0, 1]")
+        changed = _mapping(path, chosen, "changed", "components.")
+        _check(path, "components.changed", changed, all(isinstance(k, bool) for k in changed.values()), "true or false")
+
+
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
-    """Accuracy on drawn elements, the mean over the draws."""
+    """The accuracy on drawn elements in [0, 1], averaged over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
 
 
 def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:
-    """Components, such as `last P(m)`, for which validation images overrode P > ½: whether eval mode retains them.
+    """Component, such as `last P(m)` → whether eval mode retains it, if validation images overrode P > ½.
 
-    It is {} for older results.
+    The dict is empty for older results.
     """
     return dict((result.get("components") or {}).get("changed", {}))
 
 
 def describe_choice(result: Mapping[str, Any]) -> str:
-    """A sentence about the choice of components, empty if validation images changed nothing.
+    """A description of the choice of components, or an empty string if validation images changed nothing.
 
-    Such as `drops last P(m). On validation images 51.0 % right with all of P > ½, 99.0 % drawn, 99.0 % as chosen.`
+    An example: `omits last P(m). Accuracy on validation images: 51.0 % with all components of P > ½, 99.0 % with drawn
+    components, 99.0 % with the chosen ones.`
     """
     changed, found = chosen_components(result), result.get("components")
     if not changed or found is None:
         return ""
-    what = ", ".join(f"{'keeps' if kept else 'drops'} {name}" for name, kept in changed.items())
+    what = ", ".join(f"{'retains' if kept else 'omits'} {name}" for name, kept in changed.items())
     before, drawn, now = (f"{100 * found[key]:.1f} %" for key in ("by_probability", "drawn", "chosen"))
-    return f"{what}. On validation images {before} right with all of P > ½, {drawn} drawn, {now} as chosen."
+    return (
+        f"{what}. Accuracy on validation images: {before} with all components of P > ½, {drawn} with drawn components, "
+        f"{now} with the chosen ones."
+    )
 
 
 def _mapping(path: Path, result: Mapping[str, Any], key: str, within: str = "") -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from partialsym._utils.atomic import replace_text
-from partialsym.data import Dataset, Split
+from partialsym.data import Dataset, Split, in_turn
 from partialsym.data.reading import png
 from partialsym.errors import InputError
 from partialsym.measure import ANGLES, equivariance_errors, logits, preserved_ranges, turned_logits
@@ -19,45 +19,53 @@ from partialsym.profiling import multiply_adds
 from partialsym.runs.run import LoadedModel, Run
 from partialsym.runs.schema import read_json
 from partialsym.training.fit import load_data
+from partialsym.training.progress import log_images
 
 FORMAT = 1
-ANSWERED, TURNED, COMPARED = 5000, 40, 16  # largest numbers of images: classified, rotated, compared by layer
+ANSWERED, TURNED, COMPARED = 5000, 40, 16  # largest numbers of images for each measurement
 TURNS = tuple(22.5 * k for k in range(9))
-EXAMPLES = 10  # of as many classes
+EXAMPLES = 10  # images shown, each of another class
 
 
 def behaviour(run: Run, root: str | Path | None = None, data: Dataset | None = None) -> dict[str, Any]:
-    """How the model of a finished run responds to its test images, upright, rotated and reflected.
+    """Measure how the model of a finished run responds to its test images, upright, rotated and reflected.
 
-    It is read from RUN/behaviour.json if that file exists, and written there otherwise.
+    The function returns the content of RUN/behaviour.json if that file exists. Otherwise it measures and writes it.
 
     Args:
         run: a finished run.
         root: folder of the data, if it differs from the run's config.
         data: the run's data set, if it is already loaded.
     Returns:
-        "classes", the names of all; "answers", {"labels", "groups", "predictions", "brier"} of upright test images,
-        classes in turn, "groups" the originals that images share which belong together, "brier" the Brier score of
-        each: files of earlier versions lack both;
-        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with mirrored images; in the latter
-        "by_class" holds the share by angle of the images of each of its "classes";
-        "preserved", {"labels", "ranges"}: the preserved range of each turned image that is right upright;
-        "changed", [{"label", "png", "angle", "mirrored", "answer"}], images that are right upright and get another
-        answer when turned by that angle, and others, or the same, when mirrored; those of the least turns first;
-        "errors": see `equivariance_errors`; "examples", [{"label", "png"}], one a class, in base64; and
-        "images", how many were "answered", "turned" and "compared"; "multiply_adds" of one image, None if unknown;
-        "image_seconds", what an upright image took, answered in batches. Files of earlier versions lack "by_class",
-        "changed" and "image_seconds".
+        A dict with these entries (files of earlier versions lack those marked by *):
+        "classes": names of the classes.
+        "images": numbers of images {"answered", "turned", "compared"}, which are classified upright, rotated, and used
+            for the equivariance errors of layers.
+        "answers": {"labels", "groups"*, "predictions", "brier"*}, lists over upright test images with the classes in
+            turn. "groups" are the indices of originals, which related images share; "brier" are Brier scores.
+        "responses", "unchanged": see `class_responses` and `predictions_unchanged`, with reflected images. In the
+            latter "by_class"* lists the shares by angle for each of its "classes"*.
+        "preserved": {"labels", "ranges"}, the preserved range in degrees of each rotated image whose upright prediction
+            is correct.
+        "changed"*: [{"label", "png", "angle", "mirrored", "answer"}], images with a correct upright prediction and
+            another one after a rotation by that angle in degrees; then the same for reflected images. Smaller rotations
+            come first.
+        "errors": see `equivariance_errors`.
+        "examples": [{"label", "png"}], one image per class. PNG files are encoded in base64.
+        "multiply_adds": multiply-adds per image; None if unknown.
+        "image_seconds"*: seconds per upright image in batches.
     Raises:
-        FileNotFoundError: the run has not finished, or the data are gone.
-        ValueError: behaviour.json is damaged or of another format version.
+        FileNotFoundError: the run has not finished, or its data are missing.
+        ValueError: behaviour.json is damaged or has another format version.
     """
     path = run.folder / "behaviour.json"
     if path.is_file():
         return read_behaviour(path)
     trained = run.model()
     data = load_data(run.config().data, root, trained.range) if data is None else data
-    found = {"format": FORMAT, **measured(trained, data.test)}
+    operations = multiply_adds(trained.model, len(trained.preprocess.mean), trained.size)
+    with log_images(trained.model, f"measuring {run.folder}", images_measured(len(data.test))):
+        found = {"format": FORMAT, "multiply_adds": operations, **measured(trained, data.test)}
     replace_text(path, json.dumps(found) + "\n")
     return found
 
@@ -68,10 +76,10 @@ def read_behaviour(path: Path) -> dict[str, Any]:
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
         raise InputError(
-            f"{path} has format version {version!r}: this version reads {FORMAT}; delete it to measure again."
+            f"{path} has format version {version!r}: this version reads {FORMAT}. Delete the file to measure again."
         )
     if problem := _damage(found):
-        raise InputError(f"{path} is damaged ({problem}): delete it to measure again.")
+        raise InputError(f"{path} is damaged ({problem}): delete the file to measure again.")
     return dict(found)
 
 
@@ -119,16 +127,21 @@ def _damage(found: dict[str, Any]) -> str:
             and "multiply_adds" in found
         )
     except (KeyError, TypeError) as error:
-        return f"without {error}" if isinstance(error, KeyError) else "of another shape"
-    return "" if good else "lists do not fit"
+        return f"it has no {error}" if isinstance(error, KeyError) else "an entry has another type"
+    return "" if good else "its lists do not fit together"
+
+
+def images_measured(test: int) -> int:
+    """The number of images that `measured` passes through a model, for a number of test images."""
+    turned, compared = min(TURNED, test), min(COMPARED, test)
+    return min(ANSWERED, test) + 2 * len(ANGLES) * turned + (4 * len(TURNS) + 1) * compared
 
 
 def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
-    """The entries of `behaviour` except the format."""
+    """The entries of `behaviour` except the format and the operations."""
     model, preprocess = trained.model, trained.preprocess
-    operations = multiply_adds(model, len(preprocess.mean), trained.size)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    answered = test[in_turn(test.labels, ANSWERED)]  # folders list theirs class by class
+    answered = test[in_turn(test.labels, ANSWERED)]  # test sets may be sorted by class
     started = time.perf_counter()
     scores = logits(model, answered.images, preprocess)
     image_seconds = (time.perf_counter() - started) / len(answered)
@@ -141,7 +154,6 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
     first = {int(label): i for i, label in reversed(list(enumerate(turned.labels)))}
     return {
         "classes": list(trained.classes),
-        "multiply_adds": operations,
         "image_seconds": image_seconds,
         "images": {"answered": len(answered), "turned": len(turned), "compared": len(compared)},
         "answers": {
@@ -177,7 +189,10 @@ def measured(trained: LoadedModel, test: Split) -> dict[str, Any]:
 
 
 def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> list[dict[str, Any]]:
-    """Of predictions [angles, N] of images that turn: see `behaviour`. The least turn of each image, of some."""
+    """The entry "changed" of `behaviour`, from predictions [angles, N] for upright and reflected images.
+
+    It has the smallest rotation for each image, and at most EXAMPLES / 2 rotated and as many reflected images.
+    """
     found: list[dict[str, Any]] = []
     right = circle[0] == turned.labels
     for flip, answers in ((False, circle), (True, mirrored[:1])):
@@ -196,15 +211,6 @@ def _changed(circle: torch.Tensor, mirrored: torch.Tensor, turned: Split) -> lis
 
 def _encoded(image: torch.Tensor) -> str:
     return base64.b64encode(png(_bytes(image))).decode()
-
-
-def in_turn(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [≤ count] of images, the first ones of each class, with the classes as balanced as possible."""
-    rank = torch.zeros_like(labels)
-    for label in labels.unique():
-        of_class = labels == label
-        rank[of_class] = torch.arange(int(of_class.sum()))
-    return (rank * (int(labels.max()) + 1) + labels).argsort()[:count]
 
 
 def _bytes(image: torch.Tensor) -> torch.Tensor:

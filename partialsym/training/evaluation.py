@@ -10,7 +10,8 @@ from torchmetrics.functional.classification import multiclass_auroc, multiclass_
 
 from partialsym.component_choice import choose_components
 from partialsym.config import DataConfig, Experiment
-from partialsym.data import Dataset, Preprocessing, Split, trained_on
+from partialsym.config.data import PAIRED
+from partialsym.data import Dataset, Preprocessing, Split, in_turn, trained_on
 from partialsym.data.sources.folder import imbalance
 from partialsym.export.conversion import kept
 from partialsym.inference import on_elements
@@ -42,7 +43,10 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
     answers = logits(model, data.test.images, preprocess)
     validation = accuracy(logits(model, data.validation.images, preprocess), data.validation.labels)
     test = accuracy(answers, data.test.labels)
-    some = data.test[:SAMPLED]
+    of_some: slice | Tensor = slice(SAMPLED)
+    if config.data.source != "named":  # folders list theirs class by class
+        of_some = in_turn(data.test.labels, SAMPLED).sort().values
+    some = data.test[of_some]
     log.info("evaluation of %d test images, in %d passes with drawn elements", len(some), draws)
     found: dict[str, Any] = {
         "accuracy": {
@@ -50,7 +54,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
             "test": test,
             **_by_elements(config, model, data, test),
             "test_sampled": sampled_accuracies(model, some, preprocess, draws, config.seed),
-            "test_unsampled": accuracy(answers[: len(some)], some.labels),  # on the same images
+            "test_unsampled": accuracy(answers[of_some], some.labels),  # on the same images
         },
         "scores": scores(answers, data.test.labels),
         "data": data.name,
@@ -68,7 +72,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
         found["turned"] = _turned(model, data.probe, preprocess)
     if config.data.source != "named":
         return found
-    if data.name.endswith(("-180", "-M")):
+    if data.name.endswith(PAIRED):
         found["copy_gap"] = copy_gap(model, data.test, preprocess)
     if data.name.endswith("-180"):
         found["response"] = response(model, data.test.images[data.test.labels == 0], preprocess)
@@ -98,7 +102,7 @@ def choose(config: Experiment, model: nn.Module, data: Dataset) -> dict[str, Any
 def images_evaluated(config: DataConfig, data: Dataset, draws: int = DRAWS) -> int:
     """The largest number of images that `evaluation` passes through a model, without validation and recalibration."""
     test = len(data.test)
-    paired = config.source == "named" and data.name.endswith(("-180", "-M"))
+    paired = config.source == "named" and data.name.endswith(PAIRED)
     probed = 0 if data.probe is None else len(data.probe) * 4 * len(ANGLES)
     return 2 * test + draws * min(test, SAMPLED) + paired * (1 + len(ANGLES)) * test + probed
 

@@ -3,7 +3,7 @@
 import gc
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from partialsym.data.sources.folder import folder
 from partialsym.data.sources.hf import hf
 from partialsym.groups import group as group_named
 from partialsym.inference import evaluating
+from partialsym.lifting import Lifted
 from partialsym.models import Augerino, exact_symmetries, symmetries_of
 from partialsym.models.saving import save_model
 from partialsym.registry import NETWORKS, takes
@@ -37,8 +38,10 @@ from partialsym.training.callbacks.progress import WatchCallback
 from partialsym.training.dataloaders import loaders
 from partialsym.training.determinism import algorithms, prepare
 from partialsym.training.distributed import lost
-from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation
+from partialsym.training.evaluation import DRAWS, calibration, choose, evaluation, images_evaluated
 from partialsym.training.module import ClassifierModule, balanced, random_state
+from partialsym.training.pretrained import fingerprint, load_pretrained, normalised_alike, pretrained_network, starting
+from partialsym.training.progress import log_images
 from partialsym.training.trainer import precision, trainer as trainer_of
 
 log = logging.getLogger(__name__)
@@ -89,7 +92,8 @@ def train(
     prepare(config.training.deterministic)
     run = run_folder(config, out)
     with Preemption(run.folder) as preemption:
-        build_model(config.model, channels=1, num_classes=2)  # fail on invalid settings before any data is read
+        start = starting(run, config.model)
+        record = _checked(start)  # before any data is read
         guard = DivergenceCallback(config.training.diverged == "skip")
         callbacks = [guard] if watch is None else [guard, WatchCallback(watch)]
         trainer = trainer_of(config, run, preemption, callbacks, progress)
@@ -100,7 +104,8 @@ def train(
         gc.collect()  # reference cycles of Lightning retain an earlier run and its images
         data = load_data(config.data, root) if data is None else data
         lightning.seed_everything(config.seed, verbose=False)
-        model = build_model(config.model, data.channels, len(data.classes))
+        model = build_model(start, data.channels, len(data.classes))
+        data = normalised_alike(data, record)
         if alter is not None:
             alter.apply(model)
         check_size(model, data)
@@ -119,6 +124,8 @@ def train(
                 about |= {"size": data.size, "fit": config.data.fit, "range": data.range}
                 if alter is not None:
                     result["altered"] = alter.name
+                if start.pretrained is not None:
+                    result["pretrained"] = {"sha256": fingerprint(run.pretrained)}
                 save_model(model.cpu(), run.folder / "model", altered=alter.name if alter else None, **about)
                 run.write_result(result)
     return run
@@ -141,10 +148,28 @@ def run_folder(config: Experiment, out: str | Path) -> Run:
     return Run(Path(out) / config.name / f"seed{config.seed}")
 
 
+def _checked(config: ModelConfig) -> Mapping[str, Any]:
+    """Raise ConfigError at invalid settings; return the record of the pretrained model, or an empty one."""
+    if config.pretrained is not None:
+        return load_pretrained(config)[1]
+    build_model(config, channels=1, num_classes=2)
+    return {}
+
+
 def build_model(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
-    """The network of a config, wrapped in Augerino if the config asks for it. Invalid settings raise ConfigError."""
+    """The network of a config, wrapped in Augerino and with pretrained weights if the config asks for it.
+
+    Raises:
+        ConfigError: invalid settings, or those of another network than the pretrained one.
+    """
     config = config.complete()
-    other = ("network", "options", "copies", "augerino")  # not settings of the network
+    if config.pretrained is None:
+        return _fresh(config, channels, num_classes)
+    return pretrained_network(config, channels, num_classes, lambda: _fresh(config, channels, num_classes))
+
+
+def _fresh(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
+    other = ("network", "options", "copies", "augerino", "pretrained")  # not settings of the network
     settings = {key: value for key, value in vars(config).items() if value is not None and key not in other}
     for key in [key for key in settings if not takes(config.network, key)]:
         right = f"left out: {config.network} has no such setting"
@@ -177,6 +202,8 @@ def load_data(config: DataConfig, root: str | Path | None = None, range: Range |
         data = replace(folder(str(root), **own), name=name)
     else:
         data = hf(name, root=root, config=config.subset, image=config.image, label=config.label, **own)
+    if config.test_images is not None:
+        data = data.with_test(config.test_images, config.split_seed)
     return data if config.train_images is None else data.with_train(config.train_images, config.split_seed)
 
 
@@ -199,6 +226,8 @@ def inexact(config: ModelConfig, model: nn.Module, size: tuple[int, int]) -> str
     lost = ", ".join(name for name in wanted if name not in exact)
     if square == wanted:
         why = f"images of {size[0]}×{size[1]} pixels are not square (--data.size makes them)"
+    elif isinstance(model, Lifted):
+        why = f"it was lifted with partial={model.settings['partial']!r}, resampling={model.settings['resampling']!r}"
     elif config.complete().head not in (None, "group"):
         why = f"the head {config.head!r} breaks the symmetry by design"
     else:
@@ -250,11 +279,17 @@ def _fit(
 def _result(config: Experiment, model: nn.Module, data: Dataset, fit: ClassifierModule, draws: int) -> dict[str, Any]:
     """The content of result.json."""
     seconds = fit.seconds  # without the evaluation
+    with log_images(model, "choosing the components"):
+        components = choose(config, model, data)  # before the test split is evaluated
+    most = images_evaluated(config.data, data, draws) + len(data.validation)
+    most += 2 * min(config.training.recalibration_images, len(data.train))  # for all elements, and for ⌈nθ⌉
+    with log_images(model, "evaluation", most):
+        evaluated = evaluation(config, model, data, draws)
     return {
         "format": FORMAT,
         "config": replace(config, data=replace(config.data, root=None)).to_dict(),  # a path is meaningless elsewhere
-        "components": choose(config, model, data),  # before the test split is evaluated
-        **evaluation(config, model, data, draws),
+        "components": components,
+        **evaluated,
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fit.history),
         "history": fit.history,

@@ -1,4 +1,4 @@
-"""The training loop's parts, on Lightning: the module, its objective and schedule."""
+"""The Lightning module that trains a classifier, with its objective and its learning-rate schedule."""
 
 import math
 import time
@@ -27,14 +27,17 @@ from partialsym.training.compile import compiled
 
 
 class ClassifierModule(lightning.LightningModule):
-    """Cross-entropy with the penalties of a TrainingConfig; keeps the temperature, the statistics and the history.
+    """Trains a classifier with cross-entropy and the penalties of a TrainingConfig.
+
+    It also sets the temperature of the densities in each step, recalibrates BatchNorm before each validation, and
+    records the history, with one row per epoch.
 
     Args:
-        model: images → logits [batch, classes].
-        config: how to train.
-        recalibration: normalised training images that BatchNorm statistics are recomputed on, in batches.
-        num_classes: of the answer.
-        weights: of the classes in the training loss, [num_classes]; None for equal ones.
+        model: images [batch, channels, height, width] → logits [batch, classes].
+        config: the settings of the training.
+        recalibration: batches of normalised training images on which BatchNorm statistics are recomputed.
+        num_classes: number of classes.
+        weights: weights of the classes in the training loss, [num_classes]; None weights all equally.
     """
 
     weights: Tensor | None
@@ -52,26 +55,26 @@ class ClassifierModule(lightning.LightningModule):
         self.model, self.config, self.recalibration = model, config, recalibration
         self.history: list[dict[str, float]] = []
         self.rng: dict[str, Any] | None = None
-        self.earlier, self.started = 0.0, time.monotonic()  # seconds of training before a resume, and since
-        self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # between steps, in them, since when
+        self.earlier, self.started = 0.0, time.monotonic()  # seconds before the last resumption; its time
+        self.waited, self.stepped, self.mark = 0.0, 0.0, time.perf_counter()  # seconds between and in steps; last mark
         self.train_loss, self.validation_loss = Mean(), MeanMetric()
         self.train_accuracy, self.validation_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(2)
         )
         for metric in (self.train_loss, self.train_accuracy):
-            metric.persistent(True)  # a checkpoint within an epoch holds what it has seen
+            metric.persistent(True)  # a checkpoint within an epoch needs their state
 
     @property
     def seconds(self) -> float:
-        """Training time up to now, over all resumptions."""
+        """The training time so far, in seconds, over all resumptions."""
         return self.earlier + time.monotonic() - self.started
 
     @property
     def loader_share(self) -> float:
-        """Share, in [0, 1), of the training epochs' time that passes between steps, over all resumptions.
+        """The share, in [0, 1), of the training time that passes between steps, over all resumptions.
 
-        That is making the batches and Lightning's own work before and after a step; validation is no part of the
-        epoch here. It is the time of the processor, also where that feeds a GPU.
+        In this time the loader makes batches, and Lightning works before and after a step. Validation does not count.
+        The time is measured on the CPU, even if the CPU only feeds a GPU.
         """
         return self.waited / max(self.waited + self.stepped, 1e-9)
 
@@ -85,7 +88,7 @@ class ClassifierModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         steps = int(self.trainer.estimated_stepping_batches)
-        alone = self.trainer.world_size == 1  # communication within the step does not compile
+        alone = self.trainer.world_size == 1  # a step that communicates cannot be compiled
         setting = self.config.compile if alone else "never"
         step = objective(self.model, self.config, self.weights)
         self.objective = compiled(step, setting, steps, self.device.type)
@@ -96,8 +99,8 @@ class ClassifierModule(lightning.LightningModule):
             self.rng = None
         loader = self.trainer.train_dataloader
         assert loader is not None
-        loader.sampler.skip = self.global_step % len(loader)  # Lightning does not keep a loader's position
-        if self.trainer.global_rank:  # a checkpoint holds what all had seen
+        loader.sampler.skip = self.global_step % len(loader)  # Lightning does not restore a loader's position
+        if self.trainer.global_rank:  # rank 0 restored the sums of all processes
             self.train_loss.reset()
             self.train_accuracy.reset()
         self.mark = time.perf_counter()
@@ -124,16 +127,16 @@ class ClassifierModule(lightning.LightningModule):
             loss, entropy, scores = self.objective(images, labels)
         self.train_loss.update(entropy, len(labels))
         self.train_accuracy.update(scores, labels)
-        self.log("loss", entropy, logger=False)  # as a bar of Lightning's, it would be read at every step
+        self.log("loss", entropy, logger=False)  # Lightning's progress bar would read it at every step
         return loss
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
-        """Elements are drawn inside: in several processes alike, or in each from a seed of its own."""
+        """A context for drawing elements: all processes draw the same, or each draws with its own seed."""
         if self.config.elements == "shared" or self.trainer.world_size == 1:
             yield
             return
-        seed = int(torch.randint(2**31, ()))  # all draw the same, so that the generator goes on alike
+        seed = int(torch.randint(2**31, ()))  # every process draws it, so that all generators remain in step
         with seeded(seed + self.trainer.global_rank, [self.device]):
             yield
 
@@ -157,13 +160,13 @@ class ClassifierModule(lightning.LightningModule):
         for subset in learned_subsets(self.model):
             read = {f"{subset['layer']}.{k}": v for k, v in subset.items() if k not in ("layer", "group")}
             row |= read
-            self.log_dict(read, sync_dist=True)  # alike in all processes
+            self.log_dict(read, sync_dist=True)  # all processes have the same values
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in ("train_loss", "train_accuracy"):
             metric: Metric = getattr(self, name)
-            with metric.sync_context():  # of all processes
+            with metric.sync_context():  # the sum over all processes
                 checkpoint["state_dict"] |= metric.state_dict(prefix=f"{name}.")
         state = {"format": FORMAT, "history": self.history, "seconds": self.seconds, **random_state()}
         checkpoint["partialsym"] = {**state, "waited": self.waited, "stepped": self.stepped}
@@ -175,8 +178,7 @@ class ClassifierModule(lightning.LightningModule):
 
 
 class Mean(MeanMetric):
-    """The mean of losses with their weights, without those that are not finite. It does not look at them, so that a
-    step on a GPU need not wait."""
+    """The weighted mean of the finite losses. It reads no value on the CPU, so a step on a GPU need not wait."""
 
     def update(self, value: Tensor, weight: float) -> None:  # type: ignore[override]
         finite = value.isfinite()
@@ -185,7 +187,11 @@ class Mean(MeanMetric):
 
 
 def balanced(labels: Tensor, num_classes: int) -> Tensor:
-    """Weights n / (K n_k) of K classes that have n_k of n labels, so that classes weigh alike; 0 for those without."""
+    """Class weights n / (K n_k), [num_classes], which give every class the same total weight.
+
+    K is the number of classes that occur, n_k the number of labels of class k, and n their sum. The weight of a class
+    without labels is 0.
+    """
     counts = labels.bincount(minlength=num_classes)
     there = counts > 0
     return torch.where(there, len(labels) / (int(there.sum()) * counts.clamp_min(1)), 0.0)
@@ -194,9 +200,15 @@ def balanced(labels: Tensor, num_classes: int) -> Tensor:
 def objective(
     model: nn.Module, config: TrainingConfig, weights: Tensor | None = None
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """(images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores), the latter two detached.
+    """The function (images, labels) ↦ (cross-entropy plus penalties, cross-entropy, scores).
 
-    Under class weights the cross-entropy is the sum over a batch of weight · −log p, divided by its number of images.
+    The cross-entropy and the scores are detached. With class weights, the cross-entropy is the sum of −weight · log p
+    over a batch, divided by its number of images.
+
+    Args:
+        model: images → logits [batch, classes].
+        config: the weights of the penalties.
+        weights: weights of the classes, [classes]; None weights all equally.
     """
 
     def entropy_of(scores: Tensor, labels: Tensor) -> Tensor:
@@ -240,12 +252,12 @@ def schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: in
 
 
 def random_state() -> dict[str, Tensor | None]:
-    """Of the global generators, on the processor and on the GPU."""
+    """The states of the global generators, on the CPU and on the GPU (None without a GPU)."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """What `random_state` gave, again, and on a GPU where there is one."""
+    """Restore the states that `random_state` returned; the state of the GPU is ignored without a GPU."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

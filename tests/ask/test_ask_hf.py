@@ -48,9 +48,9 @@ def test_a_question_is_of_the_images_and_the_labels_that_were_named(save, tmp_pa
 
     asked = question(save()).planned(plan)
     assert question(save()) == asked
-    with pytest.raises(ConfigError, match="other images, not those given"):
+    with pytest.raises(ConfigError, match="other images, not these"):
         question(save(), label="other")  # the same pixels
-    with pytest.raises(ConfigError, match="other images, not those given"):
+    with pytest.raises(ConfigError, match="other images, not these"):
         question(save(first=1))
 
 
@@ -86,7 +86,7 @@ def test_a_saved_data_set_is_asked_of_and_its_runs_find_it_from_anywhere(save, b
     saved = save()
     monkeypatch.chdir(saved.parent)
     assert main(command("saved", "ask")) == 0
-    assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in capsys.readouterr().out
+    assert "Mirroring: not enough evidence. Both methods share only 1 of 3 seeds" in capsys.readouterr().out
     page = (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
     assert "<b>ape" not in page
     assert "On 22 training images" in page

@@ -62,7 +62,7 @@ def test_other_images_under_the_same_name_are_another_question(tmp_path):
     data, out = DataConfig("MNIST"), tmp_path / "ask"
     planned(Question.of(data, "SE2", out, images_of(0)))
     assert Question.of(data, "SE2", out, images_of(0)).plan
-    with pytest.raises(ConfigError, match="holds a question with other images, not those given"):
+    with pytest.raises(ConfigError, match="contains a question with other images, not these"):
         Question.of(data, "SE2", out, images_of(1))
 
 
@@ -78,14 +78,14 @@ def test_a_folder_holds_one_question(tmp_path):
             Question.of(data, group, tmp_path / "ask", images_of())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="holds no question"):
+    with pytest.raises(ConfigError, match="contains no question"):
         Question.of(DataConfig("MNIST"), "SE2", tmp_path / "other", images_of())
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 9}', '{"format": 2, "group": "SE2"}'])
 def test_damaged_questions_are_refused(tmp_path, content):
     (tmp_path / "ask.json").write_text(content)
-    with pytest.raises(ValueError, match=r"ask\.json|holds a question"):
+    with pytest.raises(ValueError, match=r"ask\.json|contains a question"):
         Question.of(DataConfig("MNIST"), "SE2", tmp_path, images_of())
 
 
@@ -114,7 +114,7 @@ def test_damaged_plans_are_refused(tmp_path, damage):
     planned(question)
     content = json.loads(question.file.read_text())
     question.file.write_text(json.dumps(content | {"plan": content["plan"] | damage}))
-    with pytest.raises(ValueError, match="holds no plan that can be followed"):
+    with pytest.raises(ValueError, match="contains no valid plan"):
         Question.of(DataConfig("MNIST"), "SE2", tmp_path, images_of())
 
 
@@ -144,10 +144,12 @@ def check_answer(answer, folder):
     """What docs/ask.md says of answer.json, of a question about mirroring with two seeds."""
     assert answer["format"] == 1
     assert set(answer) == {
-        *("format", "partialsym", "question", "classes", "images", "headline", "problem", "recommendation"),
-        *("visibility", "findings", "methods"),
+        *("format", "partialsym", "question", "classes", "images", "plan", "headline", "problem"),
+        *("recommendation", "visibility", "findings", "methods"),
     }
     assert answer["question"]["group"] == "Mirror"
+    assert answer["plan"]["width"] == 2
+    assert set(answer["plan"]["steps"]) == {"0", "1"}
     assert [t["name"] for t in answer["visibility"]["transformations"]] == ["mirrored"]
     assert {m["name"] for m in answer["methods"]} == {"plain", "augmented", "Mirror-full", "Mirror-partial"}
     for method in answer["methods"]:
@@ -168,13 +170,13 @@ def test_a_question_is_answered_and_goes_on_where_it_stopped(small, tmp_path, ca
     command += ["--out", str(tmp_path / "ask"), "--workers", "2", "--budget", "99h"]
     assert main([*command, "--seeds", "1"]) == 0
     said = capsys.readouterr().out
-    assert "Mirroring: not enough evidence. Both have only 1 of 3 seeds" in said
+    assert "Mirroring: not enough evidence. Both methods share only 1 of 3 seeds" in said
     assert "timing the networks on this machine: width 2, 12×12 pixels" in caplog.text
     assert re.search(r"plain, seed 0 \(run \d\) has ended; \d+\.\d minutes left", caplog.text)
     page = (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
     assert "<b>good" not in page
     assert "&lt;b&gt;good" in page or "\\u003cb\\u003egood" in page
-    assert "each seed tests on one of 3 folds" in page
+    assert "Each seed tests on one of 3 folds" in page
     results = sorted((tmp_path / "ask" / "runs").glob("*/seed0/result.json"))
     assert [file.parts[-3] for file in results] == ["Mirror-full", "Mirror-partial", "augmented", "plain"]
     before = {file: file.stat().st_mtime_ns for file in results}
@@ -232,14 +234,14 @@ def test_ctrl_c_gives_the_page_of_what_there_is(small, request, tmp_path, capsys
     assert main([*command, "--out", str(tmp_path / "ask"), "--workers", "1", "--budget", "99h", "--seeds", "2"]) == 130
     said = capsys.readouterr()
     assert "Mirroring: not enough evidence" in said.out
-    assert "the page shows the results so far, and the same command continues" in said.err
+    assert "the page shows the results so far. Run the same command again to continue." in said.err
     assert "4 networks were trained" in (tmp_path / "ask" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no images are named: give --data folder --data.root DIR"),
+        ([], "no images are named: use --data folder --data.root DIR"),
         (["--data", "folder"], "data.root is None: must be the folder of the images"),
         (["--data", "folder", "--data.root", "nowhere"], "root is 'nowhere': it must be an existing folder"),
         (

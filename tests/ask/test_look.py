@@ -26,22 +26,33 @@ def of(*visible, hidden="not visible"):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (of(180, 90, 45, 22.5), "Turns are visible, from 22.5° on, the least that was tried: at that turn a network"),
-        (of(180, 90, 45), "Turns are visible, from 45° on: at that turn a network tells 90 % of images"),
+        (of(180, 90, 45, 22.5), "Turns are visible, from 22.5° on (the smallest turn tested): at that turn a network"),
+        (of(180, 90, 45), "Turns are visible, from 45° on: at that turn a network distinguishes 90 % of images"),
         (of(180, 90, 22.5), "Turns are visible, from 90° on: "),
         (of(180), "Turns are visible, from 180° on: "),
-        (of(), "Turns are not visible: of 100 pairs at most 95 % can be told."),
+        (
+            of(),
+            "Turns are not visible: of 100 pairs of an image and its copy, a network can distinguish at most 95 %;",
+        ),
         (
             [seen(90, "not enough images", 133, 240)],
-            "It is open whether turns are visible: of 240 pairs 55 % were told, tu",
+            "It is undecided whether turns are visible: of 240 pairs of an image and a copy that was turned by 90°, "
+            "a network distinguished 55 %, and up to ",
         ),
-        (of(hidden="not enough images"), "These images are too few to say whether turns are visible: 100 pairs"),
-        ([seen(0, "visible", 70)], "A network sees of an image that it is mirrored, in 70 % of 100 pairs."),
+        (
+            of(hidden="not enough images"),
+            "There are too few images to decide whether turns are visible: they form 100 pairs",
+        ),
+        ([seen(0, "visible", 70)], "A network sees that an image is mirrored, in 70 % of 100 pairs "),
         (
             [seen(0, "not visible", 50)],
-            "A network does not see of an image that it is mirrored: of 100 pairs at most 60 %",
+            "A network does not see that an image is mirrored: of 100 pairs of an image and its copy, it can "
+            "distinguish at most 60 %;",
         ),
-        ([seen(0, "not enough images")], "These images are too few to say whether it can be seen of an image"),
+        (
+            [seen(0, "not enough images")],
+            "There are too few images to decide whether a network sees that an image is mirrored: ",
+        ),
     ],
 )
 def test_what_was_seen_is_said(found, said):
@@ -72,7 +83,7 @@ def test_images_of_all_splits_are_looked_at_once(brief, tmp_path, monkeypatch):
     assert {one.pairs for one in found} == {36}
     width = found[0].share.high - found[0].share.low
     assert width == pytest.approx(clopper_pearson(found[0].told, 36, 0.99).high - found[0].share.low)
-    monkeypatch.setattr(looking, "judged", None)
+    monkeypatch.setattr(looking, "look_for", None)
     assert look(Here(), 2, "E2", noise(60), tmp_path, 1e6) == found == read(tmp_path / FILE)
 
 

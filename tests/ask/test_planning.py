@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from partialsym.ask import METHODS, planning
+from partialsym.ask import METHODS, look, planning
 from partialsym.ask.methods import Shape
 from partialsym.ask.planning import ENOUGH, FEWEST, LEAST, MOST, PAGE, ROUNDING, SHARE, START, Budget, Seconds, plan
 from partialsym.ask.timing import FIRST, LONG, TIMES, measure
@@ -135,6 +135,30 @@ def test_a_refusal_names_what_fits_and_that_fits(seconds, step):
     if minutes > 1:
         with pytest.raises(ConfigError):
             plan(budget(60 * minutes * SHARE * 0.5), machine, OWN)
+
+
+@pytest.mark.parametrize("step", [0.03, 0.1])
+def test_a_refusal_counts_what_else_the_command_does(step):
+    """Reading the images took 200 seconds, and the look at them takes a share: the named budget pays for these, too."""
+    machine = Machine(step)
+
+    def left(total):
+        return budget(total - 200 - look.seconds(total))._replace(whole=lambda s: look.whole(s + 200))
+
+    with pytest.raises(ConfigError, match="a budget of 60 s is too small") as caught:
+        plan(left(60), machine, OWN)
+    minutes = int(re.search(r"--budget (\d+)m", str(caught.value))[1])
+    assert steps_of(plan(left(60 * minutes), machine, OWN), left(60 * minutes)) >= LEAST
+    with pytest.raises(ConfigError) as caught:  # what was named when only the trainings counted
+        plan(left(60)._replace(whole=float), machine, OWN)
+    minutes = int(re.search(r"--budget (\d+)m", str(caught.value))[1])
+    with pytest.raises(ConfigError):
+        plan(left(60 * minutes), machine, OWN)
+
+
+@pytest.mark.parametrize("total", [60.0, 2000.0, 9000.0])
+def test_the_budget_that_leaves_time_for_a_look(total):
+    assert look.whole(total - look.seconds(total)) == pytest.approx(total)
 
 
 def test_of_many_images_a_part_is_taken_and_few_are_repeated():

@@ -217,6 +217,18 @@ def test_a_machine_that_becomes_slower_shortens_later_seeds_alike():
     assert machine.now <= 180
 
 
+def test_a_hiccup_shortens_nothing(monkeypatch):
+    """The first three seconds of the second seed are four times as slow, and all that follow are as planned."""
+    monkeypatch.setattr(f"{__name__}.STEP", dict.fromkeys(STEP, 0.1))
+    plan = Plan(steps=300)
+    schedule, machine, _ = conduct(
+        World(half=0.2, full=-0.2), 185, slow=lambda now: 4.0 if 30 < now < 33 else 1.0, plan=plan
+    )
+    assert [job.seed for now, job in machine.begun if 29 < now < 32] == [0, 1]
+    assert (plan.lengths, machine.stopped) == ([300], [])
+    assert seeds(schedule) == {"plain": 3, "half": 3, "full": 3}
+
+
 def test_what_every_run_takes_to_begin_is_no_slower_machine():
     """Eight seconds are more than the shortest run, and two thirds of all: the pace is that of all."""
     schedule, _, _ = conduct(World(half=0.2, full=-0.2), 300, fixed=8.0)

@@ -75,13 +75,14 @@ def test_the_margin_is_the_users():
 
 def test_how_many_images_would_do_is_said():
     few, many = np.ones((3, 60), bool), np.ones((3, 600), bool)
-    text = "takes at least about {} test images like these, and 3 seeds, to show that it is below {}."
+    text = "at least about {} test images like these and 3 seeds are needed to show that it is below {}."
     assert rotation(few, few).text.endswith(text.format(370, "a point"))  # 0.025^(1/368) = 0.99
     assert rotation(few, few, margin=0.005).text.endswith(text.format(740, "0.5 points"))
-    assert "takes" not in rotation(many, many).text
+    assert "are needed" not in rotation(many, many).text
     torn = np.concatenate([answers(0.6, seeds=2), answers(0.95, seeds=1)])
     assert (
-        "not even 100 seeds would show a difference to be below a point." in rotation(answers(0.72, seed=5), torn).text
+        "not even 100 seeds would show that a difference is below a point."
+        in rotation(answers(0.72, seed=5), torn).text
     )
 
 
@@ -94,7 +95,7 @@ def test_brier_scores_are_a_second_reading_that_decides_nothing(surer, change):
     read = verdict([arm_of(g, right[g], brier=scores[g]) for g in right]).findings[0]
     without = verdict([arm_of(g, right[g]) for g in right]).findings[0]
     assert (read.answer, read.difference) == (without.answer, without.difference)
-    assert f"to the full SE(2) G-CNN the Brier score, an error that counts confidence too, {change}: " in read.text
+    assert f"to the full SE(2) G-CNN the Brier score, an error that also counts confidence, {change}: " in read.text
     assert read.text.startswith(without.text)
     assert "Brier" not in without.text
     for unknown in (None, np.full((3, 400), np.nan)):  # measured by an earlier version; diverged
@@ -142,9 +143,9 @@ def test_what_partial_networks_preserve_is_said():
     turns = {"angles": [0, 90, 180, 270], "share": [1, 0.8, 0, 0]}
     found = verdict([*arms, arm_of("E2", answers(0.9, seed=3), partial=True, turns=turns, mirrored=0.25)])
     rotated, mirrored = found.findings
-    said = "From a turn of 45° clockwise or 124° counter-clockwise on at least half of the answers of the Partial E(2)"
+    said = "From a turn of 45° clockwise or 124° counter-clockwise on, at least half of the answers of the Partial E(2)"
     assert said in rotated.text
-    assert "Of 40 test images the Partial E(2) G-CNN answers 25 % alike" in mirrored.text
+    assert "When 40 test images are mirrored, 25 % of the answers of the Partial E(2) G-CNN stay" in mirrored.text
     assert found.headline == "Orientation matters. Handedness matters."
 
 
@@ -155,15 +156,20 @@ def test_where_answers_change_is_said_of_each_of_two_classes():
     turns["by_class"] = [[1, 0.5, 0, 0, 1, 1], [1, 1, 1, 0.8, 0, 0.5]]
     arms = [arm_of("T2", answers(0.9)), arm_of("SE2", answers(0.5, seed=1))]
     found = verdict([*arms, arm_of("SE2", answers(0.9, seed=3), partial=True, turns=turns)]).findings[0]
-    assert "From a turn of 90° clockwise or 90° counter-clockwise on at least half of the answers of the" in found.text
+    assert "From a turn of 90° clockwise or 90° counter-clockwise on, at least half of the answers of the" in found.text
     assert "From a turn of 45° counter-clockwise or 135° clockwise on" in found.text
-    assert "upright (class 0)" in found.text
+    assert "upright images (class 0)" in found.text
     assert (
-        "From a turn of 45° clockwise on at least half of the answers are others than upright (class 1)" in found.text
+        "From a turn of 45° clockwise on, at least half of the answers differ from those to the upright images "
+        "(class 1)." in found.text
     )
     blind = {"angles": [0.0, 90.0, 180.0, 270.0], "share": [1.0, 0.9, 0.8, 0.9]}
     text = verdict([*arms, arm_of("SE2", answers(0.9, seed=3), partial=True, turns=blind)]).findings[0].text
-    assert "At no turn are half of the answers of the Partial SE(2) G-CNN others than upright (40 test images)." in text
+    said = (
+        "At every turn, more than half of the answers of the Partial SE(2) G-CNN are the same as those to the upright "
+        "images (40 test images)."
+    )
+    assert said in text
 
 
 def e2_arms(plain, augmented, full, part=None):
@@ -186,7 +192,7 @@ def e2_arms(plain, augmented, full, part=None):
             "augment",
             "Augment, with the plain CNN with augmentation, which sees its training images ",
         ),
-        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Keep a part of the symmetry, with the Partial E(2) G-CNN."),
+        ((0.7, 0.8, 0.8, 0.9), "keep a part of it", "Use a part of the symmetry, with the Partial E(2) G-CNN."),
         ((0.9, 0.8, 0.8, 0.8), "leave it", "Leave the symmetry out, with the plain CNN."),
         ((0.5, 0.5, 0.5, 0.5), "nothing to learn", "There is nothing to recommend"),
     ],
@@ -206,7 +212,7 @@ def test_within_the_margin_the_cheaper_one_is_recommended_and_doubts_are_said():
     assert verdict(priced, margin=0.05).recommendation.sure  # surely not worse by 5 points
     found = verdict(priced, margin=0.02).recommendation
     assert (found.action, found.costs, found.sure) == ("leave it", "", False)
-    assert found.sentence == "The best guess, not surely: leave the symmetry out, with the plain CNN."
+    assert found.sentence == "The best guess, but not certain: leave the symmetry out, with the plain CNN."
     assert "It could also be the full E(2) G-CNN" in found.reasons
     better = verdict([*priced[:2], with_(priced[2], right=answers(0.98, 2000))], margin=0.05).recommendation
     assert better.method == "E2-False"
@@ -263,7 +269,7 @@ def test_a_loser_that_learned_less_is_said_to(plain, full, said):
 
     low, high = (0.99, 0.7) if plain > full else (0.7, 0.99)
     expected = f"is right on {100 * high:.0f} % of its training images, the plain CNN on {100 * low:.0f} %."
-    assert text(low, high).endswith(f"{said}, unless one lacked time to learn: it {expected}")
+    assert text(low, high).endswith(f"{said}, unless one of them needed more training: this network {expected}")
     assert text(0.99, 0.99).endswith(f"{said}.")
     assert text(high, low).endswith(f"{said}.")  # who learned more needs no excuse
 
@@ -289,7 +295,7 @@ def test_guessing_is_that_among_the_classes_there_are():
     labels = labels_of(400)
     right = np.broadcast_to(labels == 0, (3, 400))
     arms = [with_(arm_of(g, right), classes=tuple("abcdefghij")) for g in ("T2", "SE2")]
-    assert "surely better than guessing" in verdict(arms).findings[0].text
+    assert "clearly better than guessing" in verdict(arms).findings[0].text
 
 
 def test_networks_of_other_elements_are_not_compared_as_part_and_whole():

@@ -16,12 +16,14 @@ import waiting
 import yaml
 from commands import refused
 from helpers import few_angles
+from made_folder import png, write
 from PIL import Image
 from processes import context, ended, limited
 
 import partialsym as ps
 from partialsym.cli.main import STOPPED, main
 from partialsym.cli.options import COMMANDS
+from partialsym.cli.output import confusion_lines
 from partialsym.config import ModelConfig
 from partialsym.data import load
 
@@ -92,6 +94,36 @@ def test_fit_within_a_budget(config, tmp_path, capsys, monkeypatch):
     assert "budget is '5': must be a time such as 90s" in refused(capsys, *args[:-1], "5")
 
 
+@pytest.mark.long
+def test_a_preset_from_training_to_the_answers_of_an_exported_file(tmp_path, capsys, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "images", {f"{'ab'[i % 2]}/{i}.png": png(i, (12, 12)) for i in range(16)})
+    command = "fit --name net --data folder --data.root images --training.epochs 1"
+    command += " --model.network gresnet18_cifar --model.width 4 --model.samples 4 --training.batch_size 4"
+    assert main(command.split()) == 0
+    said = capsys.readouterr().out
+    assert "  lifting            ±180°\n  stages.1.0.convs.1 ±" in said  # one column
+    run = tmp_path / "runs" / "net" / "seed0"
+    assert main(["evaluate", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert capsys.readouterr().out.startswith(f"test accuracy: {100 * result['accuracy']['test']:.2f} %")
+    assert main(["report", str(run), "--out", "page.html"]) == 0
+    assert "stages.4.1.convs.1" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(["export", str(run), "--out", "net.onnx", "--softmax"]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(run), "images", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 16
+
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    for row in rows:
+        pixels = np.asarray(Image.open(row["file"]), np.float32).transpose(2, 0, 1)[None] / 255
+        (found,) = session.run(None, {"images": pixels})[0]
+        assert found.tolist() == pytest.approx([float(row[name]) for name in classes], abs=1e-4)
+
+
 def test_evaluate(run, capsys):
     assert main(["evaluate", str(run), "--draws", "3", "--split", "validation"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -104,6 +136,36 @@ def test_evaluate(run, capsys):
     own = capsys.readouterr().out.splitlines()
     assert own[:2] == lines[:2]
     assert own[2].endswith("(3 draws, BatchNorm statistics of each)")
+
+
+def test_evaluate_prints_which_classes_are_confused(run, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    before = capsys.readouterr().out.splitlines()
+    assert main(["evaluate", str(run), "--confusion"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(before)] == before
+    _, head, *rows = lines[len(before) :]
+    assert head.split() == ["6", "6", "mi…red", "right"]
+    images = len(load("digits-6-M").test)
+    counts = [[int(cell) for cell in row.split()[-4:-2]] for row in rows]
+    assert sum(map(sum, counts)) == images
+    right = sum(counts[k][k] for k in range(len(counts)))
+    assert before[0].startswith(f"test accuracy: {100 * right / images:.2f} %")
+
+
+def test_confusions_of_few_classes_are_a_matrix_and_of_many_a_list():
+    few = torch.tensor([[8, 2, 0], [0, 4, 0], [0, 0, 0]])
+    assert list(confusion_lines(few, ["cat", "a very long class", "none"]))[1:] == [
+        "                     cat  a ve…ass  none    right",
+        "  cat                  8         2     0   80.0 %",
+        "  a very long class    0         4     0  100.0 %",
+    ]
+    many = torch.eye(11, dtype=torch.int64) * 9
+    many[3, 7], many[0, 1] = 3, 1
+    assert list(confusion_lines(many, [f"k{i}" for i in range(11)]))[1:] == [
+        "  k3 taken for k7: 3 of 12 (25.0 %)",
+        "  k0 taken for k1: 1 of 10 (10.0 %)",
+    ]
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -169,13 +231,13 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["fit", "--name", "x", "--modle.group", "E2"], "unknown key 'modle.group': did you mean 'model.group'"),
         (["fit", "--name", "x", "--model.group", "E3"], "model.group is 'E3'"),
         (["fit", "--name", "x", "--training.epochs", "ten"], "training.epochs.*ten"),
-        (["fit"], "give --name"),
+        (["fit"], "pass --name"),
         (["fit", "--name", "x", "--config"], "--config needs a file"),
         (["fit", "--name", "x", "--model.group", "T2", "--model.samples", "8"], "samples must be 1, got 8"),
         (["fit", "--config", "missing.yaml"], "missing.yaml: No such file"),
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere", "--draws", "1"], "draws is 1: must be 0, or at least 2"),
-        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: give --draws"),
+        (["evaluate", "nowhere", "--recalibrate"], "--recalibrate is for drawn elements: pass --draws"),
         (["evaluate", "nowhere", "--split", "tset"], "tset"),
         (["predict", "nowhere", "a.png"], "contains no model"),
         (["report", "nowhere"], "nowhere"),
@@ -186,7 +248,7 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
         (
             ["table", "mnist6", "--results", "nowhere"],
-            "nowhere does not exist: pass --results, the folder `results` of a checkout",
+            "nowhere does not exist: pass the folder `results` of a checkout",
         ),
         (["ask", "--data.name", "MNIST6-180", "--margin", "0"], "margin is 0.0: must be more than 0 and less than 100"),
         (["fti"], "fti"),
@@ -316,4 +378,4 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_left_out_and_named(run, tmp_p
     assert "1 of 4 files were left out" in said.err
     assert str(bad) in caplog.text
     (tmp_path / "empty").mkdir()
-    assert "holds no image files" in refused(capsys, "predict", run, tmp_path / "empty")
+    assert "contains no image files" in refused(capsys, "predict", run, tmp_path / "empty")

@@ -57,6 +57,8 @@ def test_a_name_is_registered_once():
             "data.name is None: must be that of",
         ),
         (lambda: c.DataConfig(train_images=1), "data.train_images is 1: must be at least 2"),
+        (lambda: c.DataConfig(test_images=0), "data.test_images is 0: must be at least 1"),
+        (lambda: c.DataConfig("digits-6-M", test_images=21), "data.test_images is 21: must be even, so that images"),
         (lambda: c.DataConfig(augment=("flop",)), "data.augment is 'flop'.*Did you mean 'flip'"),
         (lambda: c.ModelConfig(head="plan"), "model.head is 'plan'.*Did you mean 'plane'"),
         (lambda: c.ModelConfig(network="CNN13", head="plane"), "model.head is 'plane'.*CNN13 has no such setting"),

@@ -146,7 +146,7 @@ def test_a_member_that_is_a_link_is_refused(tmp_path):
         entry = tarfile.TarInfo("cifar-100-python/train")
         entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(entry)
-    with refused(f"{path}: damaged tar.gz file (cifar-100-python/train is no regular file)"):
+    with refused(f"{path}: damaged tar.gz file (cifar-100-python/train is not a regular file)"):
         cifar("CIFAR-100", tmp_path, **known(path, members(MADE, "CIFAR-100")))
 
 

@@ -61,6 +61,36 @@ def test_no_original_on_two_sides_and_a_fixed_test_set(name):
     assert len(set(validations)) == len(validations)
 
 
+def test_a_part_of_the_test_images_keeps_copies_together_and_is_fixed():
+    data = real("digits-6-M")
+    some = data.with_test(20, 0)
+    assert some.test.labels.bincount().tolist() == [10, 10]
+    originals = [some.test.originals[some.test.labels == k].tolist() for k in (0, 1)]
+    assert originals[0] == originals[1]
+    assert set(originals[0]) < set(data.with_test(40, 0).test.originals.tolist()) < set(data.test.originals.tolist())
+    assert some.test.originals.tolist() == data.with_test(20, 0).test.originals.tolist()
+    assert some.test.originals.tolist() != data.with_test(20, 1).test.originals.tolist()
+    assert some.train is data.train
+    assert some.validation is data.validation
+    with pytest.raises(ValueError, match="digits-6-M has 90 test images, not the 91 asked for"):
+        data.with_test(91, 0)
+
+
+def test_a_part_of_the_test_images_has_every_class_alike_though_files_list_them_class_by_class():
+    data = real("digits-6-M")
+    labels = torch.tensor([0] * 5 + [1] * 80 + [2] * 5)
+    ordered = Split(torch.rand(90, *data.test.images.shape[1:]), labels, torch.arange(1000, 1090))
+    data = Dataset("ordered", ("a", "b", "c"), data.train, data.validation, ordered, data.mean, data.std, probe=ordered)
+    some = data.with_test(12, 0)
+    assert some.test.labels.bincount().tolist() == [4, 4, 4]
+    assert some.probe.labels.bincount().tolist() == [4, 4, 4]
+    assert data.test[:12].labels.bincount().tolist() == [5, 7]  # what the first ones would be
+    assert data.with_test(30, 0).test.labels.bincount().tolist() == [5, 20, 5]  # two classes have no more
+    second = some.test.originals[4:8]
+    assert second.tolist() != list(range(1005, 1009))
+    assert torch.equal(some.test.images[4:8], ordered.images[second - 1000])
+
+
 def test_mnist_counts_and_sixes():
     data, sixes = real("MNIST"), real("MNIST6-180")
     assert [len(s) for s in splits(data).values()] == [54_000, 6_000, 10_000]

@@ -26,10 +26,10 @@ def test_all_bad_files_are_named_at_once(tmp_path):
     with refused(
         "6 bad files\n",
         "\n  a/empty.png is empty",
-        "\n  a/notes.txt is no image by its suffix '.txt'",
+        "\n  a/notes.txt is not an image according to its suffix '.txt'",
         "\n  b/cut.png cannot be read as an image",
-        "\n  b/sub is a folder: a class's images must lie in its folder itself",
-        "\n  labels.csv lies beside the folders of the classes",
+        "\n  b/sub is a folder: the images of a class must be directly in its folder",
+        "\n  labels.csv is beside the folders of the classes",
         "\n  a/pipe.png is a pipe",
     ):
         folder(tmp_path)
@@ -53,8 +53,8 @@ def test_strange_folders_beside_the_splits_are_named(tmp_path):
     with refused(
         "3 bad files",
         "valid is a second folder of validation images",
-        "extra is no split: must be train, val or test",
-        "train/stray.png lies beside the folders of the classes",
+        "extra is not a split: must be train, val or test",
+        "train/stray.png is beside the folders of the classes",
     ):
         folder(tmp_path)
 
@@ -68,7 +68,7 @@ def test_a_folder_that_is_nearly_called_as_a_split_is_named(tmp_path, given, rig
     with refused("alone has no train", f"\n  {given}: did you mean {right}?"):
         folder(tmp_path / "alone")
     write(three(tmp_path / "beside", (3,), ("train",)), {f"{given}/a/x.png": 99})
-    with refused("1 bad file", f"{given} is no split: must be train, val or test: did you mean {right}?"):
+    with refused("1 bad file", f"{given} is not a split: must be train, val or test: did you mean {right}?"):
         folder(tmp_path / "beside")
     assert folder(flat(tmp_path / "class", **{given: 3, "other": 3})).classes == tuple(sorted((given, "other")))
 
@@ -88,8 +88,8 @@ def test_links_lead_to_the_inside_only(tmp_path):
     with refused(
         "4 bad files",
         "a/out.png is a link out of the folder",
-        "a/none.png is a link to nothing",
-        "a/loop.png is a link to nothing",
+        "a/none.png is a broken link",
+        "a/loop.png is a broken link",
         "c is a link out of the folder",
     ):
         folder(root)
@@ -112,12 +112,12 @@ def test_too_few_are_refused(tmp_path):
     assert counts(folder(three(tmp_path / "3", (1, 1, 1))))["train"] == [1, 1]
     with refused("'b': 2"):  # three files, two of them the same
         folder(write(flat(tmp_path / "4", a=3), {"b/1.png": 77, "b/2.png": 77, "b/3.png": 78}))
-    with refused("has classes ['a']: it must hold two classes or more"):
+    with refused("has classes ['a']: it must contain two classes or more"):
         folder(flat(tmp_path / "5", a=3))
     (tmp_path / "6").mkdir()
-    with refused("has no images in folders: it must hold two classes or more"):
+    with refused("has no images in folders: it must contain two classes or more"):
         folder(tmp_path / "6")
-    with refused("has no images in folders", "\n  0.png lies beside the folders"):
+    with refused("has no images in folders", "\n  0.png is beside the folders"):
         folder(write(tmp_path / "7", {"0.png": 1}))
 
 

@@ -117,13 +117,13 @@ def test_splits_that_do_not_fit_are_refused(library, served, caplog):
     with refused("x has splits ['a', 'b']: one must be train"):
         hf("x")
     served(library.DatasetDict({"training": train, "b": train}))
-    with refused("x has splits ['training', 'b']: one must be train; 'training' is near"):
+    with refused("x has splits ['training', 'b']: one must be train; 'training' has a similar name"):
         hf("x")
     served(library.DatasetDict({"train": train, "testing": rows(library, [0, 1], 10)}))
     assert counts(hf("x"))["test"] == [1, 1]  # taken from train
     assert caplog.messages == ["x: split 'testing' is left out: did you mean test?"]
     served(library.DatasetDict({"train": train, "val": train, "valid": train}))
-    with refused("only one may be of validation images"):
+    with refused("only one may contain validation images"):
         hf("x")
     served(library.DatasetDict({"train": train, "test": rows(library, [0, 1], 10, names=("other", "names"))}))
     with refused("the columns of test differ from those of train"):

@@ -131,10 +131,10 @@ def test_a_photograph_with_a_preview_is_the_photograph():
 
 WHOLE = saved(Image.fromarray(NOISE))
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (30, 20), RED)]}
-MODES = "must be 8 bits a channel, or 16-bit grey"
+MODES = "must be 8 bits per channel, or 16-bit grey"
 REFUSED = {
     "empty": (b"", "is empty"),
-    "text": (b"a,b\n1,2\n", "cannot be read as an image: it is none"),
+    "text": (b"a,b\n1,2\n", "cannot be read as an image: it is not an image"),
     "header cut": (WHOLE[:20], "cannot be read as an image: "),
     "magic alone": (WHOLE[:8], "its header is damaged"),
     "cut": (WHOLE[: len(WHOLE) // 2], "cannot be read as an image: image file is truncated"),
@@ -145,7 +145,7 @@ REFUSED = {
     "GIF, height 0": (b"GIF89a\5\0\0\0\0\0\0;", "has width 5 and height 0"),
     "float": (saved(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), f"has mode F: {MODES}"),
     "32 bits": (saved(Image.fromarray(np.ones((2, 2), np.int32)), "TIFF"), f"has mode I: {MODES}"),
-    "16-bit colour, clear": (png(1, 1, 16, 2, b"\0\1\2\3\4\5\6", bytes(6)), "16 bits a channel and a transparent"),
+    "16-bit colour, clear": (png(1, 1, 16, 2, b"\0\1\2\3\4\5\6", bytes(6)), "16 bits per channel and a transparent"),
     "white is 0": (saved(Image.fromarray(WIDE), "TIFF", tiffinfo={262: 0}), "with white as 0"),
     "PostScript": (saved(Image.fromarray(NOISE), "EPS"), "is PostScript"),
     **{

@@ -54,7 +54,7 @@ def test_the_real_one_has_its_digest_and_sizes():
     few = data.with_train(125, 0)
     assert set(few.train.originals.tolist()) < set(data.with_train(250, 0).train.originals.tolist())
     assert torch.equal(few.test.images, data.test.images)
-    with pytest.raises(ValueError, match="has 10000 training images, not the 10001 asked for"):
+    with pytest.raises(ValueError, match="has 10000 training images, fewer than the requested 10001"):
         data.with_train(10_001, 0)
 
 

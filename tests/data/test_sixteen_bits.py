@@ -90,8 +90,8 @@ def test_each_depth_has_its_range(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         data = folder(tmp_path, size=SIZE, channels=1)
     assert torch.equal(data.train.images[0, 0], torch.from_numpy(eight) / 255)
-    assert "4 training images have 8 bits and 1 have 16: each kind has its range" in caplog.text
-    assert "of 16-bit images" in caplog.text
+    assert "4 training images have 8 bits and 1 have 16: each kind has its own range" in caplog.text
+    assert "in 16-bit images" in caplog.text
 
 
 def test_eight_bits_are_as_they_were(tmp_path):
@@ -106,11 +106,11 @@ def test_what_has_no_range_is_refused(tmp_path):
             folder(tmp_path, range=wrong)
     three(tmp_path / "late", (3, 1, 1))
     write(tmp_path / "late", {"test/a/deep.png": deep(1, size=(4, 5))})
-    with refused("late: some images have 16 bits, but none for training has: give a range"):
+    with refused("late: some images have 16 bits, but no training image has: pass a range"):
         folder(tmp_path / "late")
     assert folder(tmp_path / "late", range=(0, 4095)).test.images.dtype == torch.float32
     flats = {f"{name}/{i}.tif": deep(0, 7, 7, size=(4, 5 + i + 3 * (name == "b"))) for name in "ab" for i in range(3)}
-    with refused("all pixels of 16-bit training images are 7: give a range"):
+    with refused("all pixels of 16-bit training images are 7: pass a range"):
         folder(write(tmp_path / "flat", flats), size=(4, 4))
     with pytest.raises(ConfigError, match=r"data.range is \(9, 3\): must be two numbers, 0 <= low < high <= 65535"):
         DataConfig(source="folder", root="x", range=(9, 3))
@@ -139,7 +139,7 @@ def test_what_is_strange_about_a_range_is_said_once(tmp_path, caplog, case):
     assert all(words in message for words, message in zip(expected, warned, strict=True))
     (said,) = (record.getMessage() for record in caplog.records if record.levelno == logging.INFO)
     how = "as given" if options else "the range of the training images"
-    assert f"of 16-bit images {data.range[0]} becomes 0 and {data.range[1]} becomes 1, {how}" in said
+    assert f"in 16-bit images {data.range[0]} becomes 0 and {data.range[1]} becomes 1, {how}" in said
 
 
 def test_eight_bits_that_use_little_are_mentioned_and_a_range_for_none(tmp_path, caplog):
@@ -150,7 +150,7 @@ def test_eight_bits_that_use_little_are_mentioned_and_a_range_for_none(tmp_path,
     folder(write(tmp_path, dark), range=(0, 4095))
     first, second = caplog.messages
     assert "8-bit images use 0…3 of 0…255, less than a tenth" in first
-    assert "no image has 16 bits, for which a range is given: it changes nothing" in second
+    assert "the given range has no effect, because no image has 16 bits" in second
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2)])
@@ -209,6 +209,6 @@ def test_a_stream_whose_first_images_have_8_bits_has_no_range_for_16(library, tm
     contents[17] = deep(1, size=(4, 5))
     place = saved(library, tmp_path / "x", rows(library, 24, contents=contents))
     monkeypatch.setattr(module, "HEAD", 3)
-    with pytest.raises(ValueError, match=r"^image \d+ of pass 1 \(17\.png\) has 16 bits, and those .* give a range\.$"):
+    with pytest.raises(ValueError, match=r"^image \d+ of pass 1 \(17\.png\) has 16 bits, but .* pass a range\.$"):
         batches_of(hf(place, stream=True, workers=0))
     assert len(batches_of(hf(place, stream=True, workers=0, range=(0, 4095)))) == 6

@@ -65,5 +65,5 @@ def test_many_files_are_one_tensor(tmp_path):
     assert torch.equal(images[0], torch.from_numpy(NOISE).permute(2, 0, 1) / 255)
     assert torch.equal(images[1], images[0, :1].expand(3, -1, -1))
     assert read_images(files, (8, 8), 1, "crop").shape == (2, 1, 8, 8)
-    with refused("the model takes 2 channels"):
+    with refused("the model needs 2 channels"):
         read_images(files, (8, 8), 2)

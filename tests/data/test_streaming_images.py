@@ -147,5 +147,5 @@ def test_training_on_a_stream_goes_on_where_it_was_whatever_reads_it(library, tm
     monkeypatch.setattr(StreamBatchSampler, "skip", property(lambda order: 0, lambda order, skip: None), raising=False)
     lost = run(tmp_path / "lost", replace(config, data=replace(data, workers=0)), resume=True)
     assert not same(weights(whole), weights(lost))
-    with pytest.raises(ConfigError, match=r"data\.stream is True: must be false: a question is of all images"):
+    with pytest.raises(ConfigError, match=r"data\.stream is True: must be false: a question needs all images"):
         ask(data, out=tmp_path / "ask")

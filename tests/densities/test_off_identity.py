@@ -57,7 +57,7 @@ def test_a_whole_circle_is_whole_about_any_centre():
     assert wedge.theta2 - wedge.theta1 == 360
     assert "±180°" in [text.get_text() for text in axes.texts]
     cells = [Cell("SE2", 1, {"theta_deg": [theta], "centre_deg": [-90.0]}) for theta in (180.0, 170.0)]
-    assert _all_alike(cells[:1]) == "every layer keeps the whole group."
+    assert _all_alike(cells[:1]) == "every layer uses the whole group."
     assert _all_alike(cells) == ""
 
 
@@ -65,8 +65,8 @@ def test_it_is_said_in_words_and_a_centred_one_as_ever():
     seeds = [off(centre=80.0), off(centre=100.0)]
     assert describe(seeds[0]["subsets"][0]) == "±45° about 80°"
     assert describe(result("E2")["subsets"][0]) == "±60°, P(m) 0.25"
-    assert _spoken("last", seeds) == "last keeps ±45.0 ± 0.0°, about 90.0 ± 14.1°"
-    assert _spoken("last", [result("SE2")]) == "last keeps ±60.0°"
+    assert _spoken("last", seeds) == "last uses ±45.0 ± 0.0°, about 90.0 ± 14.1°"
+    assert _spoken("last", [result("SE2")]) == "last uses ±60.0°"
 
 
 def test_curves_and_depths_name_the_centre():

@@ -1,4 +1,5 @@
-"""How many kernels a GPU is asked for in a training step: counted on the processor, in the orders that a GPU takes."""
+"""How many kernels a GPU is asked for in a training step, counted on the processor, in the orders that a GPU takes; and
+how many operators are called on the processor itself."""
 
 import pytest
 import torch
@@ -43,11 +44,25 @@ class Launches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def launches(net):
+class Calls(TorchDispatchMode):
+    """Counts all operators that are called from outside of others, views among them; the convolution is one."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def counted(net, mode):
     x, labels = torch.randn(2, 1, 28, 28), torch.tensor([0, 1])
-    with Launches() as seen:
+    with mode() as seen:
         F.cross_entropy(net.train()(x), labels).backward()
     return seen.count
+
+
+def launches(net):
+    return counted(net, Launches)
 
 
 @pytest.fixture
@@ -74,3 +89,9 @@ def test_a_step_launches_no_more_kernels_than_it_did(network, group, partial, mo
     found = launches(net)
     assert 0.95 * most < found <= most  # lower the limit with the number
     assert 60 < launches(dense_twin(net)) < 110
+
+
+@pytest.mark.parametrize(("group", "samples", "most"), [("SE2", 4, 1643), ("E2", 8, 2604)])
+def test_a_step_on_the_processor_calls_no_more_operators_than_it_did(group, samples, most):
+    found = counted(GResNet(group, samples=samples, width=4), Calls)
+    assert 0.95 * most < found <= most

@@ -105,7 +105,7 @@ def test_a_density(bars, tmp_path):
         before = [p.detach().clone() for p in density.parameters()]
         steps(net, *batch(bars), count=5)  # the whole group cannot tell the classes: what is asked is that they learn
         assert all(not torch.equal(p, b) for p, b in zip(density.parameters(), before, strict=True))
-        with pytest.raises(ValueError, match=r"last\.codomain\.(algebra|component) is .*, and would come back as"):
+        with pytest.raises(ValueError, match=r"last\.codomain\.(algebra|component) is .*, and would be loaded as"):
             ps.save_model(net, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

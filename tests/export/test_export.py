@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
 def test_torchs_own_export_to_onnx_names_to_conv2d_and_takes_its_output(dynamo, tmp_path):
     net, x = shaken(Short(1)), torch.randn(1, 1, 12, 12)
-    with pytest.raises(Exception, match=r"convert the model before.*partialsym\.to_conv2d"):  # torch wraps it
+    with pytest.raises(Exception, match=r"convert the model with.*partialsym\.to_conv2d"):  # torch wraps it
         torch.onnx.export(net, (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
     torch.onnx.export(to_conv2d(net, x), (x,), tmp_path / "model.onnx", dynamo=dynamo, verbose=False)
     assert (tmp_path / "model.onnx").stat().st_size > 0

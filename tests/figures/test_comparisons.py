@@ -96,7 +96,7 @@ def test_seeds_of_which_some_are_of_an_older_version_are_one_row():
 
 def test_what_cannot_be_compared_is_refused():
     same = {"a": row(0.5, partial=False), "b": row(0.6, partial=False, training={"lr": 0.1})}
-    with pytest.raises(ValueError, match="Two rows are of G-CNN on 100 images of rotMNIST"):
+    with pytest.raises(ValueError, match="Two rows show G-CNN on 100 images of rotMNIST"):
         sizes(same)
     assert of_table({**same, "c": row(0.6, size=200, partial=False)}) == {}
     with pytest.raises(ValueError, match="The seeds of 'a' differ in model or images"):

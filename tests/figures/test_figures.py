@@ -9,8 +9,10 @@ from fake_results import ANGLES, LAYERS, history, result
 from helpers import few
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Wedge
+from torch import nn
 
-from partialsym.figures import of_layers, panels, responses, subsets, training
+import partialsym as ps
+from partialsym.figures import depths, of_layers, panels, responses, subsets, training
 from partialsym.figures.canvas import BLUE, ORANGE, save
 from partialsym.groups import group
 
@@ -38,6 +40,45 @@ def test_whole_circle_is_whole_and_has_no_edge():
     (wedge,) = patches(axes, Wedge, BLUE)
     assert wedge.theta2 - wedge.theta1 == 360
     assert not [line for line in axes.lines if line.get_label() == "seed"]
+
+
+class Own(nn.Module):
+    """A network of one's own, whose last layer retains ±60°."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = ps.GroupConv(1, 2, codomain=ps.haar(ps.E2(), 4), kernel_size=3)
+        self.second = ps.GroupConv(2, 2, codomain=ps.learned(ps.E2(), 4, theta=1 / 3), kernel_size=3)
+
+
+def test_the_subsets_of_a_network_are_drawn_as_those_of_its_result():
+    learned = ps.learned_subsets(Own())
+    for draw in (subsets, depths):
+        figures = [draw({"mine": [one]}) for one in (learned, {"subsets": learned})]
+        assert [axes.get_gid() for axes in figures[0].axes] == [axes.get_gid() for axes in figures[1].axes]
+        assert picture(figures[0]) == picture(figures[1])
+    (first, second) = subsets({"mine": [learned]}).axes
+    assert (first.get_gid(), second.get_gid()) == ("mine first", "mine second")
+    (wedge,) = patches(second, Wedge, BLUE)
+    assert (wedge.theta1, wedge.theta2) == pytest.approx((30, 150))
+    assert list(of_layers([learned, learned])) == ["first", "second"]
+
+
+def test_what_has_no_subsets_is_named():
+    plain = ps.learned_subsets(nn.Conv2d(1, 1, 3))
+    for seeds in ([plain], [{"accuracy": {}}], ps.learned_subsets(Own())):  # the last one in no list
+        with pytest.raises(ValueError, match="a seed of 'mine' has no subsets: every name needs a list"):
+            subsets({"mine": seeds})
+
+
+def test_a_response_is_drawn_as_that_of_its_result():
+    curve = result("SE2", response=True)["response"]
+    assert picture(responses({"one": [curve]})) == picture(responses({"one": [{"response": curve}]}))
+
+
+def picture(figure):
+    figure.canvas.draw()
+    return bytes(figure.canvas.buffer_rgba())
 
 
 def test_ring_is_as_thick_as_p():

@@ -224,8 +224,8 @@ def test_what_cannot_be_lifted_is_named_with_its_place_all_of_it():
     for part in (
         "norm (GroupNorm): group_norm",
         "up (Upsample): upsample_nearest2d",
-        "the model (Odd): an operation with a tensor that is no feature map",
-        "wide (Conv2d): conv2d with a kernel of 2×3, which has no square round it",
+        "the model (Odd): an operation with a tensor that is not a feature map",
+        "wide (Conv2d): conv2d with a kernel of 2×3, which cannot be padded to a square",
         "the model (Odd): permute",
     ):
         assert part in said, said
@@ -238,14 +238,14 @@ def sequential(*layers):
 
 REFUSED = {
     "rectangle": (sequential(nn.Flatten(), nn.Linear(3 * 8 * 6, 2)), (8, 6), "flattened maps of 8×6 pixels"),
-    "stride": (nn.Conv2d(3, 2, 3, (2, 1)), (8, 8), r"stride \[2, 1\], which is not the same for both sides"),
+    "stride": (nn.Conv2d(3, 2, 3, (2, 1)), (8, 8), r"stride \[2, 1\], which differs between height and width"),
     "dilated pool": (sequential(nn.Conv2d(3, 2, 1), nn.MaxPool2d(2, dilation=2)), (8, 8), "max_pool2d with a dilation"),
     "statistics": (
         sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
         (8, 8),
-        r"1 \(BatchNorm2d\): batch_norm without running statistics",
+        r"1 \(BatchNorm2d\): a batch_norm without running statistics",
     ),
-    "nothing": (nn.BatchNorm2d(3), (8, 8), "steps hold no convolution"),
+    "nothing": (nn.BatchNorm2d(3), (8, 8), "steps contain no convolution"),
 }
 
 
@@ -268,11 +268,11 @@ class Noise(nn.Module):
 def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
     images = torch.randn(2, 3, 8, 8)
     model = nn.Conv2d(3, 2, 3)
-    with pytest.raises(ps.PartialsymError, match="the model cannot be lifted, as torch cannot trace it"):
+    with pytest.raises(ps.PartialsymError, match="the model cannot be lifted, because torch cannot trace it"):
         ps.lift(Noise(), example=images)
     with pytest.raises(TypeError, match="model is a function: must be a module"):
         ps.lift(ready, example=images)
-    with pytest.raises(ValueError, match="example must be images"):
+    with pytest.raises(ValueError, match="example must be a batch of at least one image"):
         ps.lift(model, example=images[0])
     with pytest.raises(ValueError, match="partial is 'some': must be True, False or 'identity'"):
         ps.lift(model, example=images, partial="some")
@@ -287,7 +287,7 @@ def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
 def test_images_of_another_size_than_flattened_maps_allow_are_refused():
     model = sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 8 * 8, 5))
     network = ps.lift(model, "C4", example=torch.randn(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="was lifted for maps of 8×8 pixels, and was given 9×9"):
+    with pytest.raises(ValueError, match="was lifted for maps of 8×8 pixels, but its input has 9×9"):
         network(torch.randn(2, 3, 9, 9))
 
 
@@ -342,3 +342,33 @@ def test_a_trained_network_keeps_its_accuracy_and_gains_that_of_turned_images():
     assert accuracy(model, images) > 0.95
     assert accuracy(network, images) == accuracy(network, images.rot90(1, (2, 3)))
     assert accuracy(network, images.rot90(1, (2, 3))) >= accuracy(model, images.rot90(1, (2, 3)))
+
+
+@torch.no_grad()
+def test_a_new_head_has_other_classes_and_leaves_all_else():
+    """Of a linear layer, and of a pointwise convolution before the pool; what ends in neither is refused."""
+    images = torch.randn(2, 3, 8, 8)
+
+    def base():
+        return nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()
+
+    pooled = sequential(*base(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1))
+    linear = sequential(*base(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).double()
+    for model, head in ((pooled, "2"), (linear, "4")):
+        x = images.to(next(model.parameters()).dtype)
+        network = ps.lift(model, "C4", example=x, partial=True).eval()
+        other, before = network.with_head(3), copy.deepcopy(network.state_dict())
+        assert other(x).shape == (2, 3)
+        assert (other.output, other.training) == ("vector", False)
+        close(other(x.rot90(1, (2, 3))), other(x))
+        changed = {key for key, value in other.state_dict().items() if not torch.equal(value, before[key])}
+        assert {*changed} >= {f"layers.{head}.local.kernel.linear.weight", f"layers.{head}.local.bias"}
+        assert all(key.startswith(f"layers.{head}.") for key in changed)
+        assert network(x).shape == (2, 5)
+        assert other.layers[head].local.kernel.linear.weight.abs().max() <= 0.5  # 1 / √4 of torch's own layers
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    twice = sequential(conv, nn.ReLU(), conv, nn.ReLU(), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    normed = sequential(conv, nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for model in (twice, normed, sequential(*base())):
+        with pytest.raises(ps.PartialsymError, match="does not end in a separate layer for the classes"):
+            ps.lift(model.eval(), "C4", example=images).with_head(2)

@@ -6,7 +6,8 @@ from networks import shaken
 from torch import nn
 
 import partialsym as ps
-from partialsym import dense_errors
+from partialsym import class_responses, dense_errors, predictions_unchanged
+from partialsym.data import Split
 
 QUARTERS = (0, 90, 180, 270)
 
@@ -58,9 +59,55 @@ def test_the_numbers_are_those_of_a_known_answer():
     assert dense_errors(two, torch.rand(2, 1, 8, 8), as_it_is, (180,))[0]["agreement"] == 0
 
 
+def test_predictions_of_a_full_network_are_turned_back_and_those_of_a_plain_one_change():
+    images = torch.rand(3, 1, 9, 9)
+    exact = predictions_unchanged(unet("E2", 8), images, as_it_is, QUARTERS, mirrored=True)
+    assert exact == {"angles": [0, 90, 180, 270], "share": [1] * 4, "mirrored": [1] * 4}
+    plain = predictions_unchanged(unet("T2", 1), images, as_it_is, QUARTERS)
+    assert plain["share"][0] == 1
+    assert max(plain["share"][1:]) < 0.95
+
+
+class Quadrant(nn.Module):
+    """Two classes: the upper left quarter of the map, and the rest."""
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        first = torch.full((len(x), 1, height, width), -1.0)
+        first[..., : height // 2, : width // 2] = 1
+        return torch.cat([first, -first], 1)
+
+
+class Corners(nn.Module):
+    """The class of a pixel is whether it is bright."""
+
+    def forward(self, x):
+        return torch.cat([0.5 - x, x - 0.5], 1)
+
+
+def test_the_share_of_pixels_is_that_of_a_known_answer():
+    """A quadrant that stays where it is while the image turns: two quarters change by any turn but 0°."""
+    images = torch.rand(2, 1, 8, 8)
+    found = predictions_unchanged(Quadrant(), images, as_it_is, QUARTERS)
+    assert found["share"] == pytest.approx([1, 0.5, 0.5, 0.5])
+    assert predictions_unchanged(Rows(), images, as_it_is, (180,))["share"] == [0]  # a single logit: its sign
+    white = predictions_unchanged(Corners(), torch.ones(1, 1, 32, 32), as_it_is, (45, 60))
+    assert min(white["share"]) > 0.95  # the corners are cut off and turn black, and do not count
+
+
+def test_class_responses_of_answers_for_pixels_are_refused():
+    split = Split(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), torch.arange(2))
+    with pytest.raises(ValueError, match=r"\(2, 2, 8, 8\): must be \[batch, classes\]. Measure .*dense_errors"):
+        class_responses(Quadrant(), split, as_it_is)
+
+
 def test_what_it_cannot_measure_is_said():
     images = torch.rand(2, 1, 8, 8)
     with pytest.raises(ValueError, match=r"answer is \(2, 64\): must be \[batch, classes, height, width\] of 8×8"):
         dense_errors(nn.Flatten(), images, as_it_is)
     with pytest.raises(ValueError, match="0 images and 13 angles"):
         dense_errors(Rows(), images[:0], as_it_is)
+    with pytest.raises(ValueError, match="0 images and 24 angles"):
+        predictions_unchanged(Rows(), images[:0], as_it_is)
+    with pytest.raises(ValueError, match=r"\(2, 1, 64\): must be \[batch, classes\] or \[batch, classes, height"):
+        predictions_unchanged(nn.Flatten(2), images, as_it_is)

@@ -172,15 +172,15 @@ def test_eval_draws_nothing_and_leaves_out_what_is_dropped(float64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Augerino(Net(), "T2", copies=1), "group is 'T2': there is nothing to learn, take SE2"),
+        (lambda: Augerino(Net(), "T2", copies=1), "group is 'T2': there is nothing to learn; must be SE2"),
         (lambda: Augerino(Net(), "C1", copies=1), "group is 'C1'"),
         (lambda: Augerino(Net(), "SO3"), "Unknown group 'SO3'"),
         (lambda: Augerino(Net(), "E2", copies=1), "copies is 1: must be a positive multiple of 2"),
         (lambda: Augerino(Net(), "E2", copies=3), "copies is 3"),
         (lambda: Augerino(Net(), "SE2", copies=0), "copies is 0"),
-        (lambda: Augerino(Net(), "Mirror", copies=4), "copies is 4: must be 2, all elements of Mirror"),
+        (lambda: Augerino(Net(), "Mirror", copies=4), "copies is 4: must be 2, the number of elements of Mirror"),
         (lambda: Augerino(Net(), sampling="halton"), "sampling is 'halton'"),
-        (lambda: Augerino(nn.Sequential(Augerino(Net()))), "holds an Augerino already"),
+        (lambda: Augerino(nn.Sequential(Augerino(Net()))), "contains an Augerino already"),
         (lambda: Augerino(Net())(torch.zeros(2, 8, 8)), r"shape \(2, 8, 8\): must be \[batch"),
         (lambda: Augerino(Net())(torch.zeros(1, 2, 8, 8, dtype=torch.uint8)), "torch.uint8: must be floating"),
         (lambda: dense_twin(Augerino(Net())), "Augerino has no dense twin"),

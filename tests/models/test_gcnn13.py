@@ -147,7 +147,7 @@ ERRORS = [
     ({"dropout": 1.0}, r"dropout is 1\.0"),
     ({"sampling": "halton"}, "sampling is 'halton'"),
     ({"name": "E2", "samples": 5}, "multiple of 2, got 5"),
-    ({"kernel_options": {"omega": 1.0}}, "kernel_options names 'omega'"),
+    ({"kernel_options": {"omega": 1.0}}, "kernel_options has 'omega'"),
 ]
 
 

@@ -159,7 +159,7 @@ ERRORS = [
     ({"hidden": 0}, "hidden is 0"),
     ({"kernel": "CNN"}, "kernel is 'CNN'.*SIREN"),
     ({"kernel_size": 4}, "kernel_size is 4"),
-    ({"pools": ("lifting", "last")}, "pools names 'last'"),
+    ({"pools": ("lifting", "last")}, "pools contains 'last'"),
     ({"dropout": 1.0}, r"dropout is 1\.0"),
     ({"dropout": -0.1}, r"dropout is -0\.1"),
     ({"sampling": "halton"}, "sampling is 'halton'"),

@@ -27,7 +27,7 @@ KINDS = {  # every class and every kind of block and stem, at few blocks
     "bottleneck": ("gresnet50_cifar", {"blocks": (2, 1)}),
     "wide": ("gwrn16_4", {"blocks": (2, 1), "stem_width": 3}),
     "separable": ("gconvnext", {"blocks": (1, 1), "stem_stride": 2}),
-    "unet": ("gunet", {"levels": 3}),
+    "unet": ("gunet", {"levels": 3, "width": 3}),
 }
 SIZES = [(8, 8), (7, 7), (6, 9)]
 QUARTER, MIRROR = grid_symmetries()[1], grid_symmetries()[4]
@@ -301,7 +301,7 @@ def test_configs_and_questions_take_presets():
         ),
         (lambda: ps.models.create("gresnet18", samples=4, num_classes=-1), "num_classes is -1: must be at least 0"),
         (lambda: ps.models.create("gresnet18", width=0), "width is 0: must be at least 1"),
-        (lambda: ps.models.create("gresnet18", blocks=2), r"blocks is 2: must be one number of blocks a stage"),
+        (lambda: ps.models.create("gresnet18", blocks=2), r"blocks is 2: must be one number of blocks per stage"),
         (lambda: ps.models.create("gresnet18", blocks=(2, 0)), "blocks is 0: must be at least 1"),
         (lambda: ps.models.create("gresnet18", block="wide"), "block is 'wide': must be one of basic, bottleneck"),
         (lambda: ps.models.create("gresnet18", stem="stl"), "stem is 'stl': must be one of imagenet, cifar"),
@@ -311,7 +311,10 @@ def test_configs_and_questions_take_presets():
         (lambda: ps.models.create("gunet", levels=0), "levels is 0: must be at least 1"),
         (lambda: ps.models.create("gunet", mode="sum"), "mode is 'sum': must be 'max' or 'mean'"),
         (lambda: ps.GResNet(depth=0), "depth is 0: must be at least 1"),
-        (lambda: c.ModelConfig(network="gunet"), "model.network is 'gunet': must be one that answers once an image"),
+        (
+            lambda: c.ModelConfig(network="gunet"),
+            "model.network is 'gunet': must be a network with one answer per image",
+        ),
         (lambda: c.ModelConfig(network="gresnet18", head="plane"), "model.head is 'plane': must be left out"),
         (lambda: made("basic")(torch.randn(1, 3, 8, 8)), "the input has 3 channels, but this layer expects 2"),
         (lambda: made("unet")(torch.randn(2, 8, 8)), r"images has shape \(2, 8, 8\): must be \[batch"),
@@ -332,5 +335,5 @@ def test_a_registered_network_is_made_by_name_too(monkeypatch):
             self.scale = scale
 
     assert ps.models.create("Pixels", scale=2.0).scale == 2
-    with pytest.raises(ValueError, match="Pixels has no setting 'group': must be of scale"):
+    with pytest.raises(ValueError, match="Pixels has no setting 'group': must be one of scale"):
         ps.models.create("Pixels", group="SE2")

@@ -133,7 +133,7 @@ INSIDE = {"group": "SE2", "samples": 4, "width": 2, "hidden": 4, "kernel_size": 
         ({"model": "GResNet", "settings": {**INSIDE, "width": 10**400}}, "does not fit Augerino"),
         (
             {"model": "GResNet", "settings": {**INSIDE, "width": 3}},
-            r"lifting.bias is \[2\] of float32 there, and \[3\] of",
+            r"lifting.bias is \[2\] of float32 in the file, but \[3\] of",
         ),
         ({"model": "GResNet", "settings": INSIDE, "copies": "6"}, "does not fit Augerino"),
         ({"model": "GResNet", "settings": INSIDE, "copies": 5}, "copies is 5"),
@@ -216,7 +216,7 @@ def edit(folder, **changes):
     [
         (lambda f: edit(f, format=9), "format version 9; this version reads 1"),
         (lambda f: edit(f, model="Net"), "names the model 'Net': must be one of GResNet"),
-        (lambda f: edit(f, weights="../secret"), "names the weights '../secret'"),
+        (lambda f: edit(f, weights="../secret"), "names the weights file '../secret'"),
         (lambda f: edit(f, sha256="0" * 64), "is damaged: its sha256 is .*, expected 000"),
         (lambda f: edit(f, settings={"gruop": "E2"}), "gruop"),
         (
@@ -226,7 +226,7 @@ def edit(folder, **changes):
         (lambda f: (f / "model.json").write_text("{"), "is not a model record"),
         (lambda f: (f / "model.json").write_text("[]"), "is not a model record"),
         (lambda f: next(f.glob("*.safetensors")).write_bytes(b"x"), "is damaged"),
-        (lambda f: next(f.glob("*.safetensors")).unlink(), "no such file beside it"),
+        (lambda f: next(f.glob("*.safetensors")).unlink(), "there is no such file beside it"),
     ],
 )
 def test_a_damaged_folder_is_refused(saved, tmp_path, damage, message):

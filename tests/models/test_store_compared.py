@@ -102,19 +102,19 @@ OTHER = {
         lambda m: setattr(m, "classifier", nn.Linear(4, 10, bias=False)),
         "classifier.bias is missing or shared",
     ),
-    "mean": (lambda m: setattr(m, "pool", ps.GlobalPool("mean")), "pool.mode is 'mean', and would come back as 'max'"),
-    "no pool": (lambda m: setattr(m, "pool0", nn.Identity()), "pool0 is .*Identity, and would come back as .*SpatialP"),
-    "eps": (lambda m: setattr(m.norm1, "eps", 1.0), "norm1.eps is 1.0, and would come back as 1e-05"),
-    "momentum": (lambda m: setattr(m.norm1, "momentum", None), "norm1.momentum is None, and would come back as 0.1"),
-    "dropout": (lambda m: setattr(m.block1.dropout, "p", 0.5), "block1.dropout.p is 0.5, and would come back as 0.0"),
+    "mean": (lambda m: setattr(m, "pool", ps.GlobalPool("mean")), "pool.mode is 'mean', and would be loaded as 'max'"),
+    "no pool": (lambda m: setattr(m, "pool0", nn.Identity()), "pool0 is .*Identity, and would be loaded as .*SpatialP"),
+    "eps": (lambda m: setattr(m.norm1, "eps", 1.0), "norm1.eps is 1.0, and would be loaded as 1e-05"),
+    "momentum": (lambda m: setattr(m.norm1, "momentum", None), "norm1.momentum is None, and would be loaded as 0.1"),
+    "dropout": (lambda m: setattr(m.block1.dropout, "p", 0.5), "block1.dropout.p is 0.5, and would be loaded as 0.0"),
     "omega0": (lambda m: setattr(m.last.kernel, "omega0", 1.0), "last.kernel.omega0 is 1.0"),
     "samples": (lambda m: setattr(m.last.codomain, "samples", 8), "last.codomain.samples is 8"),
     "one proportional": (
         lambda m: setattr(m.last.codomain, "proportional", True),
         "last.codomain.proportional is True",
     ),
-    "a density": (logistic, "last.codomain.algebra is .*Logistic, and would come back as .*Uniform"),
-    "an embedding": (embedding, r"last.domain is SE2 \(.*Jump\), and would come back as SE2"),
+    "a density": (logistic, "last.codomain.algebra is .*Logistic, and would be loaded as .*Uniform"),
+    "an embedding": (embedding, r"last.domain is SE2 \(.*Jump\), and would be loaded as SE2"),
     "parametrised": (lambda m: parametrizations.weight_norm(linear(m)), "block1.conv1.kernel.linear is .*Parametrized"),
     "tied": (shared, "block1.conv2.kernel.linear.weight is missing or shared"),
     "mixed dtypes": (
@@ -124,14 +124,17 @@ OTHER = {
     "another dtype": (lambda m: m.to(torch.float8_e5m2), "its weights are float8_e5m2, and must be float32"),
     "not finite": (lambda m: m.norm1.running_var.fill_(torch.nan), "norm1.running_var has values that are not finite"),
     "no values": (lambda m: m.to("meta"), "lifting.bias has no values, on the meta device"),
-    "constants": (lambda m: m.last.taps.mul_(1.1), "its answers would come back .* % off"),
-    "a hook": (lambda m: m.pool.register_forward_hook(lambda *a: a[2] + 1), "its answers would come back .* % off"),
+    "constants": (lambda m: m.last.taps.mul_(1.1), "its output would differ by .* % after loading"),
+    "a hook": (
+        lambda m: m.pool.register_forward_hook(lambda *a: a[2] + 1),
+        "its output would differ by .* % after loading",
+    ),
     "an error": (lambda m: setattr(m, "forward", lambda x: 1 / 0), "its forward pass raises ZeroDivisionError"),
     "an answer": (
         lambda m: setattr(m, "forward", lambda x: x),
-        r"its answer to one image is \[1, 1, 16, 16\], and would",
+        r"its output for one image is \[1, 1, 16, 16\], and would",
     ),
-    "no tensor": (lambda m: setattr(m, "forward", lambda x: [x]), "its answer to one image is list, and would"),
+    "no tensor": (lambda m: setattr(m, "forward", lambda x: [x]), "its output for one image is list, and would"),
 }
 
 
@@ -141,7 +144,7 @@ def test_what_would_come_back_as_another_network_is_refused_by_name(change, tmp_
     model = small()
     spoil(model)
     state, default = torch.get_rng_state(), torch.get_default_dtype()
-    with pytest.raises(ValueError, match=f"this GResNet would not come back as it is: {message}"):
+    with pytest.raises(ValueError, match=f"load_model would not restore this GResNet: {message}"):
         save_model(model, tmp_path)
     assert not list(tmp_path.iterdir())
     assert torch.equal(state, torch.get_rng_state())
@@ -176,15 +179,15 @@ def test_two_networks_that_differ_in_nothing_do_not_differ_and_two_that_do_do():
     x = torch.randn(1, 1, 12, 12)
     assert built_otherwise(a, b) is None
     assert answers_otherwise(a, b, x) is None
-    assert built_otherwise(a, other) == "lifting.kernel.omega0 is 10.0, and would come back as 9.0"
-    assert "% off" in answers_otherwise(a, other, x)
+    assert built_otherwise(a, other) == "lifting.kernel.omega0 is 10.0, and would be loaded as 9.0"
+    assert "% after loading" in answers_otherwise(a, other, x)
 
 
 def test_an_altered_network_is_kept_and_not_given_back_as_another(tmp_path):
     model = small()
     model.norm1.eps = 1.0
     save_model(model, tmp_path / "other", altered="eps", mean=(0.5,))
-    with refused(tmp_path / "other", "altered by 'eps': it cannot be rebuilt (norm1.eps is 1.0, and would come"):
+    with refused(tmp_path / "other", "altered by 'eps': it cannot be rebuilt (norm1.eps is 1.0, and would be"):
         load_model(tmp_path / "other")
     save_model(small(), tmp_path / "same", altered="weights", mean=(0.5,))
     again, record = load_model(tmp_path / "same")
@@ -201,11 +204,13 @@ def test_half_weights_have_half_the_bytes(tmp_path):
     assert next(tmp_path.glob("*.safetensors")).stat().st_size < 4 * 2 * 6000
     assert next(load_model(tmp_path)[0].parameters()).dtype == torch.float16
     edit(tmp_path, settings=settings | {"width": 2})
-    with refused(tmp_path, "does not fit its weights: lifting.bias is [1] of float16 there, and [2] of float16 in the"):
+    with refused(
+        tmp_path, "does not fit its weights: lifting.bias is [1] of float16 in the file, but [2] of float16 in the"
+    ):
         load_model(tmp_path)
 
 
 def test_weights_larger_than_what_is_read_are_not_saved(tmp_path, monkeypatch):
     monkeypatch.setattr("partialsym.models.saving.MOST_WEIGHTS", 1000)
-    with pytest.raises(ValueError, match=r"its weights have [\d,]+ bytes, and at most 1,000 are read"):
+    with pytest.raises(ValueError, match=r"its weights have [\d,]+ bytes, and load_model reads at most 1,000"):
         save_model(small(), tmp_path)

@@ -80,7 +80,7 @@ def test_recalibration_passes_over_empty_batches():
 def test_update_bn_finds_the_statistics_and_says_to_recalibrate():
     net, given = moved(network()), batches()
     average = AveragedModel(net)
-    with pytest.warns(UserWarning, match=r"eval mode takes others: call partialsym\.recalibrate"):
+    with pytest.warns(UserWarning, match=r"eval mode uses other elements: call partialsym\.recalibrate"):
         update_bn(given, average)
     assert all(norm.num_batches == len(given) and norm.momentum == 0.1 for norm in norms(average))
     recalibrate(average, given)  # as the warning says

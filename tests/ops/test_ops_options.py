@@ -84,8 +84,8 @@ def test_the_spectral_order_is_refused_and_never_chosen():
         "dense",
         "factored",
     }
-    with pytest.raises(ValueError, match="path is 'spectral': must be another with a stride, a dilation or groups"):
+    with pytest.raises(ValueError, match="path is 'spectral', which supports no stride, dilation or groups"):
         GroupConv(2, 2, codomain=haar(SE2(), 4), kernel_size=3, stride=2, path="spectral")
     leaves, disc = arguments(3)
-    with pytest.raises(ValueError, match="the spectral order has no stride"):
+    with pytest.raises(ValueError, match="the spectral order supports no stride"):
         by_path("spectral")(*leaves, disc, 1, stride=2)

@@ -73,11 +73,11 @@ def test_without_model_or_data_the_page_leaves_behaviour_out(tmp_path, out):
     assert str(alone.folder / "model") in page.text
     assert "Answers while the image turns" not in page.text
     assert "Answers to turned images" in page.text
-    assert "What the layers keep" in page.text
+    assert "What each layer uses of the symmetry" in page.text
     assert "methods" not in page.data
     half = [*three(tmp_path, "SE2"), alone]
     page = read(report(half, out))
-    assert "Left out of it: 1 run whose" in page.text
+    assert "The verdict excludes 1 run whose" in page.text
     assert [method["title"] for method in page.data["methods"]] == ["Partial SE(2) G-CNN"]
 
 
@@ -157,7 +157,7 @@ def test_dials_are_of_what_was_learned(tmp_path, out):
         run = write_run(tmp_path, result(name, **options))
         page = read(report([run], out))
         assert page.tags.count("figcaption") == dials
-        assert ("every layer keeps the whole group." in page.text) == ("theta" in options)
+        assert ("every layer uses the whole group." in page.text) == ("theta" in options)
 
 
 def test_undecided_layers_are_named(tmp_path, out):
@@ -174,7 +174,7 @@ def test_elements_that_validation_chose_are_named(tmp_path, out):
     content["components"] = {"by_probability": 0.5, "drawn": 0.98, "chosen": 0.99, "changed": {"last P(m)": False}}
     page = read(report([write_run(tmp_path, content)], out))
     assert "Elements chosen by validation" in page.text
-    assert "e2, seed 0: drops last P(m). On validation images 50.0 % right with all of P > ½, 98.0 % drawn" in page.text
+    assert "e2, seed 0: omits last P(m). Accuracy on validation images: 50.0 % with all components" in page.text
 
 
 def test_numbers_in_words():

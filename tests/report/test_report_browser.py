@@ -88,7 +88,7 @@ def test_the_keyboard_alone_chooses_method_seed_class_and_angle(show, path):
         reached.append(page.evaluate(element))
         if reached[-1] == "method":
             note = page.locator("#responses .note").inner_text()
-            assert note.startswith("Mean over 6 test images of class \u2068cat\u2069; line")
+            assert note.startswith("Mean over 6 test images of class \u2068cat\u2069; the line is the mean of ")
             page.keyboard.press("ArrowDown")
         if reached[-1] == "seed":
             page.keyboard.press("ArrowDown")

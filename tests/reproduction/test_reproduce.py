@@ -131,7 +131,7 @@ def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
     steps.clear()
     assert reproduce(tmp_path, "--seeds", "0,1") == 1
-    assert f"{SECOND} was run on others, and here is digits-6-M" in capsys.readouterr().err
+    assert f"{SECOND} was run on others, not on digits-6-M: use another --publish." in capsys.readouterr().err
     assert not steps
 
 
@@ -146,6 +146,28 @@ def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, steps, capsys)
     assert published(tmp_path) == [f"{SECOND}/long/seed0.json", f"{SECOND}/seed0.json"]
     assert main(["reproduce", "small", "--budget", "middle"]) == 1
     assert "small has no budget 'middle': must be one of short, long" in capsys.readouterr().err
+
+
+def test_a_first_look_is_short_tests_few_images_and_is_not_published(tmp_path, steps, monkeypatch, capsys):
+    images = {"train_images": 64, "test_images": 20}
+    most = {"data": images, "training": {"epochs": 1, "recalibration_images": 32}}
+    monkeypatch.setattr("partialsym.reproduction.table.MOST", most)
+    assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "tiny") == 1
+    assert "--publish is " in (said := capsys.readouterr().err)
+    assert "must be left out, because the budget tiny produces no results" in said
+    assert not steps
+    assert not (tmp_path / "all").exists()
+    assert main(["reproduce", "small", "--rows", "T2/*", "--budget", "tiny", "--out", f"{tmp_path}/runs"]) == 0
+    assert len(steps) == 1
+    (file,) = tmp_path.rglob("result.json")
+    assert file == tmp_path / "runs" / "small" / SECOND / "tiny" / "seed0" / "result.json"
+    result = json.loads(file.read_text())
+    assert (result["images"]["train"], result["images"]["test"]) == (64, 20)
+    assert result["config"]["data"]["test_images"] == 20
+    assert list(result["imbalance"]["test"]["images"].values()) == [10, 10]
+    runs = tmp_path / "runs" / "small"
+    assert capsys.readouterr().out == render(SMALL, runs, [SECOND], ["tiny"]) + "\n"
+    assert render(SMALL, runs) == render(SMALL, tmp_path / "nothing")  # it is not among the results
 
 
 def test_the_queues_of_the_makefile_name_rows_and_budgets_there_are():

@@ -2,11 +2,13 @@
 
 import json
 import statistics
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from fake_results import write
+from helpers import few
 
 from partialsym.cli.main import main
 from partialsym.config import ConfigError
@@ -75,10 +77,34 @@ def test_what_has_to_be_said_of_a_row_stands_under_a_table_that_has_it(tmp_path)
 def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog):
     write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5)
     assert main(["table", "mnist6", "--results", str(tmp_path / "mnist6")]) == 0
-    assert f"no row of mnist6 has been run: {tmp_path / 'mnist6' / 'mnist6'} is not there" in caplog.text
+    assert f"no row of mnist6 has been run: {tmp_path / 'mnist6' / 'mnist6'} does not exist" in caplog.text
     (tmp_path / "file").write_text("x")
     assert main(["table", "mnist6", "--results", str(tmp_path / "file")]) == 1
-    assert "file is no folder: give that of all results" in capsys.readouterr().err
+    assert "file is not a folder: pass the folder of all results" in capsys.readouterr().err
+
+
+def test_results_are_those_here_else_those_of_the_checkout_else_it_is_said_where_they_are(
+    tmp_path, monkeypatch, capsys
+):
+    row = "SE2-8/partial/MNIST6-180"
+    write(tmp_path / "checkout" / "results" / "mnist6", row, 0, 0.75)
+    monkeypatch.setattr("partialsym.__file__", str(tmp_path / "checkout" / "partialsym" / "__init__.py"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def ours():
+        assert main(["table", "mnist6"]) == 0
+        return cells(capsys.readouterr().out, row)[2]
+
+    assert ours() == "75.00"
+    Path("results").mkdir()  # of something else
+    assert ours() == "75.00"
+    write(Path("results") / "mnist6", row, 0, 0.5)
+    assert ours() == "50.00"
+    monkeypatch.setattr("partialsym.__file__", str(tmp_path / "installed" / "partialsym" / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "mnist6"]) == 1
+    assert "results does not exist: pass the folder `results` of a checkout" in capsys.readouterr().err
 
 
 def test_the_measured_range_has_a_column_where_there_is_one(tmp_path):
@@ -101,6 +127,36 @@ def test_each_budget_has_a_line_and_a_folder_of_its_own(tmp_path):
     assert {file.parent.name for file in tmp_path.rglob("*.json")} == {"rotMNIST", "paper"}
     with pytest.raises(ConfigError, match="table2 has no budget 'long': must be one of short, medium, paper"):
         load_table("table2").budget("long")
+
+
+def test_a_tiny_budget_is_the_first_one_made_smaller_and_stays_apart_from_results(tmp_path):
+    row = "SE2-4/partial/rotMNIST"
+    table = load_table("table2")
+    tiny, short = table.experiment(row, 0, "tiny"), table.experiment(row, 0)
+    assert tiny.name == f"table2/{row}/tiny"
+    assert (tiny.model.width, tiny.data.train_images, tiny.data.test_images) == (8, 1000, 200)
+    assert replace(tiny.training, epochs=12, recalibration_images=1000) == short.training
+    assert load_table("data_efficiency").experiment("T2/plain/rotMNIST/125", 0, "tiny").data.train_images == 125
+    file = write(tmp_path, row, 0, 0.4, table="table2", budget="tiny")
+    assert "40.00" not in render(table, tmp_path)
+    assert table.longest(tmp_path) == {}
+    text = render(table, tmp_path, [row], ["tiny"])
+    assert cells(text, row)[2:6] == ["40.00", "1", "4", "tiny"]
+    assert "Budget `tiny` is a first look, and no result" in text
+    assert "tiny" not in render(table, tmp_path)
+    file.rename(tmp_path / row / "seed0.json")
+    with pytest.raises(ValueError, match=f"of a run with name = 'table2/{row}/tiny': table2 has"):
+        table.results(tmp_path, row)
+
+
+@pytest.mark.parametrize("name", few(tables(), "mnist6", "data_efficiency"))
+def test_every_row_has_a_tiny_experiment(name):
+    table = load_table(name)
+    for row in table.rows:
+        config, first = table.experiment(row, 0, "tiny"), table.experiment(row, 0)
+        assert config.data.test_images == 200
+        assert config.data.train_images <= min(1000, first.data.train_images or 1000)
+        assert config.training.epochs <= min(4, first.training.epochs)
 
 
 def test_results_are_sorted_by_seed_and_read_from_run_folders_too(tmp_path):

@@ -92,10 +92,10 @@ def test_weights_are_compared_before_any_memory_is_taken(folder, monkeypatch):
     assert torch.equal(torch.get_rng_state(), expected)
     assert made == ["meta", "cpu"]
     edit(folder, settings=settings | {"num_classes": 3})
-    with refused(folder, "classifier.weight is [2, 2] of float32 there, and [3, 2] of float32 in the network"):
+    with refused(folder, "classifier.weight is [2, 2] of float32 in the file, but [3, 2] of float32 in the network"):
         load_model(folder)
     edit(folder, settings=settings, dtype="float64")
-    with refused(folder, "lifting.bias is [1] of float32 there, and [1] of float64 in the network"):
+    with refused(folder, "lifting.bias is [1] of float32 in the file, but [1] of float64 in the network"):
         load_model(folder)
     edit(folder, settings=settings | {"group": "SE2", "samples": 4096, "kernel": "MLP"}, dtype="float32")
     with refused(folder):
@@ -121,12 +121,12 @@ def test_elements_that_no_weight_shows_are_counted(folder):
     edit(folder, settings=settings | {"samples": 256})
     assert load_model(folder)[0].settings["samples"] == 256
     edit(folder, settings=settings | {"samples": 4096})
-    with refused(folder, "kernels of 4096 elements, 3×3 pixels and 2 features: too large to be made"):
+    with refused(folder, "kernels of 4096 elements, 3×3 pixels and 2 features: too large to build"):
         load_model(folder)
 
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(StoreError, match="too large to be made"):
+    with pytest.raises(StoreError, match="too large to build"):
         save_model(GResNet("SE2", samples=10**4, width=1, hidden=1, kernel_size=1), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -110,5 +110,5 @@ def test_damaged_behaviours_are_named(folder, keys, to):
     whole = json.loads(path.read_text())
     assert read_behaviour(path) == whole
     path.write_text(json.dumps(broken(whole, *keys, to=to)))
-    with pytest.raises(ValueError, match=r"behaviour\.json .*delete it to measure again"):
+    with pytest.raises(ValueError, match=r"behaviour\.json .*[dD]elete the file to measure again"):
         read_behaviour(path)

@@ -3,7 +3,7 @@
 import pytest
 
 from partialsym.ask import TRANSFORMATIONS
-from partialsym.ask.two_sample import clopper_pearson, together
+from partialsym.ask.two_sample import bonferroni, clopper_pearson
 from partialsym.runs.schema import read_json
 from studies.visibility import KINDS, RESULT
 
@@ -40,5 +40,5 @@ def test_what_is_known_was_seen(kinds, name):
 def test_the_intervals_are_those_of_the_counts(kinds):
     for seen in kinds.values():
         for one in seen:
-            share = clopper_pearson(one["told"], one["pairs"], together(len(seen)))
+            share = clopper_pearson(one["told"], one["pairs"], bonferroni(len(seen)))
             assert one["share"] == pytest.approx(share._asdict())

@@ -95,7 +95,7 @@ def test_few_images_several_passes_an_epoch_and_augmentation(tmp_path):
     cropped = run(tmp_path, replace(few, name="cropped", data=replace(few.data, augment=("crop", "flip"))))
     assert not same(weights(done), weights(cropped))
     assert cropped.result()["accuracy"].keys() == done.result()["accuracy"].keys()
-    with pytest.raises(ValueError, match="has 244 training images, not the 300 asked for"):
+    with pytest.raises(ValueError, match="has 244 training images, fewer than the requested 300"):
         run(tmp_path, replace(few, name="many", data=replace(few.data, train_images=300)))
 
 
@@ -140,7 +140,7 @@ def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):
         ({"model": replace(TINY.model, group="C4", samples=5)}, "model: .*samples must be 4, got 5"),
         (
             {"model": replace(TINY.model, kernel_options={"omega": 1.0})},
-            "model: kernel_options names 'omega': SIREN takes layers, omega0",
+            "model: kernel_options has 'omega': the options of SIREN are layers, omega0",
         ),
         ({"model": replace(TINY.model, kernel_size=9)}, r"\(28, 28\) pixels do not fit the model: .*9×9 kernel"),
     ],

@@ -27,7 +27,9 @@ class _Batches:
         self.preprocess, self.device, self.augment = preprocess, device, augment
 
     def ready(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, labels = (values.to(self.device, non_blocking=True) for values in batch)  # those on the CPU are pinned
+        images, labels = (
+            values.to(self.device, non_blocking=True) for values in batch
+        )  # batches on the CPU are pinned
         images = as_float(images)
         if self.augment is not None:
             images = self.augment(images)
@@ -144,15 +146,17 @@ class EpochBatchSampler(Sampler[Tensor]):
         processes: int = 1,
     ) -> None:
         if not 1 <= batch_size <= len(batches):
-            raise InputError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the images there are")
+            raise InputError(f"batch_size is {batch_size}: it must be from 1 to {len(batches)}, the number of images")
         if batch_size % processes:
-            raise InputError(f"batch_size is {batch_size}: it must be a multiple of {processes}, the processes")
+            raise InputError(
+                f"batch_size is {batch_size}: it must be a multiple of {processes}, the number of processes"
+            )
         self.images, self.indices = len(batches), batches.indices
         self.batch_size, self.seed, self.repeats, self.epoch = batch_size, seed, repeats, 0
         self.share = slice(rank, None, processes)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before every epoch."""
+        """Set the epoch. Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -18,12 +18,14 @@ from partialsym.errors import InputError
 
 HEAD = 4096  # images that are read before training
 BUFFER = 1000  # images that are shuffled at a time, undecoded
-SHARDS = 64  # that the head is taken from
+SHARDS = 64  # shards of a data set on disk from which the head is shuffled
 
 
 class Rows(NamedTuple):
-    """A split of Hugging Face's `datasets`, and its columns of images, labels and groups; of a `remote` one URLs are
-    opened."""
+    """A split of Hugging Face's `datasets`, with its columns of images, labels and groups.
+
+    If it is `remote`, paths with `://` are opened as URLs.
+    """
 
     split: Any
     image: str
@@ -33,7 +35,7 @@ class Rows(NamedTuple):
 
     def undecoded(self) -> "Rows":
         """The same rows with images as bytes or paths, without other columns."""
-        if hasattr(self.split, "decode"):  # a stream may decode in threads: a cast would encode that anew
+        if hasattr(self.split, "decode"):  # after decoding in threads, a cast would encode the images again
             plain = self.split.decode(False)
         else:
             datasets = extra("datasets", "hf", "a Hugging Face data set")
@@ -43,7 +45,13 @@ class Rows(NamedTuple):
         )
 
     def pictures(self, name: str) -> Iterator[ImageSource]:
-        """Of undecoded rows in order; `{i}` in their name becomes the number of each, `{path}` its path."""
+        """Yield the images of undecoded rows in order.
+
+        In `name`, `{i}` becomes the number of the image and `{path}` its path.
+
+        Raises:
+            ValueError, OSError: a row cannot be read.
+        """
         i = -1
         try:
             for i, row in enumerate(self.split):
@@ -55,7 +63,7 @@ class Rows(NamedTuple):
                 yield ImageSource(called, -1 if label is None else label, held.get("bytes") or lies, group)
         except OSError:
             raise
-        except Exception as error:  # the library's own are of no common type
+        except Exception as error:  # the library's errors have no common base
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{name.format(i=i + 1, path='')} cannot be read: {reason}") from None
 
@@ -88,7 +96,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not len(self):
-            raise InputError(f"{self.name} does not say how many training images it has: to be streamed, it must")
+            raise InputError(f"{self.name} does not say how many training images it has: a stream needs their number")
 
     def __len__(self) -> int:
         split = self.rows.split
@@ -157,12 +165,12 @@ class StreamBatchSampler(Sampler[list[ImageSource]]):
     def _pictures(self) -> Iterator[ImageSource]:
         """An endless iterator over the images."""
         for turn in count(self.epoch * self.repeats):
-            self.rows.split.set_epoch(turn)  # shuffles anew
+            self.rows.split.set_epoch(turn)  # shuffles in a new order
             found = None
             for found in self.rows.pictures(f"image {{i}} of pass {turn + 1}{{path}}"):
                 yield found
             if found is None:
-                raise InputError(f"{self.stream.name} has no training images for one of the processes: take fewer")
+                raise InputError(f"{self.stream.name} has no training images for one of the processes: use fewer")
 
 
 class Decoding(Items[tuple[Tensor, Tensor]]):

@@ -51,7 +51,7 @@ def read_images(
         FileNotFoundError: a file does not exist.
     """
     if channels not in (1, 3):
-        raise InputError(f"the model takes {channels} channels: image files give 1 (grey) or 3 (RGB).")
+        raise InputError(f"the model needs {channels} channels: image files have 1 (grey) or 3 (RGB).")
     images, levels = [], Levels()
     for file in files:
         image = fitted(read_image(file, channels), size, fit)

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from partialsym.errors import InputError, MissingExtraError
 
 log = logging.getLogger(__name__)
-MOST_BYTES = 2**28  # of an array or an archive, unpacked: more than any official file holds
-HERE = ("127.0.0.1", "::1", "localhost")  # needs no encryption
+MOST_BYTES = 2**28  # largest size of an unpacked array or archive; all official files are smaller
+HERE = ("127.0.0.1", "::1", "localhost")  # a download from this machine needs no encryption
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -23,7 +23,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     origin = "PARTIALSYM_DATA" if root is None else "root"
     given = (os.environ.get(origin) or None) if root is None else os.fspath(root)
     if given is None:
-        return Path(extra("pooch", "train", "a data root that is not given").os_cache("partialsym"))
+        return Path(extra("pooch", "train", "the default data root").os_cache("partialsym"))
     if not given or not Path(given).expanduser().is_dir():
         raise FileNotFoundError(f"{origin} is {given!r}: it must be an existing folder")
     return Path(given).expanduser()
@@ -45,9 +45,9 @@ def fetch(name: str, md5: str, root: Path, mirrors: Sequence[str]) -> Path:
             log.info("downloading %s to %s", url, root)
             return Path(pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=root))
         except (OSError, ValueError) as error:
-            wrong |= isinstance(error, ValueError)  # pooch's wrong hash; what requests raises is an OSError
+            wrong |= isinstance(error, ValueError)  # pooch raises it for a wrong hash; errors of requests are OSErrors
             failures.append(f"{url}: {error}")
-    message = f"no mirror gave {name} (MD5 {md5}); put it into {root} by hand. {'; '.join(failures)}"
+    message = f"no mirror returned {name} (MD5 {md5}); put it into {root} by hand. {'; '.join(failures)}"
     raise (InputError if wrong else OSError)(message)
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MOST_PIXELS = 64_000_000
-MOST_BYTES = 2**30  # larger than a file of that many pixels in any format
+MOST_BYTES = 2**30  # a file of MOST_PIXELS pixels is smaller in any format
 BACKGROUND = 255  # white, because drawings on a transparent background are mostly dark
 GREY = ("1", "L", "LA", "La")
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
-ONE_PICTURE = ("MPO", "PSD")  # further frames are previews, views and layers; the first is the picture
-SIZES = {b"\x89PNG": (16, ">II"), b"GIF8": (6, "<HH"), b"BM": (18, "<ii")}  # where width and height stand
+ONE_PICTURE = ("MPO", "PSD")  # the first frame is the picture; further frames are previews, views or layers
+SIZES = {b"\x89PNG": (16, ">II"), b"GIF8": (6, "<HH"), b"BM": (18, "<ii")}  # position and format of width and height
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str], channels: int | None = None, *, nam
             return decode(file, name, channels)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist.") from None
-    except OSError as error:  # reading errors: those of decoding are ValueErrors by now
+    except OSError as error:  # errors of reading; errors of decoding are ValueErrors
         raise InputError(f"{name} cannot be opened: {error.strerror or error}.") from None
 
 
@@ -73,13 +73,13 @@ def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
         raise MissingExtraError("reading images needs the extra `train`: pip install 'partialsym[train]'.") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on metadata; damaged pixels are errors
+            warnings.simplefilter("ignore")  # they concern metadata; damaged pixels are errors
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 _check(image)
-                _mend_transparency(image)
+                _fix_transparency(image)
                 image.load()
-                _check_pixels(image.width * image.height)  # an icon's header need not speak the truth
+                _check_pixels(image.width * image.height)  # the header of an icon may be wrong
                 return _pixels(ImageOps.exif_transpose(image), channels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = re.search(r"\d+", str(error))
@@ -88,7 +88,7 @@ def decode(file: IO[bytes], name: str, channels: int | None = None) -> Tensor:
         reason = _unidentified(file)
     except _Refused as error:
         reason = str(error)
-    except Exception as error:  # a damaged image fails in a dozen ways
+    except Exception as error:  # damaged images raise many different errors
         why = " ".join(str(error).split()) or type(error).__name__
         reason = f"cannot be read as an image: {why}."
     raise InputError(f"{name} {reason}")
@@ -103,25 +103,25 @@ def shown(path: str | os.PathLike[str]) -> str:
 def _check(image: "ImageFile") -> None:
     """Reject unsupported images by their header, before a pixel is decoded."""
     _check_pixels(image.width * image.height)
-    if image.format == "EPS":  # it would be run, by Ghostscript
+    if image.format == "EPS":  # Ghostscript would run it
         raise _Refused("is PostScript, a program: export it as an image.")
     if getattr(image, "is_animated", False) and image.format not in ONE_PICTURE:
-        raise _Refused("is animated or has several pages: it must hold one image.")
+        raise _Refused("is animated or has several pages: it must contain one image.")
     mode = image.mode
     tags = getattr(image, "tag_v2", {})
     if mode in SIXTEEN and (tags.get(258, (16,)) != (16,) or tags.get(262, 1) != 1):
         raise _Refused("is TIFF of 12 bits or with white as 0: it must have 8 or 16 bits, with black as 0.")
-    if mode == "F" or (mode == "I" and image.format not in ("PPM", "PNG")):  # these two mean 16 bits by it
-        raise _Refused(f"has mode {mode}: must be 8 bits a channel, or 16-bit grey.")
+    if mode == "F" or (mode == "I" and image.format not in ("PPM", "PNG")):  # in these two formats it means 16 bits
+        raise _Refused(f"has mode {mode}: must be 8 bits per channel, or 16-bit grey.")
 
 
-def _mend_transparency(image: "ImageFile") -> None:
-    """A PNG's transparent colour in the range of its pixels: Pillow scales 2 and 4 bits to 8, and that colour not."""
+def _fix_transparency(image: "ImageFile") -> None:
+    """Scale the transparent colour of a PNG like its pixels: Pillow scales 2 and 4 bits to 8, but not that colour."""
     if image.format != "PNG" or "transparency" not in image.info or not image.tile:
         return
     stored = image.tile[0].args
-    if stored == "RGB;16B":  # the lower halves of the pixels are dropped
-        raise _Refused("has 16 bits a channel and a transparent colour: it must have 8, or an alpha channel.")
+    if stored == "RGB;16B":  # Pillow drops the lower 8 bits of the pixels, but not of that colour
+        raise _Refused("has 16 bits per channel and a transparent colour: it must have 8, or an alpha channel.")
     if stored in ("L;2", "L;4"):
         image.info["transparency"] *= 85 if stored == "L;2" else 17
 
@@ -146,7 +146,7 @@ def _unidentified(file: IO[bytes]) -> str:
             if len(start) >= at + struct.calcsize(form) and 0 in (size := struct.unpack_from(form, start, at)):
                 return f"has width {size[0]} and height {size[1]}: both must be >= 1."
             return "cannot be read as an image: its header is damaged."
-    return "cannot be read as an image: it is none, is damaged at its start, or of a format unknown to Pillow."
+    return "cannot be read as an image: it is not an image, its start is damaged, or Pillow does not know its format."
 
 
 def _pixels(image: "Image", channels: int | None) -> Tensor:

@@ -47,7 +47,9 @@ class ImageOptions:
     def __post_init__(self) -> None:
         check_fit(self.size, self.fit)
         if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
-            raise InputError(f"fold is {self.fold} of {self.folds}: it must be one of 2 folds or more, from 0")
+            raise InputError(
+                f"fold is {self.fold} of {self.folds}: it must be at least 0 and less than folds, and folds at least 2"
+            )
         if self.range is not None:
             check_range(self.range)
         if self.channels not in (None, 1, 3):
@@ -65,7 +67,7 @@ def fetched(picture: ImageSource) -> ImageSource:
     try:
         with library.xopen(picture.source, "rb") as file:
             return picture._replace(source=file.read())
-    except Exception as error:  # those of any file system
+    except Exception as error:  # each file system raises its own errors
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{picture.name} cannot be fetched: {reason}.") from None
 
@@ -103,8 +105,10 @@ def stacked(pictures: Iterable[ImageSource], how: ImageOptions, shape: tuple[int
     for picture in pictures:
         image = pixels(picture, how)
         if image.shape[1:] != shape[1:] or len(image) not in (1, shape[0]):
-            raise InputError(f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, as others.")
+            raise InputError(
+                f"{picture.name} is {list(image.shape)} [C, H, W]: it must be {list(shape)}, like the others."
+            )
         if image.dtype == torch.uint16 and how.range is None:
-            raise InputError(f"{picture.name} has 16 bits, and those looked at before had 8: give a range.")
+            raise InputError(f"{picture.name} has 16 bits, but the images before had 8: pass a range.")
         images.append((image if how.range is None else as_float(image, how.range)).expand(*shape))
     return torch.stack(images)

@@ -32,7 +32,7 @@ class LazyImages:
     ndim = 4
 
     def __init__(self, files: Sequence[Path], how: ImageOptions, shape: tuple[int, ...], workers: int = 0) -> None:
-        # in one piece: workers share it
+        # one array instead of a list, because workers can share its memory
         self._files = np.array([os.fsencode(file.absolute()) for file in files], dtype=np.bytes_)
         self._how, self._shape, self.workers = how, shape, workers
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from partialsym.errors import InputError
 
 Range = tuple[int, int]
-NARROW, WIDE = (0, 255), (0, 65535)  # of 8 and of 16 bits
+NARROW, WIDE = (0, 255), (0, 65535)  # the ranges of 8 and of 16 bits
 BATCH = 64  # images that are counted at a time
-FEW = 0.1  # of a range that is used, or of pixels beyond it: more or less is doubtful
+FEW = 0.1  # smallest share of a range that is normally used, and largest share of pixels that is normally outside it
 
 
 class Images(Protocol):
@@ -45,7 +45,7 @@ def as_float(images: Tensor, range: Range | None = None) -> Tensor:
 
 
 def check_range(range: object) -> None:
-    """Raise ValueError unless it is two ints, 0 <= low < high <= 65535."""
+    """Raise ValueError unless `range` is two ints with 0 <= low < high <= 65535."""
     pair = isinstance(range, tuple) and len(range) == 2 and all(type(value) is int for value in range)
     if not pair or not WIDE[0] <= range[0] < range[1] <= WIDE[1]:  # type: ignore[index]
         raise InputError(f"range is {range!r}: it must be two ints, low and high, 0 <= low < high <= 65535")
@@ -65,7 +65,9 @@ def counted(images: Images) -> Tensor:
 def moments(counts: Tensor, values: Tensor | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation of every channel, from the histograms of `counted`.
 
-    `values`: float64, the value of each bin; by default those of 8 bits in [0, 1].
+    Args:
+        counts: histograms, [C, bins].
+        values: the value of each bin, float64 [bins]; by default those of 8 bits in [0, 1].
     """
     values = torch.arange(256, dtype=torch.float64) / 255 if values is None else values
     share = counts / counts.sum(1, dtype=torch.float64, keepdim=True)

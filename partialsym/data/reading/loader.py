@@ -42,7 +42,7 @@ class Loader(DataLoader[Any]):
         *,
         pinned: bool = False,
     ) -> None:
-        workers = max(0, min(workers, len(keys) - 1))  # to start one takes time, too
+        workers = max(0, min(workers, len(keys) - 1))  # starting a worker takes time
         super().__init__(
             _Attempts(items),
             batch_size=None,
@@ -59,7 +59,7 @@ class Loader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         for item in super().__iter__():
             if isinstance(item, Exception):
-                self._iterator = None  # workers end now, which those in a cycle with the error would not
+                self._iterator = None  # end the workers now: the error's reference cycle would keep them alive
                 raise item
             yield self.ready(item)
 

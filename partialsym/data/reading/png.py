@@ -1,4 +1,4 @@
-"""Images as files."""
+"""Write images as PNG."""
 
 import io
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def png(image: Tensor) -> bytes:
-    """A uint8 image [C, H, W], C 1 or 3, as the bytes of a PNG."""
+    """The bytes of a PNG of a uint8 image [C, H, W], with C 1 or 3."""
     from PIL import Image
 
     pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)

@@ -8,7 +8,7 @@ from partialsym.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def taken(name: str, levels: Levels, given: Range | None, deep: bool) -> Range | None:
+def resolve_range(name: str, levels: Levels, given: Range | None, deep: bool) -> Range | None:
     """The given range, else the smallest and largest value of the training images; None if no image has 16 bits.
 
     The range and suspicious values are logged.
@@ -25,15 +25,17 @@ def taken(name: str, levels: Levels, given: Range | None, deep: bool) -> Range |
     ends = given or levels.range
     if not deep:
         if given not in (None, WIDE):
-            log.warning("%s: no image has 16 bits, for which a range is given: it changes nothing", name)
+            log.warning("%s: the given range has no effect, because no image has 16 bits", name)
         return given
     if ends is None:
-        raise InputError(f"{name}: some images have 16 bits, but none for training has: give a range")
+        raise InputError(f"{name}: some images have 16 bits, but no training image has: pass a range")
     if ends[0] == ends[1]:
-        raise InputError(f"{name}: all pixels of 16-bit training images are {ends[0]}: give a range")
+        raise InputError(f"{name}: all pixels of 16-bit training images are {ends[0]}: pass a range")
     if all(levels.images):
         eight, sixteen = levels.images
-        log.warning("%s: %d training images have 8 bits and %d have 16: each kind has its range", name, eight, sixteen)
+        log.warning(
+            "%s: %d training images have 8 bits and %d have 16: each kind has its own range", name, eight, sixteen
+        )
     how = "the range of the training images" if given is None else "as given"
-    log.info("%s: of 16-bit images %d becomes 0 and %d becomes 1, %s", name, *ends, how)
+    log.info("%s: in 16-bit images %d becomes 0 and %d becomes 1, %s", name, *ends, how)
     return ends

@@ -1,4 +1,4 @@
-"""Images brought to one size."""
+"""Resize and crop images to one size."""
 
 from typing import Literal, get_args
 
@@ -16,10 +16,16 @@ FITS: tuple[Fit, ...] = get_args(Fit)
 def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
     """Resize an image [C, H, W] (C 1 or 3, uint8 or grey uint16) to [C, *size], bilinearly and with antialiasing.
 
-    `fit`: "resize" uses the whole image, whatever its aspect; "crop" the largest part of the aspect of `size`, from
-    the middle; "centre" the middle `size` pixels, without rescaling. An image that has the size already, or is larger
-    only by a border, retains its pixels. Raises InputError for another `fit`, a size that is not two ints >= 1, and
-    for "centre" where the image is smaller than `size`.
+    An image that has this size already is returned unchanged. "crop" and "centre" do not rescale an image that is
+    larger only by a border.
+
+    Args:
+        image: the image.
+        size: height and width in pixels, two ints >= 1.
+        fit: "resize" uses the whole image, whatever its aspect ratio; "crop" uses the largest central part with the
+            aspect ratio of `size`; "centre" uses the central `size` pixels without rescaling.
+    Raises:
+        InputError: `fit` or `size` is invalid, or for "centre" the image is smaller than `size`.
     """
     from PIL import Image
 
@@ -37,7 +43,10 @@ def fitted(image: Tensor, size: tuple[int, int], fit: Fit = "resize") -> Tensor:
         by_height = size[0] * wide >= size[1] * high  # the crop has the whole height
         taken_high = high if by_height else size[0] * wide / size[1]
         taken_wide = size[1] * high / size[0] if by_height else wide
-        left, top = (wide - taken_wide) // 2, (high - taken_high) // 2  # whole pixels keep a mere crop sharp
+        left, top = (
+            (wide - taken_wide) // 2,
+            (high - taken_high) // 2,
+        )  # whole pixels, so that a crop without rescaling stays sharp
         box = (left, top, left + taken_wide, top + taken_high)
     if deep := image.dtype == torch.uint16:
         picture = Image.fromarray(image[0].numpy().astype(np.float32))

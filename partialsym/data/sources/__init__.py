@@ -1,1 +1,1 @@
-"""Where data sets come from: one module a data set, and what they share."""
+"""The sources of data sets: one module per data set, and what they share."""

@@ -16,7 +16,7 @@ from partialsym.data.reading import Levels, Range, as_float, shown
 from partialsym.data.reading.image_source import ImageOptions, ImageSource, digest, fetched, pixels
 from partialsym.data.reading.lazy import LazyImages
 from partialsym.data.reading.loader import Loader
-from partialsym.data.reading.ranges import taken
+from partialsym.data.reading.ranges import resolve_range
 from partialsym.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def gather(
     for which in ORDER:
         if which not in given:
             levels = levels.plus(_moved(found, which), -1)
-    ends = taken(shown(name), levels, how.range, found.deep)
+    ends = resolve_range(shown(name), levels, how.range, found.deep)
     splits = {which: found.split(which, ends) for which in ORDER}
     mean, std = levels.moments(found.channels, ends)
     folds = how.folds if "test" not in given else None

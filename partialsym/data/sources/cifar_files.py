@@ -184,7 +184,7 @@ def _untar(path: Path, raw: bytes, wanted: Mapping[str, str]) -> dict[str, bytes
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member) if member.isreg() else None
     if file is None:
-        raise tarfile.ReadError(f"{member.name} is no regular file")
+        raise tarfile.ReadError(f"{member.name} is not a regular file")
     return file.read()
 
 

@@ -70,7 +70,9 @@ def folder(
     classes = tuple(sorted({name for found in files.values() for name, _ in found}))
     if len(classes) < 2:
         found = f"classes {list(classes)}" if classes else "no images in folders"
-        raise InputError(f"{shown(top)} has {found}: it must hold two classes or more, a folder each{listing(bad)}")
+        raise InputError(
+            f"{shown(top)} has {found}: it must contain two classes or more, one folder per class{listing(bad)}"
+        )
     number = {name: label for label, name in enumerate(classes)}
     parts = {
         which: [
@@ -135,7 +137,7 @@ def _splits(top: Path, bad: list[str]) -> dict[str, list[Path]]:
             splits[which] = _entries(path)
         elif inside and not (path.is_dir() and not _entries(path)):
             hint = f": did you mean {near}?" if (near := meant(path.name)) else "."
-            none = f"no split: must be train, val or test{hint}"
+            none = f"not a split: must be train, val or test{hint}"
             bad.append(f"{shown(path.name)} is {f'a second folder of {which} images.' if which else none}")
     return {which: places for which, places in splits.items() if which == "train" or any(map(_filled, places))}
 
@@ -164,7 +166,9 @@ def _files(places: Sequence[Path], top: Path, bad: list[str]) -> Iterator[tuple[
         if not _inside(place, top, bad):
             continue
         if not place.is_dir():
-            bad.append(f"{shown(place.relative_to(top))} lies beside the folders of the classes: move it into one.")
+            bad.append(
+                f"{shown(place.relative_to(top))} is beside the folders of the classes: move it into one of them."
+            )
             continue
         for path in _entries(place):
             name = shown(path.relative_to(top))
@@ -173,9 +177,9 @@ def _files(places: Sequence[Path], top: Path, bad: list[str]) -> Iterator[tuple[
             if not path.is_dir() and path.suffix.lower() in suffixes:
                 yield place.name, path
             elif not path.is_dir():
-                bad.append(f"{name} is no image by its suffix {path.suffix!r}.")
+                bad.append(f"{name} is not an image according to its suffix {path.suffix!r}.")
             elif _entries(path):
-                bad.append(f"{name} is a folder: a class's images must lie in its folder itself.")
+                bad.append(f"{name} is a folder: the images of a class must be directly in its folder.")
 
 
 def _inside(path: Path, top: Path, bad: list[str]) -> bool:
@@ -186,7 +190,7 @@ def _inside(path: Path, top: Path, bad: list[str]) -> bool:
     try:
         leaves = not path.resolve(strict=True).is_relative_to(top.resolve())
     except (OSError, RuntimeError):  # before Python 3.13 a loop raises RuntimeError
-        bad.append(f"{name} is a link to nothing.")
+        bad.append(f"{name} is a broken link.")
         return False
     if leaves:
         bad.append(f"{name} is a link out of the folder: copy the file that it points to.")

@@ -124,11 +124,11 @@ def _splits(loaded: Any, name: str) -> dict[str, Any]:
     for key, split in loaded.items():
         which = SPLITS.get(key.lower())
         if which in splits:
-            raise InputError(f"{name} has splits {list(loaded)}: only one may be of {which} images")
+            raise InputError(f"{name} has splits {list(loaded)}: only one may contain {which} images")
         if which is not None:
             splits[which] = split
     if "train" not in splits:
-        hint = "".join(f"; {key!r} is near" for key in loaded if meant(key) == "train")
+        hint = "".join(f"; {key!r} has a similar name" for key in loaded if meant(key) == "train")
         raise InputError(f"{name} has splits {list(loaded)}: one must be train{hint}")
     for key in loaded:
         if (right := meant(key)) and SPLITS[right] not in splits:

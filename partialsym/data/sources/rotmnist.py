@@ -135,11 +135,11 @@ def read_amat(file: IO[bytes], name: str, count: int) -> np.ndarray:
         try:
             table = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
         except ValueError as error:
-            raise InputError(f"{name} is no table of numbers: {' '.join(str(error).split())}") from None
+            raise InputError(f"{name} is not a table of numbers: {' '.join(str(error).split())}") from None
     if table.shape != (count, WIDTH):
         raise InputError(f"{name} is {list(table.shape)}, expected [{count}, {WIDTH}]")
     if not np.isfinite(table).all():
-        raise InputError(f"{name} holds numbers that are not finite")
+        raise InputError(f"{name} contains numbers that are not finite")
     return table
 
 

@@ -1,4 +1,4 @@
-// A line chart over equal steps, with a cursor that a range input, a pointer or a finger moves.
+// A line chart over equal steps. A range input, a pointer or a finger moves its cursor.
 
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 46, RIGHT = 14, TOP = 30, BOTTOM = 26, THUMB = 8;
@@ -11,8 +11,8 @@ function draw(tag, attributes = {}, text = "") {
 }
 
 class Chart {
-  // at: what the steps are called; ticks: the steps that have a label; start: where the cursor stands at first;
-  // quantity: what is drawn; moved(step): called when the cursor moves, returns what it stands at in words.
+  // at: names of the steps; ticks: steps with a label; start: first position of the cursor; quantity: name of the
+  // vertical axis; moved(step): called when the cursor moves, returns the values at the cursor in words.
   constructor(figure, { at, ticks, start, quantity, moved }) {
     this.svg = figure.querySelector("svg");
     this.range = figure.querySelector("input");
@@ -25,7 +25,7 @@ class Chart {
 
   get step() { return Number(this.range.value); }
 
-  // curves: {values, low, high, color, kind, band?}, values null where there are none; y: ticks, from the lowest up.
+  // curves: {values, low, high, color, kind, band?}, with null for missing values; y: ticks in ascending order.
   show(curves, y, label) {
     Object.assign(this, { curves, y, label });
     this.render();

@@ -2,7 +2,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const pose = (angle, mirrored) => `${mirrored ? "mirrored, " : ""}turned ${degrees(angle)}`;
-const apart = (name) => `\u2068${name}\u2069`; // its direction of writing is its own
+const apart = (name) => `\u2068${name}\u2069`; // isolates its writing direction
 const circle = (start) => ({
   at: data.angles.map(degrees),
   ticks: data.angles.map((_, i) => i).filter((i) => data.angles[i] % 45 === 0),
@@ -41,7 +41,7 @@ function responses() {
     picture.alt = `A test image of class ${of.name}`;
     const images = `${of.count} test image${of.count === 1 ? "" : "s"}`;
     find(".note").textContent = `Mean over ${images} of class ${apart(of.name)}`
-      + (seeds.length > 1 ? `; line and shade are mean and range of ${seeds.length} seeds. ` : ". ")
+      + (seeds.length > 1 ? `; the line is the mean of ${seeds.length} seeds, the shade their range. ` : ". ")
       + (of.picture ? "The picture is one of them. " : "") + "Angles are counter-clockwise.";
     chart.show(curves, PERCENT, `Mean probability of each class by turn, images of class ${of.name}, ${method.title}`);
   }
@@ -61,7 +61,8 @@ function unchanged() {
     },
   });
   const count = [...new Set(data.images.map(({ turned }) => turned))].join(" or ");
-  find(".note").textContent = `Over ${count} test images. Thick lines are means over seeds, thin lines single seeds.`;
+  find(".note").textContent = `Shares of ${count} test images. Thick lines are means over seeds, thin lines single`
+    + " seeds.";
   on(() => {
     const curves = data.methods.map((method, i) => {
       const seeds = method.seeds.map((seed) => seed.unchanged[Number(form.mirrored.checked)]);
@@ -70,7 +71,7 @@ function unchanged() {
     });
     const thin = curves.filter(({ seeds }) => seeds.length > 1)
       .flatMap(({ seeds, color }) => seeds.map((values) => ({ values, color, kind: "thin" })));
-    chart.show([...thin, ...curves], PERCENT, "Share of predictions that stay as they are upright, by turn");
+    chart.show([...thin, ...curves], PERCENT, "Share of predictions that are the same as for upright images, by turn");
   });
 }
 
@@ -88,7 +89,7 @@ function errors() {
       return `${at}: ${read(find(".readout"), chart.curves, step, number)}`;
     },
   });
-  // All layers' totals, with the range of what the pixel grid makes of them; or one layer's total and its parts.
+  // The totals of all layers with the range of the pixel grid's errors, or the total of one layer and its parts.
   function curvesOf(layers, part, one) {
     const colors = depths(layers.filter((layer) => layer !== "output").length);
     const look = (layer) => ({ name: layer, color: colors[layers.indexOf(layer)] ?? "var(--k6)" });
@@ -117,9 +118,10 @@ function errors() {
       .filter(({ values }) => values.some((value) => value !== null));
     const most = Math.max(0.1, ...curves.flatMap(({ values, high, band }) => (band ? high : values)));
     find(".note").textContent = `Mean over ${data.images[method.images].compared} test images and the seeds, with the`
-      + " range of the seeds. Pixel grid: what comes of turned pixels falling between pixels, in any network."
-      + " Angles are those measured, not to scale."
-      + (form.layer.value ? " Picture there and back: what turning a smooth picture of the layer’s size loses." : "");
+      + " range of the seeds. Pixel grid: the error of any network, because turned pixels fall between pixels."
+      + " The axis shows the measured angles, not to scale."
+      + (form.layer.value
+        ? " Picture there and back: the loss when a smooth picture of the layer’s size is turned and turned back." : "");
     chart.show(curves, ticks(most), `Relative equivariance error by turn, ${method.title}`);
   });
 }

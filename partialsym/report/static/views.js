@@ -1,18 +1,18 @@
-// What the views share: choices, numbers over seeds, and the table of values at the cursor.
+// Functions that the views share: choices, numbers over seeds, and the table of values at the cursor.
 
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const degrees = (angle) => `${String(angle).replace("-", "−")}°`;
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 const PERCENT = [0, 0.25, 0.5, 0.75, 1].map((value) => ({ value, text: percent(value) }));
 
-// [seeds][steps] → mean and range of every step; null where any seed has no value.
+// [seeds][steps] → mean and range at every step; null if any seed has no value there.
 function overSeeds(seeds) {
   const steps = seeds[0].map((_, i) => seeds.map((seed) => seed[i]));
   const of = (f) => steps.map((values) => (values.includes(null) ? null : f(values)));
   return { values: of(mean), low: of((v) => Math.min(...v)), high: of((v) => Math.max(...v)) };
 }
 
-// Fill a select with {value, text} and keep what was chosen where it is still there.
+// Fill a select with {value, text}; retain the selected option if it still exists.
 function choose(select, options) {
   const before = select.value;
   select.replaceChildren(...options.map(({ value, text }) => new Option(text, value)));
@@ -20,7 +20,8 @@ function choose(select, options) {
   select.closest("label").hidden = options.length < 2;
 }
 
-// The named curves' values at a step, a row each; names come from data and are set as text. Returns them in words.
+// Show the values of the named curves at a step, one per row, and return them in words. Names are set as text, because
+// they come from data.
 function read(table, curves, step, show) {
   const rows = curves.filter(({ name }) => name).map((curve) => ({ ...curve, value: between(curve, step, show) }));
   table.tBodies[0].replaceChildren(...rows.map(({ color, kind, name, value }) => {
@@ -53,7 +54,7 @@ function ticks(most) {
   return Array.from({ length: count + 1 }, (_, i) => ({ value: i * step, text: String(+(i * step).toFixed(2)) }));
 }
 
-// A colour a layer, from the first to the last.
+// One colour per layer, from the first to the last.
 function depths(count) {
   return Array.from({ length: count }, (_, i) => {
     const at = 5 * i / Math.max(1, count - 1);
