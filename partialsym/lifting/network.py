@@ -40,7 +40,7 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # what may follow the layer that answers
+_BEHIND = {"pool", "adaptive", "activation", "dropout"}  # ops that may follow the last layer with weights
 
 
 class Lifted(nn.Module):
@@ -117,11 +117,12 @@ class Lifted(nn.Module):
         set_proportional(self, proportional)
 
     def with_head(self, num_classes: int) -> "Lifted":
-        """The same network with fresh weights in its last convolution or linear layer, for other classes. It gives
-        logits, also where this one ends in a softmax.
+        """A copy of the network with another number of classes: the last convolution or linear layer has new weights.
+
+        The copy returns logits, even if this network ends in a softmax.
 
         Raises:
-            ValueError: its answers are maps, or more than pools, activations and dropout follow the last layer.
+            ValueError: the output is maps, or other operations than pools, activations and dropout follow that layer.
         """
         steps = [{**step, "options": dict(step.get("options", {}))} for step in self.steps]
         named, read = {step["name"]: step for step in steps}, Counter(of for step in steps for of in step["of"])
@@ -133,7 +134,7 @@ class Lifted(nn.Module):
         if not whole or head["options"].get("groups", 1) != 1:
             raise InputError(
                 f"the lifted network does not end in one layer of its own for the classes, but in the step "
-                f"{head['name']!r}: it cannot be given a new one. Replace it in the plain network, and lift that."
+                f"{head['name']!r}: replace that layer in the plain network, then lift the plain network again."
             )
         head["options"]["out_channels"] = num_classes
         like = next(self.parameters())
@@ -225,7 +226,7 @@ class Lifted(nn.Module):
 
 @torch.no_grad()
 def _reset(layer: LocalConv) -> None:
-    """Fresh weights as those of torch's own layers."""
+    """Draw new weights from the distribution of torch's own layers."""
     shape = layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size
     bound = math.prod(shape[1:]) ** -0.5
     weight = layer.kernel.linear.weight
