@@ -214,7 +214,7 @@ def test_a_hooked_network_can_be_copied_where_to_conv2d_does():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_scripting_names_to_conv2d_and_tracing_works():
     net, x = network(HOOKS["nothing"]).eval(), torch.randn(2, 1, 12, 12)
-    with pytest.raises(NotImplementedError, match=r"partialsym\.to_conv2d, and trace"):
+    with pytest.raises(NotImplementedError, match=r"partialsym\.to_conv2d, and use torch\.jit\.trace"):
         torch.jit.script(net)
     frozen = to_conv2d(net, x)
     with pytest.raises(NotImplementedError, match=r"torch\.jit\.trace"):
