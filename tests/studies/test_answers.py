@@ -1,8 +1,10 @@
-"""The study of answers whose truth is known finds what is wrong in an answer."""
+"""The committed answers of `ask` are the known ones, and the study finds what is wrong in an answer."""
 
 import pytest
 
-from studies.answers import wrong
+from studies.answers import CASES, RESULTS, results, wrong
+
+FOUND = list(results())
 
 
 def result(visible=("visible", "not visible"), said="costs", action="leave it"):
@@ -30,3 +32,23 @@ def test_a_right_answer_has_no_mistake():
 )
 def test_every_mistake_is_named(mistake, found):
     assert wrong(result(**mistake)) == found
+
+
+@pytest.mark.parametrize("found", FOUND, ids=[f"{one['kind']}-{one['seed']}" for one in FOUND])
+def test_a_committed_answer_is_right_and_took_ten_minutes_at_most(found):
+    assert wrong(found) == []
+    assert found["seconds"] <= 600
+
+
+def test_every_case_was_asked():
+    asked = {(one["kind"], one["seed"]) for one in FOUND}
+    assert asked == {(kind, seed) for kind, case in CASES.items() for seed in case.seeds}
+    assert len(list(RESULTS.glob("*.json"))) == len(asked)
+
+
+def test_other_images_of_one_kind_give_the_same_answer():
+    for kind, case in CASES.items():
+        answers = [one["answer"]["findings"] for one in FOUND if one["kind"] == kind]
+        said = [{f["question"]: f["answer"] for f in findings} for findings in answers]
+        assert all(len({one[question] for one in said}) == 1 for question in case.answers)
+        assert not any({one.get(question) for one in said} >= {"helps", "costs"} for question in said[0])
