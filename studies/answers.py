@@ -32,13 +32,13 @@ class Case:
     """A question with a known answer.
 
     Attributes:
-        title: of the images, in the table.
-        group: that is asked about.
+        title: name of the images in the table.
+        group: group of the question.
         train, test: numbers of images.
-        seeds: of the folder: other images each.
-        visible, hidden: transformations that are known to be visible, and not to be (`degrees`; 0: mirrored).
-        answers: question → the only answer that is right; what nobody knows is left out.
-        actions: the only recommendations that are right; empty where nobody knows.
+        seeds: one folder is made for each, with other images.
+        visible, hidden: transformations that are known to be visible, or not visible, in degrees; 0 for mirroring.
+        answers: question → the only right answer, for the questions whose answer is known.
+        actions: the only right recommendations; empty if they are unknown.
     """
 
     title: str
@@ -89,7 +89,7 @@ CASES = {
 
 
 def asked(kind: str, seed: int, out: Path) -> dict[str, Any]:
-    """Everything in a file of results/answers/: the answer of the command, and the seconds that it took."""
+    """The content of a file of results/answers/: the answer of the command, and its duration in seconds."""
     case, origin = CASES[kind], provenance()
     with tempfile.TemporaryDirectory() as passing:
         images = Path(passing) / kind
@@ -114,7 +114,7 @@ def asked(kind: str, seed: int, out: Path) -> dict[str, Any]:
 
 
 def wrong(result: dict[str, Any]) -> list[str]:
-    """What the answer says against the truth."""
+    """The parts of the answer that contradict the truth."""
     case, answer = CASES[result["kind"]], result["answer"]
     seen = {one["degrees"]: one["answer"] for one in answer["visibility"]["transformations"]}
     said = {one["question"]: one["answer"] for one in answer["findings"]}
@@ -128,7 +128,7 @@ def wrong(result: dict[str, Any]) -> list[str]:
 
 
 def results(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
-    """Those that there are, in the order of CASES."""
+    """The existing results, in the order of CASES."""
     for kind, case in CASES.items():
         for seed in case.seeds:
             if (path := folder / f"{kind}-{seed}.json").exists():
@@ -136,7 +136,7 @@ def results(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
 
 
 def texts() -> dict[str, str]:
-    """What stands between the marks of the document."""
+    """Mark of the document → the text between its marks."""
     lines = [
         "| images | asked | turned by 180°, 90° | mirrored | verdict | recommendation | steps, runs | budget | min |",
         "| --- |" + " --- |" * 8,

@@ -57,7 +57,7 @@ class PlainCNN(nn.Module):
 
 
 class Images(NamedTuple):
-    """Images [N, C, SIDE, SIDE] in [0, 1] and labels [N], those that are learned and those that are answered."""
+    """Training images [N, C, SIDE, SIDE] in [0, 1] with labels [N]; test images `answered` with labels `truth`."""
 
     learned: Tensor
     labels: Tensor
@@ -67,7 +67,7 @@ class Images(NamedTuple):
 
 
 def images(kind: str) -> Images:
-    """Of one kind of `benchmarks.folders`, all from the training images of its data set."""
+    """Images of one kind of `benchmarks.folders`, all from the training images of its data set."""
     name, make = KINDS[kind]
     split, generator = load(name).train, torch.Generator().manual_seed(77)
     pixels, classes = make(split[torch.randperm(len(split), generator=generator)[:20_000]], generator)
@@ -107,7 +107,7 @@ def networks(found: Images) -> dict[str, tuple[Callable[[], nn.Module], bool, fl
 
 
 def trained(make: Callable[[], nn.Module], augmented: bool, rate: float, found: Images, seed: int) -> dict[str, float]:
-    """Steps, and accuracy, of a network that trains for SECONDS of processor time on one thread."""
+    """Train a network for SECONDS of processor time on one thread; return its steps, seconds and accuracy."""
     torch.manual_seed(seed)
     net, dims = make(), (0, 2, 3)
     ready = Preprocessing(tuple(found.learned.mean(dims).tolist()), tuple(found.learned.std(dims).tolist()))
@@ -157,7 +157,7 @@ def measured(kinds: list[str]) -> dict[str, Any]:
 
 
 def texts() -> dict[str, str]:
-    """What stands between the marks of the document."""
+    """Mark of the document → the text between its marks."""
     kinds = read_json(RESULT)["kinds"] if RESULT.exists() else {}
     lines = [
         "| network | " + " | ".join(f"{TITLES[kind]}, % | steps" for kind in kinds) + " |",

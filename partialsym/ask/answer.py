@@ -223,9 +223,8 @@ class _Asking:
     def begin(self, job: Job) -> "Future[bool]":
         config = self.config(job)
         self.running = [*self.running, job]
-        (run_folder(config, self.question.folder).folder / STOP).unlink(
-            missing_ok=True
-        )  # a killed command may leave it
+        request = run_folder(config, self.question.folder).folder / STOP
+        request.unlink(missing_ok=True)  # a killed command may leave it
         return self.executor.submit(run_one, config, self.question.folder, self.data(job.seed))
 
     def far(self, job: Job) -> tuple[int, float] | None:

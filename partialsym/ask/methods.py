@@ -19,9 +19,8 @@ _MIRRORED: dict[str, Any] = {"group": "Mirror", "partial": False}
 _BOTH: dict[str, Any] = {"group": "E2", "partial": False, "samples": 2 * ROTATIONS}
 AUGMENTED = "augmented"  # the plain CNN whose training images are transformed by the question's group
 AUGMENTATIONS = {"SE2": ("rotate",), "Mirror": ("flip",), "E2": ("rotate", "flip")}
-METHODS: Mapping[
-    str, Mapping[str, Mapping[str, Any]]
-] = {  # group of the question → name → settings, the most important method first
+# group of the question → name → settings, the most important method first
+METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "SE2": {"plain": _PLAIN, "SE2-full": _ROTATED, AUGMENTED: _PLAIN, "SE2-partial": _ROTATED | {"partial": True}},
     "Mirror": {
         "plain": _PLAIN,

@@ -11,11 +11,8 @@ from partialsym.errors import InputError
 from partialsym.runs.schema import read_json
 
 FORMAT = 1  # format number of answer.json
-EPOCHS, PATIENCE, STEPS = (
-    100,
-    15,
-    50,
-)  # STEPS: smallest number of steps per epoch, so that validation takes a small part of the time
+EPOCHS, PATIENCE = 100, 15
+STEPS = 50  # smallest number per epoch, so that validation takes a small part of the time
 
 
 def config_from(folder: Path) -> dict[str, Any]:

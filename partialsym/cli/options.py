@@ -46,7 +46,12 @@ def _ask(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--group", type=str, default="E2", help="symmetry to ask about: SE2 (rotations), Mirror, or E2 (both)"
     )
-    parser.add_argument("--network", type=str, default="CNN3", help="CNN3, ResNet, or a registered network")
+    parser.add_argument(
+        "--network",
+        type=str,
+        default="CNN3",
+        help="CNN3, ResNet, a preset such as gresnet18_cifar, or a registered network",
+    )
     parser.add_argument("--budget", type=str, default="10m", help="time for the whole command, such as 90s, 10m or 2h")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method, at least; a verdict needs 3")
     parser.add_argument(

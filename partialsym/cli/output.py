@@ -46,8 +46,10 @@ def confusion_lines(counts: Tensor, classes: Sequence[str]) -> Iterator[str]:
     """
     totals, right = counts.sum(1).tolist(), counts.diagonal().tolist()
     if len(classes) > COLUMNS:
-        yield "most frequent confusions, by their share of the images of a class:"
-        for k, j, share in most_confused(counts, LISTED):
+        listed = most_confused(counts, LISTED)
+        title = "most frequent confusions, by their share of the images of a class:"
+        yield title if listed else "no class is taken for another"
+        for k, j, share in listed:
             yield f"  {classes[k]} taken for {classes[j]}: {int(counts[k, j])} of {totals[k]} ({100 * share:.1f} %)"
         return
     yield "confusion: images by true class (rows) and answer (columns)"
@@ -73,7 +75,7 @@ def say_subsets(result: dict[str, Any]) -> None:
 
 
 def say_by_layer(lines: Mapping[str, str]) -> None:
-    """What is said of each layer, by name."""
+    """Print a line for each layer; `lines` maps the name of a layer to its text."""
     width = max((len(layer) for layer in lines), default=0)
     for layer, said in lines.items():
         say(f"  {layer:<{max(14, width)}} {said}")

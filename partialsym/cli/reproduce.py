@@ -39,7 +39,8 @@ def run(options: Namespace) -> None:
         raise ConfigError(
             f"--publish is {options.publish}: must be left out, because the budget tiny produces no results."
         )
-    seeds = parse_seeds(options.seeds or ("0" if budget == TINY else "0,1,2"))
+    default = "0" if budget == TINY else "0,1,2"
+    seeds = parse_seeds(default if options.seeds is None else options.seeds)
     rows, out = table.select(options.rows), Path(options.out)
     results = Path(options.publish or out) / table.name
     there = {row: table.results(results, row, budget) for row in rows}

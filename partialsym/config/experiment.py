@@ -48,9 +48,8 @@ class Experiment:
         good = compile != "always" or processes == 1
         check("training.compile", compile, good, "auto or never: the steps of several processes are not compiled")
         object.__setattr__(self, "data", self.data.complete())
-        object.__setattr__(
-            self, "model", self.model.complete()
-        )  # last, because the checks must distinguish defaults from choices
+        # last, because the checks must distinguish defaults from choices
+        object.__setattr__(self, "model", self.model.complete())
 
     def to_dict(self) -> dict[str, Any]:
         """The experiment as dicts, lists and scalars, as in config.yaml."""

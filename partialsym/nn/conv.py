@@ -48,6 +48,7 @@ class GroupConv(nn.Module):
             afterwards, `spectral` multiplies in the frequency domain, `auto` chooses the fastest for the shapes at
             hand. All compute the same function.
     Raises:
+        TypeError: codomain is neither a density nor a group.
         ValueError: an argument is out of range, or the domain does not include the codomain's group.
     """
 

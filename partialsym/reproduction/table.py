@@ -30,8 +30,8 @@ NOTES = {
     "precision": "Precision: that of training.",
 }
 TINY = "tiny"
-# Of every table: its first budget, with at most these numbers. A row takes seconds to minutes on two cores.
-MOST: dict[str, dict[str, float]] = {
+# The largest numbers of the budget `tiny`, which is otherwise a table's first one. A row takes seconds to minutes.
+TINY_LIMITS: dict[str, dict[str, float]] = {
     "data": {"train_images": 1000, "test_images": 200, "validation": 0.02},
     "model": {"width": 8},
     "training": {"epochs": 4, "repeats": 1, "recalibration_images": 200},
@@ -39,7 +39,7 @@ MOST: dict[str, dict[str, float]] = {
 TINY_NOTE = (
     "Budget `tiny` is a first look, and no result: networks of width {model[width]} at most, {training[epochs]} epochs "
     "of {data[train_images]:,} training images at most, {data[test_images]} test images."
-).format(**MOST)
+).format(**TINY_LIMITS)
 CHOSEN = "Row {}, seed {}: which components the network keeps in eval mode was chosen on validation images."
 
 
@@ -68,7 +68,7 @@ class Table:
     def experiment(self, row: str, seed: int, budget: str | None = None) -> Experiment:
         """The config of a row, named TABLE/ROW, or TABLE/ROW/BUDGET if the budget is not the table's first.
 
-        With `tiny` it is that of the first budget, with the numbers of MOST where they are larger or left out.
+        With `tiny` it is that of the first budget, with the numbers of TINY_LIMITS where they are larger or left out.
 
         Raises:
             ConfigError: unknown row or budget.
@@ -82,7 +82,7 @@ class Table:
             if fnmatchcase(row, pattern):
                 _add(tree, parts)
         if budget == TINY:
-            _add(tree, {part: _at_most(tree.get(part, {}), most) for part, most in MOST.items()})
+            _add(tree, {part: _at_most(tree.get(part, {}), most) for part, most in TINY_LIMITS.items()})
         return _experiment(tree)
 
     def place(self, row: str, budget: str) -> str:

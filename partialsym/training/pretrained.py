@@ -85,14 +85,12 @@ def normalised_alike(data: Dataset, record: Mapping[str, Any]) -> Dataset:
     try:
         return replace(data, mean=tuple(record["mean"]), std=tuple(record["std"]))
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"the pretrained model was saved with another mean and std than of each channel: {error}"
-        ) from None
+        raise ConfigError(f"the pretrained model was saved with an invalid mean or std: {error}") from None
 
 
 @torch.no_grad()
 def _lifted(held: Lifted, config: ModelConfig, num_classes: int) -> Lifted:
-    """A network that gives logits of these classes."""
+    """The lifted network with logits of `num_classes` classes as its answers."""
     if held.output == "maps":
         raise ConfigError(f"{config.pretrained} answers pixel by pixel: train it in a loop of your own.")
     with evaluating(held):
@@ -129,7 +127,7 @@ def _alike(held: nn.Module, record: Mapping[str, Any], config: ModelConfig, mode
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As in a record; those of the network inside an Augerino with it."""
+    """The settings as a record stores them; for an Augerino, those of its network are included."""
     plain = json.loads(json.dumps(settings))
     return plain | plain.pop("settings", {})
 

@@ -1,4 +1,4 @@
-"""How far a long evaluation is, in the log."""
+"""Log the progress of a long evaluation."""
 
 import logging
 import time
@@ -18,8 +18,9 @@ def log_images(model: nn.Module, what: str, most: int | None = None) -> Iterator
     after the last such line.
 
     Args:
-        what: the name of what is done, such as "evaluation".
-        most: the number of images that it takes at most, if that is known.
+        model: the network that answers the images.
+        what: the name of the activity, such as "evaluation".
+        most: the largest number of images that it needs; None if that is unknown.
     """
     images, said = 0, time.monotonic()
     of = "" if most is None else f" of at most {most:,}"

@@ -166,6 +166,7 @@ def test_confusions_of_few_classes_are_a_matrix_and_of_many_a_list():
         "  k3 taken for k7: 3 of 12 (25.0 %)",
         "  k0 taken for k1: 1 of 10 (10.0 %)",
     ]
+    assert list(confusion_lines(many.diag().diag(), [f"k{i}" for i in range(11)])) == ["no class is taken for another"]
 
 
 def test_predict_agrees_with_the_test_split(run, tmp_path, capsys):
@@ -243,6 +244,7 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
+        (["reproduce", "mnist6", "--seeds", ""], "seeds is ''"),
         (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, paper"),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),

@@ -132,7 +132,7 @@ def test_a_kernel(bars, tmp_path):
     again, _ = ps.load_model(tmp_path)
     x = torch.randn(2, 1, 16, 16)
     assert torch.equal(again(x), net.eval()(x))
-    with pytest.raises(ValueError, match="Radial takes layers, sigma"):
+    with pytest.raises(ValueError, match="options of Radial are layers, sigma"):
         ps.GResNet(kernel="Radial", kernel_options={"omega0": 1.0})
 
 

@@ -10,11 +10,12 @@ from PIL import Image
 from partialsym.figures import of_table, save
 from partialsym.reproduction.table import load_table, render, tables
 from partialsym.runs.schema import read_json, read_result
-from studies import identifiability, lifting, reproduction, verdict_simulation, visibility
+from studies import answers, identifiability, lifting, reproduction, verdict_simulation, visibility, yardstick
 from studies.departures import RESULTS, TASKS
 
 ROOT = Path(__file__).parents[2] / "results"
 FOLDERS = sorted(folder.name for folder in ROOT.iterdir() if folder.name in tables())
+ASKING = answers, verdict_simulation, visibility, yardstick
 
 
 @pytest.mark.parametrize("name", few(FOLDERS, "mnist6", "table2"))
@@ -42,7 +43,8 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
             folders |= {ROOT / table.name / table.place(row, budget): (table, row, budget) for row in table.rows}
     altered = {RESULTS / task.row / departure for task in TASKS for departure in task.departures}
     read_out = {identifiability.RESULTS / row for row in load_table("sectors").rows}
-    read_out |= {verdict_simulation.RESULT.parent, visibility.RESULT.parent, lifting.RESULTS}
+    read_out |= {study.RESULT.parent for study in (verdict_simulation, visibility, yardstick)}
+    read_out |= {lifting.RESULTS, answers.RESULTS}
     files = list(ROOT.rglob("*.json"))
     assert len(files) >= 24
     for file in files:
@@ -54,7 +56,9 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
         assert len(table.results(ROOT / table.name, row, budget)) == len(list(folder.glob("seed*.json")))
 
 
-@pytest.mark.parametrize("of", [reproduction, identifiability, lifting, verdict_simulation, visibility])
+@pytest.mark.parametrize(
+    "of", [answers, reproduction, identifiability, lifting, verdict_simulation, visibility, yardstick]
+)
 def test_a_document_holds_its_tables(of):
     document = of.DOCUMENT.read_text(encoding="utf-8")
     for mark, text in of.texts().items():

@@ -151,7 +151,7 @@ def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, steps, capsys)
 def test_a_first_look_is_short_tests_few_images_and_is_not_published(tmp_path, steps, monkeypatch, capsys):
     images = {"train_images": 64, "test_images": 20}
     most = {"data": images, "training": {"epochs": 1, "recalibration_images": 32}}
-    monkeypatch.setattr("partialsym.reproduction.table.MOST", most)
+    monkeypatch.setattr("partialsym.reproduction.table.TINY_LIMITS", most)
     assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "tiny") == 1
     assert "--publish is " in (said := capsys.readouterr().err)
     assert "must be left out, because the budget tiny produces no results" in said

@@ -248,7 +248,7 @@ def test_the_softmax_of_a_lifted_network_is_left_out_and_answers_per_pixel_are_r
 
 def test_a_model_with_another_normalisation_than_its_channels_is_refused(folders, capsys):
     ps.save_model(ps.load_model("lifted")[0], "one", mean=[0.5], std=[0.2])
-    assert "was saved with another mean and std" in refused(capsys, *COMMAND, "--pretrained", "one")
+    assert "was saved with an invalid mean or std" in refused(capsys, *COMMAND, "--pretrained", "one")
 
 
 def test_a_record_that_names_weights_elsewhere_is_not_copied(folders):
