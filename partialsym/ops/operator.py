@@ -167,9 +167,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted, weighted = ctx.needs_input_grad[0], ctx.saved_tensors[4] is not None
-    d_f, *d_kernel, d_mean, d_offset = _run_backward(grad, *ctx.saved_tensors, *ctx.rest, wanted, ctx.offset)
-    ends = (d_mean if weighted else None, None, d_offset if ctx.offset else None)
+    saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[0]  # checkpointing lets them be read once
+    d_f, *d_kernel, d_mean, d_offset = _run_backward(grad, *saved, *ctx.rest, wanted, ctx.offset)
+    ends = (None if saved[4] is None else d_mean, None, d_offset if ctx.offset else None)
     return (d_f if wanted else None, *d_kernel, *ends, *[None] * len(ctx.rest))
 
 
