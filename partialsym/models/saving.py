@@ -105,7 +105,7 @@ def copy_model(record: Path, folder: Path) -> None:
     """Copy a model to another folder, the weights before the record; errors are those of `load_model`."""
     weights = str(_record(record)["weights"])
     if Path(weights).name != weights:
-        raise StoreError(f"{record} names the weights {weights!r}, which are not a file beside it.")
+        raise StoreError(f"{record} names the weights file {weights!r}: there is no such file beside it.")
     content = read_bytes(record, MOST_RECORD)
     replace_file(folder / weights, lambda path: shutil.copyfile(record.with_name(weights), path))
     replace_file(folder / record.name, lambda path: path.write_bytes(content))
@@ -163,7 +163,7 @@ def _weights(path: Path, record: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors in the file that a record names; safetensors refuses sizes that the file does not contain."""
     name = record["weights"]
     if Path(str(name)).name != name or not (file := path.parent / name).is_file():
-        raise StoreError(f"{path} names the weights {name!r}: there is no such file beside it.")
+        raise StoreError(f"{path} names the weights file {name!r}: there is no such file beside it.")
     try:
         data = read_bytes(file, MOST_WEIGHTS)
     except ValueError as error:

@@ -101,8 +101,8 @@ class Upsample(nn.Module):
         if -(-side // self.scale) != count:
             least, most = self.scale * (count - 1) + 1, self.scale * count
             raise InputError(
-                f"size has a side of {side} pixels for one of {count}: must be from {least} to {most}, the sides "
-                f"that a stride of {self.scale} reduces to {count}."
+                f"size has a side of {side} pixels for an input side of {count}: must be from {least} to {most}, "
+                f"the sides that a stride of {self.scale} reduces to {count}."
             )
         # Integers in units of 1 / (2·scale) pixels of x are exact.
         place = 2 * torch.arange(side, device=x.device) + (self.scale * (count - 1) + 1 - side)
