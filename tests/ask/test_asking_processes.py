@@ -13,6 +13,7 @@ from partialsym.runs.verify import examine
 from partialsym.training.fit import run_folder
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_runs_are_trained_in_processes_until_they_are_told_to_stop(tmp_path, monkeypatch):
     """Forked ones, which need not import everything anew."""

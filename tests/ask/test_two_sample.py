@@ -112,6 +112,7 @@ def small(images, transformations, **options):
     return visibility(images, transformations, **{"steps": 40, **options})
 
 
+@pytest.mark.long
 def test_images_in_all_orientations_hide_their_turns_and_show_their_handedness():
     found = {v.name: v for v in small(wedges(300), (*TURNED[1:], MIRRORED), steps=60)}
     assert [found[t.name].answer for t in TURNED[1:]].count("visible") == 0

@@ -185,6 +185,7 @@ def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config,
     assert found == {key: value for key, value in expected.items() if key != "image_seconds"}
 
 
+@pytest.mark.long
 def test_another_order_would_be_noticed(tmp_path, config, memory, monkeypatch):
     monkeypatch.setattr(
         "partialsym.training.dataloaders.ResumableBatchSampler.__iter__",
@@ -194,6 +195,7 @@ def test_another_order_would_be_noticed(tmp_path, config, memory, monkeypatch):
         assert_equal(run(tmp_path, streamed(config, workers=0)), memory)
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_with_other_workers_bit_for_bit(tmp_path, config, memory, monkeypatch):
     with monkeypatch.context() as patch:
         send(patch, signal.SIGTERM, "training_step", 5)

@@ -192,6 +192,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dynamo", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
 def test_torchs_own_export_to_onnx_names_to_conv2d_and_takes_its_output(dynamo, tmp_path):
@@ -231,6 +232,7 @@ def test_the_command(run, tmp_path, suffix, capfd):
     torch.testing.assert_close(answer(path, images), trained.model(trained.preprocess(images)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 def test_the_command_with_fewer_elements_recalibrates(run, tmp_path, capfd):
     path = tmp_path / "model.pt2"
     assert main(["export", str(run.folder), "--out", str(path), "--proportional"]) == 0

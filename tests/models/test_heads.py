@@ -135,7 +135,7 @@ def test_an_element_of_weight_0_is_absent_and_still_feels_a_gradient(float64):
 
 def test_other_elements_than_its_own_are_refused(float64):
     pool = LinearPool(3, 8)
-    with pytest.raises(ValueError, match=r"on 4 elements, but this layer was made for 8: its weights belong"):
+    with pytest.raises(ValueError, match=r"on 4 elements, but this layer was made for 8: each of its weights belongs"):
         pool(random_signal("SE2"))
     with pytest.raises(ValueError, match="has 2 channels, but this layer expects 3"):
         pool(random_signal("E2", channels=2))

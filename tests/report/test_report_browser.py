@@ -113,6 +113,7 @@ def test_the_keyboard_alone_chooses_method_seed_class_and_angle(show, path):
     assert page.locator(RANGE).get_attribute("aria-valuetext").startswith("mirrored, turned −180°: dog ")
 
 
+@pytest.mark.long
 def test_means_come_with_the_range_of_the_seeds(show, path):
     page = show(path)
     assert values(page)["cat"] == "81 % (80 to 82)"
@@ -183,6 +184,7 @@ def test_text_stands_out(show, path, scheme):
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
+@pytest.mark.long
 def test_figures_take_the_scheme_of_the_page(show, path):
     def brightness(scheme):
         page = show(path, color_scheme=scheme)
@@ -193,6 +195,7 @@ def test_figures_take_the_scheme_of_the_page(show, path):
     assert brightness("dark") < 60
 
 
+@pytest.mark.long
 def test_print_is_light_and_has_no_controls(show, path):
     page = show(path, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")

@@ -68,6 +68,7 @@ def published(folder):
     return sorted(file.relative_to(folder / "all" / "small").as_posix() for file in folder.glob("all/**/*.json"))
 
 
+@pytest.mark.long
 def test_a_stopped_queue_goes_on_where_it_was(tmp_path, monkeypatch, steps, capsys):
     whole = tmp_path / "whole"
     assert reproduce(whole) == 0

@@ -119,6 +119,7 @@ def test_a_resume_that_forgets_something_is_noticed(tmp_path, monkeypatch, whole
     assert whole.history() != resumed.history()
 
 
+@pytest.mark.long
 def test_the_command_line_exits_with_75_and_goes_on_with_one_command(tmp_path, monkeypatch, capsys, whole):
     args = ["fit", *as_options(tmp_path)]
     with monkeypatch.context() as patch:

@@ -89,6 +89,7 @@ def test_pixels_come_back(pixels, form):
     assert torch.equal(decode(file, "x"), torch.from_numpy(pixels).permute(2, 0, 1))
 
 
+@pytest.mark.long
 @settings(often, max_examples=8)
 @given(st.floats(1e-9, 1e9), st.integers(0, 2**32 - 1), st.from_regex(r"\A\w[\w.+-]{0,20}\Z"))
 @example(0.1, 0, "2001-01-01")

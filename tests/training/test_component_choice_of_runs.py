@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from partialsym.runs.schema import describe_choice
 from partialsym.training import evaluation
 
 
+@pytest.mark.long
 def test_a_network_that_solved_mirrored_sixes_answers_so(tmp_path, capsys):
     """Trained briefly, every P(m) is above ½: with all of them the network is blind to mirroring, and guesses."""
     settings = {"model.group": "Mirror", "model.width": 4, "model.kernel_size": 5, "model.hidden": 8}

@@ -49,6 +49,7 @@ def digest(folder, config):
     return found.hexdigest()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", few(PRECISIONS, "32"))
 def test_one_after_the_other_runs_of_a_seed_are_one_and_the_same(precision, tmp_path):
     first, again = (digest(tmp_path / str(i), experiment(precision)) for i in range(2))

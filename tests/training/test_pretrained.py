@@ -96,6 +96,7 @@ def test_a_lifted_network_is_trained_from_its_weights_and_its_run_is_like_every_
     assert (type(loaded).__name__, record["classes"]) == ("Lifted", ["a", "b"])
 
 
+@pytest.mark.long
 def test_a_run_goes_on_where_the_pretrained_model_is_not(folders, monkeypatch, capsys):
     assert main([*COMMAND, "--pretrained=lifted", "--out", "whole"]) == 0
 
@@ -197,6 +198,7 @@ def test_an_answer_gives_data_and_training_and_the_group_must_agree(folders, cap
     assert (config.data.name, config.training.patience, config.training.density_lr) == ("digits-6-M", 15, 1e-2)
 
 
+@pytest.mark.long
 def test_any_network_starts_from_one_with_the_same_settings(tmp_path, starts):
     short = replace(TINY, training=replace(TINY.training, epochs=1))
     ps.save_model(build_model(TINY.model, 1, 2), tmp_path / "first")

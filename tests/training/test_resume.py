@@ -70,6 +70,7 @@ def test_another_config_cannot_resume(tmp_path):
         run(tmp_path, changed, resume=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     saves = 0
     write = Path.write_bytes
