@@ -172,6 +172,7 @@ def assert_equal(found, expected):
     assert {**found.result(), **apart} == {**expected.result(), **apart}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", few([0, 2], 2))
 def test_training_from_files_is_training_in_memory_bit_for_bit(tmp_path, config, memory, workers, monkeypatch):
     found = run(tmp_path, streamed(config, workers))

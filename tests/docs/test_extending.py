@@ -110,6 +110,7 @@ def test_a_density(bars, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_density_without_its_gradient_fails():
     names = run_page("density")
 

@@ -91,6 +91,7 @@ def test_a_file_holds_plain_operations_and_gives_the_same_answers_at_any_batch(
         torch.testing.assert_close(answer(path, images), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", few([".onnx", ".pt2"], ".pt2"))
 def test_a_file_says_what_it_is_and_nothing_of_this_machine(suffix, tmp_path):
     net, path = network(GResNet, "SE2", in_channels=2), tmp_path / f"model{suffix}"

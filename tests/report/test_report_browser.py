@@ -225,6 +225,7 @@ def test_without_script_there_are_verdict_tables_and_figures(show, path):
     assert page.get_by_text("The curves need JavaScript").first.is_visible()
 
 
+@pytest.mark.long
 def test_downloads_are_the_tables(show, path, tmp_path):
     page = show(path)
     folder = report([write_run(tmp_path, result("SE2"), behaved())], tmp_path / "out").parent

@@ -136,6 +136,7 @@ def test_seeds_of_a_row_are_run_on_the_same_data(tmp_path, steps, capsys):
     assert not steps
 
 
+@pytest.mark.long
 def test_each_budget_is_published_to_a_place_of_its_own(tmp_path, steps, capsys):
     assert reproduce(tmp_path, "--rows", "T2/*", "--budget", "long") == 0
     assert published(tmp_path) == [f"{SECOND}/long/seed0.json"]

@@ -192,6 +192,7 @@ def test_where_files_cannot_be_locked_a_warning_says_so(tmp_path, monkeypatch, c
     assert "files cannot be locked here ([Errno 37] No locks available): make sure that no other process" in caplog.text
 
 
+@pytest.mark.long
 def test_data_that_vanished_are_named_and_the_checkpoint_is_kept(tmp_path, monkeypatch, capsys):
     root = flat(tmp_path / "images", a=20, b=20)
     data = DataConfig(source="folder", root=str(root), size=28, channels=1, validation=0.2)
@@ -220,6 +221,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys,
     assert checkpoint.read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_best_epoch_is_known_in_a_folder_that_was_moved(tmp_path, monkeypatch):
     """The best epoch lies before the stop; later ones are worse, and may not replace it."""
     config = replace(SMALL, training=replace(SMALL.training, select="best"))

@@ -92,6 +92,7 @@ def test_a_step_that_is_skipped_is_as_if_its_batch_had_not_been(tmp_path, monkey
     assert examine(done).faults == []
 
 
+@pytest.mark.long
 def test_a_stopped_run_may_go_on_skipping_and_the_count_survives_another_resume(tmp_path, monkeypatch):
     spoil(monkeypatch, 4, nan)
     with pytest.raises(Diverged, match=r"at step 4 .*: the loss is nan, beginning with the images"):
@@ -105,6 +106,7 @@ def test_a_stopped_run_may_go_on_skipping_and_the_count_survives_another_resume(
     assert examine(done).faults == []
 
 
+@pytest.mark.long
 def test_what_never_diverges_is_the_same_under_both(tmp_path):
     both = [
         replace(like, name=like.training.diverged, training=replace(like.training, epochs=1)) for like in (STOP, SKIP)

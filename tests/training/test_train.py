@@ -108,6 +108,7 @@ def test_augerino_trains_is_saved_and_shows_what_it_learned(tmp_path):
     assert type(done.model().model).__name__ == "Augerino"
 
 
+@pytest.mark.long
 def test_an_altered_network_is_what_is_trained_and_says_so(tmp_path):
     def change(model):
         model.classifier.weight.requires_grad_(False).zero_()
@@ -126,6 +127,7 @@ def test_an_altered_network_is_what_is_trained_and_says_so(tmp_path):
     assert run(tmp_path, alter=zero, resume=True).result() == done.result()
 
 
+@pytest.mark.long
 def test_best_takes_the_epoch_of_the_highest_validation_accuracy(tmp_path):
     config = replace(TINY, training=replace(TINY.training, select="best", epochs=4))
     done = run(tmp_path, config)
