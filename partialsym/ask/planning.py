@@ -226,11 +226,11 @@ def _made(budget: Budget, width: int, size: tuple[int, int] | None, methods: Map
 
 def _refusal(budget: Budget, methods: Mapping[str, Seconds], size: tuple[int, int]) -> str:
     minutes = math.ceil(budget.whole(budget.least(methods)) / 60)
+    about = f"about {minutes} minute{'s' * (minutes != 1)}"
     least = f"{LEAST} steps of {' and '.join(methods)} at width {WIDTHS[-1]} on {size[0]}×{size[1]} pixels"
     return (
         f"a budget of {budget.whole(budget.seconds):.0f} s is too small: the smallest useful plan, {budget.seeds} "
-        f"repetitions of {least}, needs about {minutes} minutes on this machine under its present load: use --budget "
-        f"{minutes}m."
+        f"repetitions of {least}, needs {about} on this machine under its present load: use --budget {minutes}m."
     )
 
 
