@@ -21,7 +21,7 @@ ALWAYS = ("row", "ours", "n", "epochs", "budget")
 HEADER = ("row", "paper", *ALWAYS[1:], "sampled", "unsampled", "copy gap", "range", "data", "precision")
 NOTES = {
     "ours": "Ours: mean ± std over n seeds, deterministic inference.",
-    "budget": "Budget: `short` and `medium` are ours; `paper` has the paper's epochs, schedule and rates.",
+    "budget": "Budget: `paper` has the paper's epochs, schedule and rates; the others are ours.",
     "sampled": "Sampled: accuracy under drawn elements, the mean of draws, on the first 5,000 test images at most.",
     "unsampled": "Unsampled: deterministic inference on the same images, where all seeds recorded that.",
     "copy gap": "Copy gap: largest logit difference between an original and its copy, over seeds.",

@@ -1,9 +1,12 @@
 """The schema of result.json, which is checked whenever the file is read."""
 
+import base64
+import binascii
 import json
 import statistics
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,13 @@ def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
     if "pretrained" in result:
         digest = _mapping(path, result, "pretrained").get("sha256")
         _check(path, "pretrained.sha256", digest, isinstance(digest, str), "a hash")
+    if "correct" in result:
+        size = result["images"].get("test")
+        _check(path, "images.test", size, _count(size), "a number of images")
+        try:
+            correct_images(result)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     if result.get("components") is not None:
         chosen = _mapping(path, result, "components")
         for key in ("by_probability", "drawn", "chosen"):
@@ -82,6 +92,33 @@ def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
 def sampled_accuracy(result: Mapping[str, Any]) -> float:
     """The accuracy on drawn elements in [0, 1], averaged over the draws."""
     return statistics.mean(result["accuracy"]["test_sampled"])
+
+
+def packed(flags: Sequence[bool]) -> str:
+    """Flags as text: eight of them in a byte, compressed, in base64. `correct_images` reads it."""
+    bits = int("0" + "".join("01"[flag] for flag in flags), 2)
+    return base64.b64encode(zlib.compress(bits.to_bytes(-(-len(flags) // 8), "big"), 9)).decode("ascii")
+
+
+def correct_images(result: Mapping[str, Any]) -> list[bool] | None:
+    """Whether each test image is classified correctly [N], in the order of the data set; None for older results.
+
+    Raises:
+        ValueError: the entry is damaged, or does not agree with the number of images and the accuracy.
+    """
+    if "correct" not in result:
+        return None
+    size, share = int(result["images"]["test"]), float(result["accuracy"]["test"])
+    try:
+        content = zlib.decompressobj().decompress(base64.b64decode(result["correct"], validate=True), size // 8 + 2)
+    except (TypeError, binascii.Error, zlib.error) as error:
+        raise InputError(f"correct is damaged: {error}.") from None
+    bits = f"{int.from_bytes(content, 'big'):0{size}b}"
+    if len(content) != -(-size // 8) or len(bits) != size:
+        raise InputError(f"correct is damaged: {len(content)} bytes are not those of {size} test images.")
+    if round(share * size) != bits.count("1"):
+        raise InputError(f"correct marks {bits.count('1')} images: an accuracy of {share} is {round(share * size)}.")
+    return [bit == "1" for bit in bits]
 
 
 def chosen_components(result: Mapping[str, Any]) -> dict[str, bool]:

@@ -27,6 +27,7 @@ from partialsym.measure import (
     sampled_accuracies,
     turned_logits,
 )
+from partialsym.runs.schema import packed
 
 log = logging.getLogger(__name__)
 DRAWS, SAMPLED = 4, 5000  # of the sampled accuracy: number of passes, and largest number of test images
@@ -57,6 +58,7 @@ def evaluation(config: Experiment, model: nn.Module, data: Dataset, draws: int =
             "test_unsampled": accuracy(answers[of_some], some.labels),  # on the same images
         },
         "scores": scores(answers, data.test.labels),
+        "correct": packed((answers.argmax(1) == data.test.labels).tolist()),
         "data": data.name,
         "images": {
             "train": len(trained_on(data)),

@@ -71,7 +71,7 @@ def test_what_has_to_be_said_of_a_row_stands_under_a_table_that_has_it(tmp_path)
     said = "`+T2-head` is our own: the last convolution goes to T(2), so it is not fully equivariant."
     assert said in render(table, tmp_path)
     assert said in render(table, tmp_path, table.select("*head*"))
-    assert "our own" not in render(table, tmp_path, table.select("*/CIFAR-10"))
+    assert "our own" not in render(table, tmp_path, table.select("*/partial/CIFAR-10"))
 
 
 def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog):
@@ -125,7 +125,7 @@ def test_each_budget_has_a_line_and_a_folder_of_its_own(tmp_path):
         ["99.13", "99.00", "1", "300", "paper"],
     ]
     assert {file.parent.name for file in tmp_path.rglob("*.json")} == {"rotMNIST", "paper"}
-    with pytest.raises(ConfigError, match="table2 has no budget 'long': must be one of short, medium, paper"):
+    with pytest.raises(ConfigError, match="table2 has no budget 'long': must be one of short, compact, medium, paper"):
         load_table("table2").budget("long")
 
 

@@ -4,10 +4,12 @@ import math
 import re
 
 import pytest
+import torch
 from fake_results import write
 
 from partialsym.cli.main import main
 from partialsym.reproduction.table import load_table, render
+from partialsym.runs.schema import correct_images, packed
 
 
 def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
@@ -64,6 +66,14 @@ def test_a_result_that_does_not_belong_is_refused_by_name(tmp_path):
             {"subsets": [{"layer": "last", "group": "SE2", "theta_deg": "x"}]},
             "subsets, last: theta_deg = x: must be a num",
         ),
+        ({"correct": "x", "images": {"train": 9, "test": 2}}, "correct is damaged"),
+        ({"correct": 3, "images": {"train": 9, "test": 2}}, "correct is damaged"),
+        (
+            {"correct": packed([True] * 9), "images": {"train": 9, "test": 2}},
+            "2 bytes are not those of 2 test",
+        ),
+        ({"correct": packed([True] * 2), "images": {"train": 9, "test": 2}}, "correct marks 2 images: .*0.5 is 1"),
+        ({"correct": packed([True]), "images": {"train": 9}}, "images.test = None: must be a number of images"),
         ({"altered": "sum"}, "of a run with altered = 'sum': mnist6 has None"),
     ],
 )
@@ -71,9 +81,17 @@ def test_a_damaged_result_is_one_line(tmp_path, capsys, changed, message):
     file = write(tmp_path / "mnist6", "SE2-8/full/MNIST6-180", 0, 0.5, **changed)
     assert main(["table", "mnist6", "--results", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"partialsym: {file} ")
+    assert said.startswith((f"partialsym: {file} ", f"partialsym: {file}: "))
     assert re.search(message, said)
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
+def test_which_images_are_correct_is_read_back(size):
+    flags = (torch.rand(size, generator=torch.Generator().manual_seed(size)) < 0.9).tolist()
+    result = {"correct": packed(flags), "images": {"test": size}, "accuracy": {"test": sum(flags) / size}}
+    assert correct_images(result) == flags
+    assert correct_images({"accuracy": {"test": 0.5}}) is None
 
 
 def test_no_run_counts_twice_and_no_two_data_sets_are_one_row(tmp_path):
