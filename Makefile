@@ -57,6 +57,11 @@ REPRODUCE = $(BIN)/partialsym reproduce --out $(RUNS) --publish $(PUBLISH)
 reproduce-cpu: setup
 	$(REPRODUCE) mnist6 $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/rotMNIST,SE2-4/full/rotMNIST,SE2-4/partial/rotMNIST $(NEXT)
+	$(REPRODUCE) table2 --rows T2/plain/CIFAR-10,SE2-4/full/CIFAR-10,SE2-4/partial/CIFAR-10 --budget compact $(NEXT)
+	$(REPRODUCE) table2 --rows 'T2/plain+*/CIFAR-10,T2/Aug*/CIFAR-10,*+augmented/CIFAR-10' --budget compact --seeds 0 $(NEXT)
+	$(REPRODUCE) table2 --rows 'E2-8/*/CIFAR-10,SE2-4/partial+gresnet18/CIFAR-10' --budget compact --seeds 0 $(NEXT)
+	$(REPRODUCE) table2 --rows T2/plain/CIFAR-100,SE2-4/full/CIFAR-100,SE2-4/partial/CIFAR-100 --budget compact --seeds 0,1 $(NEXT)
+	$(REPRODUCE) table2 --rows 'SE2-8/full/rotMNIST,*-16/*/rotMNIST,E2-8/full/rotMNIST' --seeds 0 $(NEXT)
 	$(REPRODUCE) data_efficiency --rows '*/rotMNIST/125,*/rotMNIST/250,*/rotMNIST/500,*/rotMNIST/1000' $(NEXT)
 	$(REPRODUCE) table2 --rows SE2-8/partial/rotMNIST,E2-8/partial/rotMNIST --seeds 0 $(NEXT)
 	$(REPRODUCE) data_efficiency --rows '*/CIFAR-10/4500' --seeds 0 $(NEXT)
@@ -82,6 +87,7 @@ tables: setup
 		test ! -e partialsym/reproduction/tables/$$name.yaml || $(BIN)/partialsym table $$name --out results/$$name || exit 1; \
 	done
 	$(BIN)/python -m studies.reproduction
+	$(BIN)/python -m studies.claim
 	$(BIN)/python -m studies.identifiability
 	$(BIN)/python -m studies.verdict_simulation
 	$(BIN)/python -m studies.visibility

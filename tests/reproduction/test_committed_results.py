@@ -10,7 +10,7 @@ from PIL import Image
 from partialsym.figures import of_table, save
 from partialsym.reproduction.table import load_table, render, tables
 from partialsym.runs.schema import read_json, read_result
-from studies import answers, identifiability, lifting, reproduction, verdict_simulation, visibility, yardstick
+from studies import answers, claim, identifiability, lifting, reproduction, verdict_simulation, visibility, yardstick
 from studies.departures import RESULTS, TASKS
 
 ROOT = Path(__file__).parents[2] / "results"
@@ -57,7 +57,7 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
 
 
 @pytest.mark.parametrize(
-    "of", [answers, reproduction, identifiability, lifting, verdict_simulation, visibility, yardstick]
+    "of", [answers, claim, reproduction, identifiability, lifting, verdict_simulation, visibility, yardstick]
 )
 def test_a_document_holds_its_tables(of):
     document = of.DOCUMENT.read_text(encoding="utf-8")
