@@ -131,6 +131,11 @@ def epochs(path: str) -> list[float]:
     return [result["epochs"] for result in _results(path)]
 
 
+def minutes(path: str) -> list[float]:
+    """Minutes of training, on a machine that may have had other work."""
+    return [result["seconds"] / 60 for result in _results(path)]
+
+
 def parameters(path: str) -> list[float]:
     """Learned parameters."""
     return [result["parameters"] for result in _results(path)]
@@ -203,7 +208,11 @@ QUANTITIES = {
         (2, "mean±std", (accuracy, sampled, validation)),
         (2, "mean", (difference, sampled_loss, standard_error, printed, below_printed, benchmark)),
         (1, "mean", (printed_difference,)),
-        (0, "mean", (training, errors_removed, wrong, images, seeds, unsolved, epochs, parameters, least, least_cases)),
+        (
+            0,
+            "mean",
+            (training, errors_removed, wrong, images, seeds, unsolved, epochs, minutes, parameters, least, least_cases),
+        ),
         (0, "list", (theta, theta_input)),
         (2, "list", (probability,)),
         (3, "list", (theta_share,)),

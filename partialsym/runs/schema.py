@@ -1,7 +1,6 @@
 """The schema of result.json, which is checked whenever the file is read."""
 
 import base64
-import binascii
 import json
 import statistics
 import sys
@@ -80,7 +79,7 @@ def _check_optional(path: Path, result: Mapping[str, Any]) -> None:
         try:
             correct_images(result)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{path} is damaged: {error}") from None
     if result.get("components") is not None:
         chosen = _mapping(path, result, "components")
         for key in ("by_probability", "drawn", "chosen"):
@@ -95,7 +94,7 @@ def sampled_accuracy(result: Mapping[str, Any]) -> float:
 
 
 def packed(flags: Sequence[bool]) -> str:
-    """Flags as text: eight of them in a byte, compressed, in base64. `correct_images` reads it."""
+    """Flags [N] as text: eight of them in a byte, compressed, in base64. `correct_images` reads it."""
     bits = int("0" + "".join("01"[flag] for flag in flags), 2)
     return base64.b64encode(zlib.compress(bits.to_bytes(-(-len(flags) // 8), "big"), 9)).decode("ascii")
 
@@ -110,12 +109,13 @@ def correct_images(result: Mapping[str, Any]) -> list[bool] | None:
         return None
     size, share = int(result["images"]["test"]), float(result["accuracy"]["test"])
     try:
-        content = zlib.decompressobj().decompress(base64.b64decode(result["correct"], validate=True), size // 8 + 2)
-    except (TypeError, binascii.Error, zlib.error) as error:
-        raise InputError(f"correct is damaged: {error}.") from None
+        compressed = base64.b64decode(result["correct"], validate=True)
+        content = zlib.decompressobj().decompress(compressed, min(size // 8 + 2, MOST_BYTES))
+    except (TypeError, ValueError, zlib.error) as error:
+        raise InputError(f"correct is no compressed text: {error}.") from None
+    if len(content) != -(-size // 8) or int.from_bytes(content, "big") >> size:
+        raise InputError(f"correct holds {len(content)} bytes, which are not those of {size} test images.")
     bits = f"{int.from_bytes(content, 'big'):0{size}b}"
-    if len(content) != -(-size // 8) or len(bits) != size:
-        raise InputError(f"correct is damaged: {len(content)} bytes are not those of {size} test images.")
     if round(share * size) != bits.count("1"):
         raise InputError(f"correct marks {bits.count('1')} images: an accuracy of {share} is {round(share * size)}.")
     return [bit == "1" for bit in bits]

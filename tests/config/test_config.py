@@ -129,7 +129,8 @@ def test_every_table_is_made_of_valid_experiments(name):
         assert all(table.experiment(row, 1, budget).seed == 1 for budget in table.budgets)
 
 
-KIND = ("data.name", "data.train_images", "data.augment", "model.width", "model.network")
+OWN = {"+long": "training.epochs", "+augmented": "data.augment"}
+KIND = ("data.name", "data.train_images", "model.width", "model.network")
 METHOD = ("group", "samples", "partial", "augerino", "copies", "head")
 
 
@@ -143,13 +144,12 @@ def test_compared_rows_differ_in_group_and_method_alone(name):
             apart = {f"model.{key}" for key in METHOD} | OTHERS.get(name, set())
             if row == "T2/plain/rotMNIST" and name == "table2":
                 apart |= {"model.pools"}  # as in the paper; the row beside it has those of all others
-            if "+long" in row:
-                apart |= {"training.epochs"}
+            apart |= {key for kind, key in OWN.items() if kind in row}
             if budget == "paper":  # the paper's rates and penalties differ between methods, and so do ours there
                 apart |= {"training.lr", "training.density_lr", "training.kernel_norm", "training.monotonic"}
                 apart |= {"model.dropout", "model.kernel_options"} if row.startswith("T2/plain/CIFAR") else set()
             groups = row.split("/")[0] if name == "mnist6" else ""  # its groups unlearn at rates of their own
-            kind = tuple(str(flat[key]) for key in KIND)  # rows of different kinds are not compared
+            kind = tuple(flat[key] for key in KIND)  # rows of different kinds are not compared
             where = (budget, groups, *kind)
             for key in flat.keys() - apart:
                 first, value = seen.setdefault((*where, key), (row, flat[key]))

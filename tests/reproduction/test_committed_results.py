@@ -29,11 +29,18 @@ def test_the_pictures_beside_the_results_are_theirs(name, tmp_path):
     drawn = of_table(load_table(name).longest(ROOT / name))
     assert {f"{of}.png" for of in drawn} == {file.name for file in (ROOT / name).glob("*.png")}
     for of, figure in drawn.items():
-        files = save(figure, tmp_path / f"{of}.png"), ROOT / name / f"{of}.png"
-        now, held = (np.asarray(Image.open(file).convert("L"), dtype=int) for file in files)
-        assert now.shape == held.shape, f"run `make tables`: {files[1]} is out of date"
-        other = np.count_nonzero(abs(now - held) > 32)  # of processors' roundings there are none so large
-        assert other == 0, f"run `make tables`: {files[1]} is out of date in {other} pixels"
+        same_picture(save(figure, tmp_path / f"{of}.png"), ROOT / name / f"{of}.png")
+
+
+def test_the_picture_of_the_claim_is_that_of_the_results(tmp_path):
+    same_picture(save(claim.picture(), tmp_path / "seconds.png"), claim.PICTURE)
+
+
+def same_picture(*files):
+    now, held = (np.asarray(Image.open(file).convert("L"), dtype=int) for file in files)
+    assert now.shape == held.shape, f"run `make tables`: {files[1]} is out of date"
+    other = np.count_nonzero(abs(now - held) > 32)  # of processors' roundings there are none so large
+    assert other == 0, f"run `make tables`: {files[1]} is out of date in {other} pixels"
 
 
 def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():

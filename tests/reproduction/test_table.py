@@ -71,7 +71,7 @@ def test_what_has_to_be_said_of_a_row_stands_under_a_table_that_has_it(tmp_path)
     said = "`+T2-head` is our own: the last convolution goes to T(2), so it is not fully equivariant."
     assert said in render(table, tmp_path)
     assert said in render(table, tmp_path, table.select("*head*"))
-    assert "our own" not in render(table, tmp_path, table.select("*/partial/CIFAR-10"))
+    assert "our own" not in render(table, tmp_path, table.select("*/plain/CIFAR-10,*/full/CIFAR-10,*/partial/CIFAR-10"))
 
 
 def test_a_table_that_was_looked_for_elsewhere_says_so(tmp_path, capsys, caplog):
@@ -185,6 +185,14 @@ def test_every_pattern_of_every_table_matches_a_row():
             *(pattern for budget in table.budgets.values() for pattern in budget),
         ]
         assert [p for p in patterns if not any(fnmatchcase(row, p) for row in table.rows)] == []
+
+
+def test_the_long_and_the_wide_network_are_three_times_the_plain_one_in_every_budget():
+    table = load_table("table2")
+    for budget in table.budgets:
+        plain, long, wide = (table.experiment(f"T2/plain{kind}/CIFAR-10", 0, budget) for kind in ("", "+long", "+wide"))
+        assert (long.training.epochs, long.model.width) == (3 * plain.training.epochs, plain.model.width)
+        assert (wide.training.epochs, wide.model.width) == (plain.training.epochs, 3 * plain.model.width)
 
 
 def test_later_patterns_win_and_unknown_rows_are_refused():
