@@ -18,6 +18,7 @@ from benchmarks.peers import peers
 from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
 from benchmarks.training import CASES, training
+from partialsym._utils.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "peers": partial(peers, pairs=options.pairs),
         "latency": latency,
     }
+    keep_freed_memory()  # as the commands do
     torch.manual_seed(0)
     book, begun = Book(), time.perf_counter()
     for name in options.parts or parts:

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from partialsym._utils.allocator import keep_freed_memory
 from partialsym._utils.signals import Stopped
 from partialsym.config import Experiment
 from partialsym.data import Dataset
@@ -54,13 +55,18 @@ def default_workers() -> int:
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A context with processes that share the cores evenly; if the block raises, pending tasks are cancelled."""
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores() // workers),))
+    executor = ProcessPoolExecutor(workers, context, _begin, (max(1, cores() // workers),))
     try:
         yield executor
     except BaseException:
         executor.shutdown(wait=True, cancel_futures=True)
         raise
     executor.shutdown()
+
+
+def _begin(threads: int) -> None:
+    keep_freed_memory()
+    torch.set_num_threads(threads)
 
 
 def run_one(config: Experiment, out: Path, data: Dataset) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from partialsym import __version__
+from partialsym._utils.allocator import keep_freed_memory
 from partialsym._utils.signals import STOPPED, Interruption
 from partialsym.cli.from_answer import config_from
 from partialsym.cli.options import COMMANDS, OPTIONS
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         the command; 75 if SIGTERM or SIGUSR1 stopped a training and the same command (`fit`: with `--resume`) continues
         it.
     """
+    if argv is None:  # the process is ours
+        keep_freed_memory()
     try:
         with Interruption() as interruption:
             return _run(list(sys.argv[1:] if argv is None else argv), interruption)
