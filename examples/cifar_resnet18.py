@@ -1,4 +1,4 @@
-"""CIFAR-10 by a ResNet-18 whose layers learn which rotations they keep, in a training loop of your own."""
+"""CIFAR-10 by a ResNet-18 whose layers learn which rotations they retain, in a training loop of your own."""
 
 import torch
 from torch.nn import functional as F
