@@ -325,6 +325,7 @@ MISTAKES = [
         TypeError,
         r"mean is 0\.5 and std 0\.3: must have one number for each",
     ),
+    (lambda f: ps.haar(f.group, 4.0), TypeError, r"samples is 4\.0: must be an integer"),
     (lambda f: ps.haar("SE2", 4), TypeError, "group is 'SE2': must be a Group, such as"),
     (lambda f: ps.group("se2"), ValueError, "Unknown group 'se2': must be one of .* Did you mean 'SE2'"),
     (
