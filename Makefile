@@ -56,6 +56,7 @@ NEXT := || test $$? -eq 1
 REPRODUCE = $(BIN)/partialsym reproduce --out $(RUNS) --publish $(PUBLISH)
 reproduce-cpu: setup
 	$(REPRODUCE) mnist6 $(NEXT)
+	$(REPRODUCE) mnist6_resplit $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/rotMNIST,SE2-4/full/rotMNIST,SE2-4/partial/rotMNIST $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-10,SE2-4/full/CIFAR-10,SE2-4/partial/CIFAR-10 --budget compact $(NEXT)
 	$(BIN)/python -m studies.controls --out $(RUNS) --publish $(PUBLISH)/controls $(NEXT)
