@@ -1,11 +1,10 @@
-"""CIFAR-10 by a ResNet-18 whose layers learn which rotations they keep, in a training loop of your own."""
+"""CIFAR-10 by a ResNet-18 whose layers learn which rotations they retain, in a training loop of your own."""
 
 import torch
 from torch.nn import functional as F
 
 import partialsym as ps
 from partialsym.data import load, normalise
-from partialsym.measure import learned_subsets
 
 EPOCHS, BATCH, WIDTH = 60, 128, 64
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -18,10 +17,7 @@ def on_device(images: torch.Tensor) -> torch.Tensor:
 
 torch.manual_seed(0)
 net = ps.models.create("gresnet18_cifar", group="SE2", samples=4, width=WIDTH, num_classes=10).to(device)
-densities = [p for name, p in net.named_parameters() if "codomain" in name]
-weights = [p for name, p in net.named_parameters() if "codomain" not in name]
-optimiser = torch.optim.AdamW(weights, lr=1e-3)
-optimiser.add_param_group({"params": densities, "lr": 1e-2, "weight_decay": 0.0})
+optimiser = torch.optim.AdamW(ps.parameter_groups(net, lr=1e-3, density_lr=1e-2))  # larger steps for densities
 for _ in range(EPOCHS):
     net.train()  # each pass draws the elements of every layer anew
     for batch in torch.randperm(len(data.train)).split(BATCH):
@@ -35,5 +31,5 @@ net.eval()
 with torch.no_grad():
     answers = torch.cat([net(on_device(images)).argmax(1).cpu() for images in data.test.images.split(BATCH)])
 print(f"{float((answers == data.test.labels).float().mean()):.1%} of {len(answers)} test images are right")
-for row in learned_subsets(net):
+for row in ps.learned_subsets(net):
     print(f"{row['layer']} uses ±{row['theta_deg']:.0f}°")

@@ -5,7 +5,6 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 import partialsym as ps
-from partialsym.measure import learned_subsets
 
 # 181 sixes of 8×8 pixels, and their copies. An image and its copy go to the same split.
 torch.manual_seed(0)
@@ -43,5 +42,5 @@ def accuracy(model: torch.nn.Module) -> float:
 for partial in (False, True):
     model = trained(partial)
     print(f"{'partial' if partial else 'full'} G-CNN: {accuracy(model):.0%} of {len(test)} test images are right")
-for row in learned_subsets(model)[1:]:  # the first layer, lifting, uses all rotations
+for row in ps.learned_subsets(model)[1:]:  # the first layer, lifting, uses all rotations
     print(f"{row['layer']} uses ±{row['theta_deg']:.0f}°")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from partialsym._utils.precision import full_precision
 from partialsym._utils.seeding import devices_of, seeded
 from partialsym.densities import Density, set_proportional
-from partialsym.errors import InputError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.nn.norm import BatchNorm
 
 
@@ -43,8 +43,11 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
         batches: inputs of the model, a few hundred images in total.
         seed: use the elements drawn with this seed, the same for all batches, instead of the deterministic ones.
     Raises:
+        TypeError: batches is one tensor, or a batch is not a tensor.
         ValueError: batches contains no image.
     """
+    if isinstance(batches, Tensor):
+        raise InputTypeError("batches is one tensor: must be an iterable of batches, such as `[images]`.")
     norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
     momenta = [norm.momentum for norm in norms]
     before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
@@ -56,6 +59,11 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, seed: int | None
             for norm in norms:
                 norm.momentum = 1.0  # running statistics become those of the batch
             for batch in batches:
+                if not isinstance(batch, Tensor):
+                    raise InputTypeError(
+                        f"a batch is a {type(batch).__name__}: must be a tensor of images. If `loader` returns images "
+                        "with labels, pass `(images for images, _ in loader)`."
+                    )
                 if not len(batch):
                     continue
                 with nullcontext() if seed is None else seeded(seed, devices_of(model, batch)):

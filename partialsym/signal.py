@@ -19,10 +19,13 @@ _INSTEAD = {  # what replaces a function of torch, found by a part of its name
     "norm": "partialsym.BatchNorm or InstanceNorm",
     "dropout": "partialsym.Dropout",
     "pool": "partialsym.SpatialPool, AdaptivePool or GlobalPool",
-    "conv": "partialsym.GroupConv",
+    "conv": "partialsym.GroupConv, or partialsym.project before a layer of torch",
     "interpolate": "partialsym.Upsample",
     "upsample": "partialsym.Upsample",
     "relu": "partialsym.ReLU",
+    "flatten": "partialsym.GlobalPool",
+    "loss": "partialsym.GlobalPool or project before the loss",
+    "entropy": "partialsym.GlobalPool or project before the loss",
     "linear": "partialsym.GlobalPool before the linear layer, or a GroupConv with kernel_size=1",
 }
 
@@ -307,6 +310,16 @@ def check_signal(f: object, channels: int | None = None) -> None:
         )
     if channels is not None and f.values.shape[1] != channels:
         raise InputError(f"the input has {f.values.shape[1]} channels, but this layer expects {channels}.")
+
+
+def check_elements(elements: object, group: Group) -> None:
+    """Raise TypeError if `elements` are not Elements, and ValueError if they are of another group. None passes."""
+    if elements is None:
+        return
+    if not isinstance(elements, Elements):
+        raise InputTypeError(f"elements is a {type(elements).__name__}: must be Elements, such as `f.elements`.")
+    if elements.group != group:
+        raise InputError(f"elements are of {elements.group}, but this layer's codomain is {group}.")
 
 
 def check_group(name: str, group: object) -> None:

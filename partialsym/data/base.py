@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from partialsym.data.reading.levels import Range, counted, moments
-from partialsym.errors import InputError
+from partialsym.errors import InputError, InputTypeError
 
 
 class Images(Protocol):
@@ -169,7 +169,9 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise ValueError unless mean and std have one finite number per channel, with std > 0."""
+    """Raise ValueError or TypeError unless mean and std have one finite number per channel, with std > 0."""
+    if isinstance(mean, int | float) or isinstance(std, int | float):
+        raise InputTypeError(f"mean is {mean!r} and std {std!r}: must have one number for each channel, as in (0.5,)")
     if len(mean) != channels or len(std) != channels:
         raise InputError(f"mean {mean!r} and std {std!r} must have one number for each of {channels} channels")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:

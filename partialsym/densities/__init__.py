@@ -83,7 +83,8 @@ def set_proportional(model: nn.Module, proportional: bool) -> None:
 def parameter_groups(model: nn.Module, *, lr: float, density_lr: float) -> list[dict[str, Any]]:
     """The parameters of `model` for an optimizer of `torch.optim`: weights, and densities with their own learning rate.
 
-    A density has one or two parameters in a layer, which need steps three to ten times as large as the weights.
+    A density has one or two parameters in a layer, which need steps three to ten times as large as the weights, and no
+    weight decay: it would narrow the subset that a layer retains, whatever the data say.
 
     Args:
         model: any module with partialsym layers.
@@ -91,12 +92,14 @@ def parameter_groups(model: nn.Module, *, lr: float, density_lr: float) -> list[
         density_lr: learning rate of the densities (θ and the probabilities).
     Returns:
         One or two dictionaries with `params` and `lr`, without empty ones: `torch.optim.Adam(parameter_groups(…))`.
+        The one of the densities also has a `weight_decay` of 0, which overrides that of the optimizer.
     """
     densities = [m for m in model.modules() if isinstance(m, AlgebraDensity | ComponentDensity)]
     special = {id(p) for m in densities for p in m.parameters()}
     weights = [p for p in model.parameters() if id(p) not in special]
     learned = [p for p in model.parameters() if id(p) in special]
-    return [{"params": p, "lr": rate} for p, rate in ((weights, lr), (learned, density_lr)) if p]
+    groups = [{"params": weights, "lr": lr}, {"params": learned, "lr": density_lr, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 __all__ = [

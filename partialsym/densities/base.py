@@ -1,13 +1,14 @@
 """The density on a group, which determines the part of the group that a layer retains."""
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from partialsym._utils.torch_func import batched
-from partialsym.errors import InputError, UnsupportedError
+from partialsym.errors import InputError, InputTypeError, UnsupportedError
 from partialsym.groups import Group
 from partialsym.signal import Elements, autocasting, check_group, constant
 
@@ -61,6 +62,7 @@ class Density(nn.Module):
             angle independently.
         proportional: in eval mode, use ⌈rθ⌉ rotations per component instead of r.
     Raises:
+        TypeError: group is no Group, or samples no integer.
         ValueError: samples or components do not fit the group, or sampling is unknown.
     """
 
@@ -168,7 +170,9 @@ class Density(nn.Module):
 
 
 def check_samples(group: Group, samples: int, components: int, continuous: bool) -> None:
-    """Raise ValueError unless `samples` elements can be divided equally between the components retained."""
+    """Raise TypeError unless `samples` is an integer, and ValueError unless the components share it equally."""
+    if not isinstance(samples, Integral):
+        raise InputTypeError(f"samples is {samples!r}: must be an integer, the number of elements.")
     if continuous and (samples < components or samples % components):
         raise InputError(
             f"{group} has {components} component{'s' * (components > 1)}: the number of elements must be a positive "

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from partialsym.errors import InputError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.groups.base import Group
 from partialsym.groups.cyclic import Cyclic
 from partialsym.groups.dihedral import Dihedral
@@ -14,6 +14,7 @@ from partialsym.groups.t2 import T2
 from partialsym.registry import GROUPS
 
 FAMILIES: dict[str, Callable[[int], Group]] = {"C": Cyclic, "D": Dihedral}
+_MEMBER = r"([CD])([1-9]\d{0,3})"
 
 
 def group(name: str) -> Group:
@@ -22,17 +23,22 @@ def group(name: str) -> Group:
     Args:
         name: `T2`, `Mirror`, `SE2`, `E2`, `C<n>`, `D<n>`, or the name of a registered group.
     Raises:
+        TypeError: name is not a string.
         ValueError: no group has this name.
 
     >>> group("C4").components.shape
     torch.Size([4, 2, 2])
     """
-    if match := re.fullmatch(r"([CD])([1-9]\d{0,3})", name):
+    if not isinstance(name, str):
+        raise InputTypeError(f"group is {name!r}, which is no string: must be the name of a group, such as 'SE2'.")
+    if match := re.fullmatch(_MEMBER, name):
         return FAMILIES[match[1]](int(match[2]))
     if name in GROUPS:
         return GROUPS[name]()
-    near = [other for other in GROUPS if other.lower() == name.lower()]
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    plain = re.sub(r"\W", "", name).upper()
+    known = {"SO2": "SE2", "O2": "E2"} | {other.upper(): other for other in GROUPS}  # the first two: H alone
+    near = plain if re.fullmatch(_MEMBER, plain) else known.get(plain)
+    hint = f" Did you mean {near!r}?" if near else ""
     raise InputError(f"Unknown group {name!r}: must be one of {', '.join(GROUPS)}, C<n> or D<n> (as in C4, D6).{hint}")
 
 

@@ -15,6 +15,7 @@ from partialsym.lifting.layers import LiftedConv, WindowPool
 from partialsym.lifting.network import Lifted, Partial, Resampling
 from partialsym.lifting.report import Change, LiftReport
 from partialsym.lifting.tracing import Traced, trace
+from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
 
 TOLERANCE = 1e-4  # relative change of the output that counts as rounding
@@ -72,6 +73,9 @@ def lift(
         raise InputTypeError(f"model is a {type(model).__name__}: must be a module of torch.")
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
         raise InputError("example must be a batch of at least one image, [batch, channels, height, width].")
+    on_group = next((name for name, m in model.named_modules() if isinstance(m, GroupConv)), None)
+    if on_group is not None:
+        raise InputError(f"the model is on a group already, as its layer {on_group!r} shows: lift the plain network.")
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     if like is None or like.is_meta:
         raise InputError("the model has no weights: there is nothing to lift.")

@@ -6,7 +6,7 @@ from functools import partial as bind
 from typing import Any, Literal, TypedDict
 
 from partialsym.densities import Density, Sampling, haar, learned
-from partialsym.errors import InputError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.groups import T2, Group, group as group_named
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.separable import SeparableGroupConv
@@ -49,6 +49,7 @@ class Layers:
         group: name of the base group, as in `partialsym.group`.
         others: see `LayerOptions`. The attribute `options` has all of them, defaults included.
     Raises:
+        TypeError: group is not a string, or partial not a bool.
         ValueError: an argument is out of range, or the group, the kernel or one of its options is unknown.
     """
 
@@ -79,6 +80,8 @@ class Layers:
         }
         check_at_least_one(hidden=hidden)
         _check_kernel(kernel, kernel_options or {})
+        if not isinstance(partial, bool):
+            raise InputTypeError(f"partial is {partial!r}: must be True or False.")
         if learned_layers not in LEARNED_LAYERS:
             raise InputError(f"learned_layers is {learned_layers!r}: must be one of {', '.join(LEARNED_LAYERS)}.")
         self.group = h = group_named(group)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym.densities import Density
+from partialsym.errors import InputTypeError
 from partialsym.groups import Dihedral, Group
 from partialsym.nn.pool import LinearPool
 from partialsym.signal import Elements
@@ -21,6 +22,8 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
     Args:
         model: a network from images to an output without spatial axes, such as logits.
         size: height and width of the images.
+    Raises:
+        TypeError: size is one number.
     Returns:
         Names as in `Group.component_names`: `90°`, `m` (left-right reflection), `90°·m` (reflection, then rotation), …
 
@@ -30,6 +33,8 @@ def exact_symmetries(model: nn.Module, size: tuple[int, int]) -> list[str]:
     >>> exact_symmetries(GResNet("SE2", partial=False, samples=4, width=2, kernel_size=3), (28, 32))
     ['180°']
     """
+    if isinstance(size, int):
+        raise InputTypeError(f"size is {size}: must be (height, width).")
     if any(isinstance(m, LinearPool) or getattr(m, "symmetric", True) is False for m in model.modules()):
         return []
     kept = [module.deterministic() for module in model.modules() if isinstance(module, Density)]

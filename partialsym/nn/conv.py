@@ -13,7 +13,7 @@ from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
 from partialsym.nn.grid import MODES, PaddingMode, sampled
 from partialsym.ops import PATHS, FactoredKernel, convolve
-from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
+from partialsym.signal import Elements, Signal, as_signal, autocasting, check_elements, check_group, constant
 
 HAAR_ROTATIONS = 16  # rotations in the quadrature that normalises the kernel at construction
 SAVED = 64  # products for each value of the input, from which on moments are worth a pass over it
@@ -50,7 +50,7 @@ class GroupConv(nn.Module):
             afterwards, `spectral` multiplies in the frequency domain, `auto` chooses the fastest for the shapes at
             hand. All compute the same function.
     Raises:
-        TypeError: codomain is neither a density nor a group.
+        TypeError: codomain is neither a density nor a group, a size is a pair, or kernel is a name or a module.
         ValueError: an argument is out of range, or the domain does not include the codomain's group.
     """
 
@@ -79,6 +79,7 @@ class GroupConv(nn.Module):
     ) -> None:
         super().__init__()
         check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
+        check_kernel(kernel)
         if path not in PATHS:
             raise InputError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
         _check_groups(groups, in_channels, out_channels)
@@ -267,14 +268,16 @@ class GroupConv(nn.Module):
 
     def _density(self) -> Density:
         if self.codomain is None:
-            raise InputError(f"this layer has no density on {self.group}: pass its output elements as `elements=`.")
+            raise InputError(
+                f"this layer has no density on {self.group}: pass its output elements as `elements=`, or make it with "
+                "a density, such as codomain=partialsym.haar(group, 4)."
+            )
         return self.codomain
 
     def _check(self, f: Signal, elements: Elements | None) -> None:
         if f.group != self.domain:
             raise InputError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
-        if elements is not None and elements.group != self.group:
-            raise InputError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
+        check_elements(elements, self.group)
         check_size(self, f)
 
     def extra_repr(self) -> str:
@@ -283,7 +286,10 @@ class GroupConv(nn.Module):
 
 
 def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
-    """Raise ValueError if an argument of a convolution is out of range."""
+    """Raise an error if an argument of a convolution is not valid: TypeError if it is a pair, else ValueError."""
+    for name, value in {"kernel_size": kernel_size, **steps}.items():
+        if isinstance(value, tuple | list):
+            raise InputTypeError(f"{name} is {value!r}: must be one number, because kernels and strides are square.")
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size is {kernel_size}: must be odd and positive, so that the kernel has a centre.")
     if padding not in ("same", "valid"):
@@ -297,6 +303,12 @@ def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int
         raise InputError(
             f"padding_mode is {padding_mode!r}, but padding is 'valid', which pads nothing: must be 'zeros'."
         )
+
+
+def check_kernel(kernel: object) -> None:
+    """Raise TypeError if `kernel` does not make kernels."""
+    if not callable(kernel) or isinstance(kernel, nn.Module):
+        raise InputTypeError(f"kernel is {kernel!r}: must be a class of kernels, such as partialsym.SIREN.")
 
 
 def check_size(layer: Any, f: Signal) -> None:

@@ -14,7 +14,7 @@ from partialsym.kernels import Grid
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.windows import Windows, read
 from partialsym.ops import FactoredKernel
-from partialsym.signal import Elements, Signal, as_signal, autocasting, constant
+from partialsym.signal import Elements, Signal, as_signal, autocasting, check_elements, constant
 
 NEIGHBOUR = 16.0  # −log of the share of the next element relative to the nearest, on the whole group
 
@@ -160,8 +160,7 @@ class LocalConv(GroupConv):
     def _check(self, f: Signal, elements: Elements | None) -> None:
         if f.group != self.domain:
             raise InputError(f"the input is a signal on {f.group}, but this layer's domain is {self.domain}.")
-        if elements is not None and elements.group != self.group:
-            raise InputError(f"elements are of {elements.group}, but this layer's codomain is {self.group}.")
+        check_elements(elements, self.group)
 
     def extra_repr(self) -> str:
         shown = f"{self.in_channels}, {self.out_channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialsym.errors import InputError
+from partialsym.errors import InputError, InputTypeError
 from partialsym.nn.grid import sampled
 from partialsym.nn.pool import Mode, check_mode
 from partialsym.signal import Signal, check_signal, constant
@@ -87,9 +87,12 @@ class Upsample(nn.Module):
         Returns:
             A signal [batch, channels, n, height, width] on the same elements.
         Raises:
+            TypeError: `size` is one number.
             ValueError: `size` does not satisfy this.
         """
         check_signal(f)
+        if isinstance(size, int):
+            raise InputTypeError(f"size is {size}: must be (height, width), such as `f.values.shape[-2:]`.")
         values = f.values
         for axis in (-2, -1):
             values = self._finer(values, axis, None if size is None else size[axis])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from partialsym.densities import Density
 from partialsym.groups import Group
 from partialsym.kernels import SIREN, Kernel
-from partialsym.nn.conv import HAAR_ROTATIONS, GroupConv, check_size, check_window, disc, shown_options
+from partialsym.nn.conv import HAAR_ROTATIONS, GroupConv, check_kernel, check_size, check_window, disc, shown_options
 from partialsym.nn.grid import PaddingMode, sampled
 from partialsym.signal import Elements, Signal, autocasting, check_signal, constant
 
@@ -110,6 +110,7 @@ class SpatialConv(nn.Module):
     ) -> None:
         super().__init__()
         check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
+        check_kernel(kernel)
         self.channels, self.group, self.kernel_size, self.padding = channels, group, kernel_size, padding
         self.stride, self.dilation, self.padding_mode = stride, dilation, padding_mode
         self.kernel = kernel(2, channels, 1)

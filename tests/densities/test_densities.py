@@ -268,6 +268,19 @@ def test_parameter_groups_part_the_densities_from_the_weights():
     assert len(ps.parameter_groups(nn.Linear(2, 2), lr=1e-2, density_lr=3e-2)) == 1
 
 
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
+def test_weight_decay_leaves_densities_alone(make):
+    net = ps.GroupConv(2, 2, codomain=ps.learned(ps.E2(), 4, theta=0.5), kernel_size=3)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)  # only the decay moves what it is applied to
+    make(ps.parameter_groups(net, lr=0.1, density_lr=0.1), weight_decay=0.5).step()
+    moved = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    densities = {name for name in before if name.startswith("codomain.")}
+    assert len(densities) == 2
+    assert moved == {name for name in before if before[name].any()} - densities
+
+
 def test_theta_at_the_start():
     assert ps.learned(ps.SE2(), 4, theta=0.25).support() == {"theta_deg": 45.0}
     with pytest.raises(InputError, match=r"theta is 1\.5"):

@@ -49,6 +49,11 @@ def test_every_script_has_its_page_and_every_page_is_found():
         assert f"examples/{name}.md" in nav
 
 
+@pytest.mark.parametrize("name", ["cifar-resnet18", "lifted-network", "segmentation"])
+def test_a_network_takes_fewer_than_40_lines(name):
+    assert len(script(PAGES[name]).read_text(encoding="utf-8").splitlines()) < 40
+
+
 @pytest.mark.long
 def test_own_training_loop(tmp_path):
     full, partial, *layers = map(numbers, run("own-training-loop", tmp_path))
@@ -69,7 +74,7 @@ def test_own_network(tmp_path):
 def test_segmentation(tmp_path):
     plain, left, rotated, kept = map(numbers, run("segmentation", tmp_path))
     assert plain[-3] > plain[-2] + 0.2  # upright, and turned by 90°
-    assert rotated[-3] == rotated[-2] > 0.5
+    assert rotated[-3] == rotated[-2] > 0.6
     assert left[0] > 0.1
     assert kept == [0, 100]
 
@@ -81,7 +86,6 @@ def test_a_partial_resnet(monkeypatch, capsys):
     data = Dataset("CIFAR-10", tuple(map(str, range(10))), *splits, (0.5,) * 3, (0.3,) * 3)
     monkeypatch.setattr("partialsym.data.load", lambda name: data)
     code = script(PAGES["cifar-resnet18"]).read_text(encoding="utf-8")
-    assert len(code.splitlines()) < 40
     small = code.replace("EPOCHS, BATCH, WIDTH = 60, 128, 64", "EPOCHS, BATCH, WIDTH = 1, 4, 2")
     assert small != code
     exec(compile(small, "cifar_resnet18.py", "exec"), {})
@@ -107,7 +111,7 @@ def test_export(tmp_path):
 
 @pytest.mark.long
 def test_lifted_network(tmp_path):
-    plain, _, start, tuned = map(numbers, run("lifted-network", tmp_path))
+    plain, start, tuned = map(numbers, run("lifted-network", tmp_path))
     assert plain[0] > max(plain[4], plain[6]) + 20  # upright, and turned by 90° and 270°
     assert len({*start[4:]} | {start[0]}) == 1  # alike at every quarter turn
     assert tuned[0] > start[0]

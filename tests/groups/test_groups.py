@@ -131,6 +131,16 @@ def test_an_unknown_group_is_quoted(name):
         group(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("se2", "SE2"), ("SE(2)", "SE2"), ("SO(2)", "SE2"), ("O2", "E2"), ("c4", "C4"), ("D_4", None), ("x", None)],
+)
+def test_the_group_that_was_meant_is_named(name, meant):
+    with pytest.raises(ValueError, match="Unknown group") as error:
+        group(name)
+    assert str(error.value).endswith(f"Did you mean {meant!r}?" if meant else "D6).")
+
+
 @pytest.mark.parametrize("family", [Cyclic, Dihedral])
 @pytest.mark.parametrize("n", [0, -2])
 def test_a_finite_group_needs_rotations(family, n):

@@ -270,6 +270,12 @@ def test_a_model_that_cannot_be_traced_and_other_mistakes_have_messages():
     model = nn.Conv2d(3, 2, 3)
     with pytest.raises(ps.PartialsymError, match="the model cannot be lifted, because torch cannot trace it"):
         ps.lift(Noise(), example=images)
+    with pytest.raises(ValueError, match="on a group already, as its layer '1'"):
+        ps.lift(nn.Sequential(model, ps.GroupConv(2, 2, codomain=ps.haar(ps.SE2(), 4), kernel_size=3)), example=images)
+    with pytest.raises(ValueError, match=r"on a group already, as its layer 'layers\..* shows: lift the plain"):
+        ps.lift(ps.lift(model, "C4", example=images), example=images)
+    with pytest.raises(TypeError, match="group is SE2, which is no string: must be the name"):
+        ps.lift(model, ps.SE2(), example=images)
     with pytest.raises(TypeError, match="model is a function: must be a module"):
         ps.lift(ready, example=images)
     with pytest.raises(ValueError, match="example must be a batch of at least one image"):

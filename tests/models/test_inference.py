@@ -158,7 +158,12 @@ def test_modes_momenta_and_the_generator_are_restored_when_the_model_raises(call
 
 
 @pytest.mark.parametrize(
-    "call", [lambda net, none: recalibrate(net, none), lambda net, none: monte_carlo(net, none, 2, batches=none)]
+    "call",
+    [
+        lambda net, none: recalibrate(net, []),
+        lambda net, none: recalibrate(net, [none]),
+        lambda net, none: monte_carlo(net, none, 2, batches=[none]),
+    ],
 )
 def test_no_batches_is_an_error(call):
     with pytest.raises(ValueError, match="at least one batch, got none"):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import partialsym as ps
 from partialsym import SE2, Elements, GroupConv, Signal, SpatialPool, cat, group
+from partialsym.data import Preprocessing
 from partialsym.measure import equivariance_errors
 from partialsym.testing import assert_equivariant
 
@@ -261,6 +262,9 @@ MISTAKES = [
     (lambda f: nn.Upsample(scale_factor=2)(f), TypeError, r"use partialsym\.Upsample"),
     (lambda f: nn.GroupNorm(1, 3)(f), TypeError, r"use partialsym\.BatchNorm or InstanceNorm"),
     (lambda f: nn.BatchNorm2d(3)(f), AttributeError, r"has no `dim`: if a layer of torch.*BatchNorm"),
+    (lambda f: torch.flatten(f, 1), TypeError, r"torch's flatten takes .*use partialsym\.GlobalPool"),
+    (lambda f: F.mse_loss(f, f), TypeError, r"mse_loss .*GlobalPool or project before the loss"),
+    (lambda f: F.cross_entropy(f, torch.tensor([0, 1])), TypeError, r"GlobalPool or project before the loss"),
     (lambda f: nn.Flatten()(f), AttributeError, r"has no `flatten`.*`Signal\.values`"),
     (lambda f: nn.Linear(3, 3)(f), TypeError, r"torch's linear .*GlobalPool before"),
     (lambda f: f.nothing, AttributeError, "'Signal' object has no attribute 'nothing'"),
@@ -276,6 +280,52 @@ MISTAKES = [
         TypeError,
         "domain is 'T2': must be a G",
     ),
+    (
+        lambda f: ps.GroupConv(3, 3, codomain=f.group, kernel_size=3)(f),
+        ValueError,
+        r"no density on C4: pass its output elements as `elements=`, or make it with a density",
+    ),
+    (
+        lambda f: ps.GroupConv(3, 3, codomain=f.group, kernel_size=3)(f, elements=f),
+        TypeError,
+        r"elements is a Signal: must be Elements, such as `f\.elements`",
+    ),
+    (lambda f: group_conv("C4", size=(3, 3)), TypeError, r"kernel_size is \(3, 3\): must be one number"),
+    (
+        lambda f: ps.GroupConv(3, 3, codomain=f.group, kernel_size=3, stride=(2, 2)),
+        TypeError,
+        r"stride is \(2, 2\): must be one number",
+    ),
+    (
+        lambda f: ps.GroupConv(3, 3, codomain=f.group, kernel_size=3, kernel="SIREN"),
+        TypeError,
+        "kernel is 'SIREN': must be a class of kernels",
+    ),
+    (
+        lambda f: ps.SeparableGroupConv(3, 3, codomain=f.group, kernel_size=3, kernel=nn.Linear(2, 2)),
+        TypeError,
+        "kernel is Linear.*: must be a class of kernels",
+    ),
+    (lambda f: ps.Upsample(2)(f, size=11), TypeError, r"size is 11: must be \(height, width\)"),
+    (lambda f: ps.exact_symmetries(nn.ReLU(), 8), TypeError, r"size is 8: must be \(height, width\)"),
+    (lambda f: ps.group(f.group), TypeError, "group is .*, which is no string: must be the name"),
+    (lambda f: ps.models.create("gunet", partial="yes"), TypeError, "partial is 'yes': must be True or False"),
+    (
+        lambda f: ps.recalibrate(ps.ReLU(), [[f.values, torch.zeros(2)]]),
+        TypeError,
+        r"a batch is a list: must be a tensor of images\. If `loader`",
+    ),
+    (
+        lambda f: ps.recalibrate(ps.ReLU(), f.values),
+        TypeError,
+        r"batches is one tensor: must be .*such as `\[images\]`",
+    ),
+    (
+        lambda f: Preprocessing(0.5, 0.3)(f.values),
+        TypeError,
+        r"mean is 0\.5 and std 0\.3: must have one number for each",
+    ),
+    (lambda f: ps.haar(f.group, 4.0), TypeError, r"samples is 4\.0: must be an integer"),
     (lambda f: ps.haar("SE2", 4), TypeError, "group is 'SE2': must be a Group, such as"),
     (lambda f: ps.group("se2"), ValueError, "Unknown group 'se2': must be one of .* Did you mean 'SE2'"),
     (
