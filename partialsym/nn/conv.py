@@ -153,23 +153,20 @@ class GroupConv(nn.Module):
 
         It includes the normalised weights of the input's elements.
         """
-        k = self.factored_kernel(out, into)
+        k = self.factored_kernel(out, into).weighted()
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
             bias = torch.einsum("oi,mnyx->ominyx", k.bias, k.box[:, 0])
             return (kernel + bias).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """The kernel between two sets of elements, as a sum of features; never computed in reduced precision.
-
-        It includes the normalised weights of the input's elements.
-        """
+        """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             mean = None if mean is None else mean.to(phi.dtype)
-            phi = phi * (1 / len(into) if mean is None else mean[:, None, None])
+            phi = phi if mean is None else phi * mean[:, None, None]
             if len(self.inside) < self.disc.numel():
                 whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
                 phi = whole.index_copy_(2, self.inside, phi)
