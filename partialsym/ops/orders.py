@@ -153,20 +153,22 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
     d_f = d_plane[:, :, None].to(_wide(f)).expand_as(f) * shares if wanted else None
     mix = _by_group(k.weight.flatten(1), 0, options)
-    d_mix, d_phi = torch.zeros_like(mix, dtype=_wide(f)), torch.zeros_like(k.phi, dtype=_wide(f))
+    d_mix, d_phi = None, torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
         part, phi = f[images], k.phi[elements]
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
-        d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
+        more = (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0, dtype=_wide(f))
+        d_mix = more if d_mix is None else d_mix.add_(more)
         d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
         d_part, d_filters = _conv_backward(
             d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
         )
-        d_phi[elements] += d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1)
+        d_phi[elements].add_(d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1))
         if d_f is not None:
-            d_f[images] += d_part.view(part.shape)
+            d_f[images].add_(d_part.view(part.shape))
+    assert d_mix is not None
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
