@@ -27,6 +27,25 @@ _INSTEAD = {  # what replaces a function of torch, found by a part of its name
 }
 
 
+class _Shares(torch.autograd.Function):
+    """p = w/Σw for weights w [n]. A gradient g becomes (g − ⟨g, p⟩)/Σw."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weights: Tensor) -> Tensor:
+        return weights / weights.sum()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        weights, shares = ctx.saved_tensors
+        return (grad - torch.dot(grad, shares)) / weights.sum()
+
+
 @dataclass(frozen=True, eq=False)
 class Elements:
     """n elements of a group, with their weights in every mean over the elements.
@@ -58,7 +77,7 @@ class Elements:
 
     def mean_weights(self) -> Tensor | None:
         """The weights divided by their sum, [n]; None if all weights are equal."""
-        return None if self.weights is None else self.weights / self.weights.sum()
+        return None if self.weights is None else _Shares.apply(self.weights)
 
     def transport(self, g: Tensor) -> "Elements":
         """The elements {g·h_i} for g [2, 2], which correspond to an input transformed by g."""

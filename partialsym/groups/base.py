@@ -175,7 +175,7 @@ def embed_rotation(h: Tensor) -> Tensor:
 def embed_mirror(h: Tensor) -> Tensor:
     """The determinant, [*n, 1]: +1 for rotations and −1 for reflections. It is locally constant, so it is detached."""
     h = h.detach()
-    return (h[..., 0, 0] * h[..., 1, 1] - h[..., 0, 1] * h[..., 1, 0])[..., None]
+    return torch.addcmul(h[..., 0, 0] * h[..., 1, 1], h[..., 0, 1], h[..., 1, 0], value=-1)[..., None]
 
 
 def embed_both(h: Tensor) -> Tensor:

@@ -22,9 +22,13 @@ def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Ten
     """
     values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
-    p = shares[:, None, None]
-    mean = (p * mean_j).sum(2, keepdim=True)
-    return mean, (p * (var_j + (mean_j - mean).square())).sum(2, keepdim=True)
+    mean = _mean(mean_j, shares)
+    return mean, _mean(var_j + (mean_j - mean).square(), shares)
+
+
+def _mean(values: Tensor, shares: Tensor) -> Tensor:
+    """Σ_n shares[n]·values[b, c, n, 1, 1], with keepdim, as one product."""
+    return torch.matmul(values.flatten(2), shares.to(values.dtype)).view(*values.shape[:2], 1, 1, 1)
 
 
 def _pooled(

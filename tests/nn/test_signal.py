@@ -57,6 +57,16 @@ def test_mean_weights_sum_to_1_and_are_none_where_all_are_alike():
     assert elements(weights=torch.tensor([1.0, 0, 1, 0])).mean_weights().tolist() == [0.5, 0, 0.5, 0]
 
 
+def test_mean_weights_have_first_and_second_derivatives():
+    weights = torch.tensor([1.0, 0, 1, 1], dtype=torch.float64, requires_grad=True)
+
+    def shares(given):
+        return elements(weights=given).mean_weights()
+
+    assert torch.autograd.gradcheck(shares, weights)
+    assert torch.autograd.gradgradcheck(shares, weights)
+
+
 def test_transport_multiplies_from_the_left_and_keeps_the_weights():
     h = group("D4").components.float()
     weights = torch.tensor([1.0, 0, 1, 0, 1, 1, 1, 1])
