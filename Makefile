@@ -56,8 +56,10 @@ NEXT := || test $$? -eq 1
 REPRODUCE = $(BIN)/partialsym reproduce --out $(RUNS) --publish $(PUBLISH)
 reproduce-cpu: setup
 	$(REPRODUCE) mnist6 $(NEXT)
+	$(REPRODUCE) mnist6_resplit $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/rotMNIST,SE2-4/full/rotMNIST,SE2-4/partial/rotMNIST $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-10,SE2-4/full/CIFAR-10,SE2-4/partial/CIFAR-10 --budget compact $(NEXT)
+	$(BIN)/python -m studies.controls --out $(RUNS) --publish $(PUBLISH)/controls $(NEXT)
 	$(REPRODUCE) table2 --rows 'T2/plain+*/CIFAR-10,T2/Aug*/CIFAR-10,*+augmented/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows 'E2-8/*/CIFAR-10,SE2-4/partial+gresnet18/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-100,SE2-4/full/CIFAR-100,SE2-4/partial/CIFAR-100 --budget compact --seeds 0,1 $(NEXT)
@@ -88,6 +90,7 @@ tables: setup
 	done
 	$(BIN)/python -m studies.reproduction
 	$(BIN)/python -m studies.claim
+	$(BIN)/python -m studies.controls --table
 	$(BIN)/python -m studies.identifiability
 	$(BIN)/python -m studies.verdict_simulation
 	$(BIN)/python -m studies.visibility

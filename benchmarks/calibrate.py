@@ -110,8 +110,7 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
 
 
 def arguments(s: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, FactoredKernel]:
-    side = s.height + s.kernel_size - 1 - 2 * s.padding
-    f = torch.randn(s.images, s.in_channels, s.n, side, side).to(dtype).requires_grad_()
+    f = torch.randn(s.images, s.in_channels, s.n, s.height, s.width).to(dtype).requires_grad_()
     weight = torch.randn(s.out_channels, s.in_channels, s.features).requires_grad_()
     phi = torch.randn(s.m, s.features, s.n, s.kernel_size, s.kernel_size).requires_grad_()
     mean, disc = torch.full((s.n,), 1 / s.n), torch.ones(s.kernel_size, s.kernel_size)
@@ -150,8 +149,7 @@ def shapes() -> list[Shape]:
     found = []
     for images, into, out, n, m, features, size, side in SHAPES:
         padding = size // 2 if side > 0 else 0
-        left = abs(side) + 2 * padding + 1 - size
-        found.append(Shape(images, into, out, n, m, features, size, left, left, padding))
+        found.append(Shape(images, into, out, n, m, features, size, abs(side), abs(side), padding))
     return found
 
 
@@ -237,10 +235,9 @@ def _work(s: Shape) -> float:
 
 
 def _size(s: Shape) -> str:
-    side = s.height + s.kernel_size - 1 - 2 * s.padding
     return (
         f"{s.images} images, {s.in_channels}→{s.out_channels} channels, {s.n}→{s.m} elements, {s.features} features, "
-        f"{s.kernel_size}×{s.kernel_size} on {side}×{side}{'' if s.padding or s.kernel_size == 1 else ', valid'}"
+        f"{s.kernel_size}×{s.kernel_size} on {s.height}×{s.width}{'' if s.padding or s.kernel_size == 1 else ', valid'}"
     )
 
 

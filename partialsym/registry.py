@@ -111,8 +111,8 @@ def _load_plugins() -> None:
             ) from error
 
 
-def _data(module: str, name: str, *arguments: Any) -> Reference:
-    return Reference(f"partialsym.data.sources.{module}", name, arguments)
+def _data(module: str, name: str, *arguments: Any, **settings: Any) -> Reference:
+    return Reference(f"partialsym.data.sources.{module}", name, arguments, settings)
 
 
 GROUPS: Registry[Callable[[], Group]] = Registry(
@@ -166,6 +166,7 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
         "MNIST": _data("mnist", "mnist"),
         "MNIST6-180": _data("mnist", "mnist6", "180"),
         "MNIST6-M": _data("mnist", "mnist6", "M"),
+        **{f"resplit-MNIST6-{k}": _data("mnist", "mnist6", k, resplit=True) for k in ("180", "M")},
         "rotMNIST": _data("rotmnist", "rotmnist"),
         **{f"sectors-{count}": _data("sectors", "sectors", count) for count in (2, 3, 4, 6)},
         "CIFAR-10": _data("cifar", "cifar", "CIFAR-10"),

@@ -18,8 +18,9 @@ class DataConfig:
     """The images.
 
     Args:
-        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, rotMNIST, sectors-<K> with K of 2, 3, 4,
-            6, CIFAR-10, CIFAR-100, PCam or a registered one; for a Hugging Face data set, its name; for a folder, any
+        name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, the same two with resplit- before them
+            (another test split), rotMNIST, sectors-<K> with K of 2, 3, 4, 6, CIFAR-10, CIFAR-100, PCam or a registered
+            one; for a Hugging Face data set, its name; for a folder, any
             name. Default MNIST6-180, or the name of the folder.
         source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set). The short form is
             `--data folder`.

@@ -79,11 +79,6 @@ class GroupConv(nn.Module):
         check_window(kernel_size, padding, padding_mode, stride=stride, dilation=dilation)
         if path not in PATHS:
             raise InputError(f"path is {path!r}: must be one of {', '.join(PATHS)}.")
-        if path == "spectral" and (stride, dilation, groups) != (1, 1, 1):
-            raise InputError(
-                "path is 'spectral', which supports no stride, dilation or groups: must be 'auto', 'dense' or "
-                "'factored'."
-            )
         _check_groups(groups, in_channels, out_channels)
         group = codomain.group if isinstance(codomain, Density) else codomain
         if not isinstance(group, Group):

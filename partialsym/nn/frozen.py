@@ -17,7 +17,7 @@ from partialsym.nn.local import LocalConv, each_by_itself
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
 from partialsym.nn.windows import read
-from partialsym.ops import CLEARLY, calibration, convolve_plain, shape_of, spectral_time
+from partialsym.ops import CLEARLY, Options, calibration, convolve_plain, shape_of, spectral_time
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
 
@@ -211,8 +211,12 @@ def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | No
     if disc is None or not _pays(plain, x):
         return plain(x)
     assert plain.bias is not None
+    return convolve_plain(x, plain.weight, plain.bias, disc, _options(plain))
+
+
+def _options(plain: nn.Conv2d) -> Options:
     assert not isinstance(plain.padding, str)
-    return convolve_plain(x, plain.weight, plain.bias, disc, plain.padding[0])
+    return Options(plain.padding[0], plain.stride[0], plain.dilation[0], plain.groups)
 
 
 def _pays(plain: nn.Module, f: Tensor) -> bool:
@@ -223,13 +227,10 @@ def _pays(plain: nn.Module, f: Tensor) -> bool:
     asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
     if asked or transformed() or in_forward_mode() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if (plain.stride, plain.dilation, plain.groups) != ((1, 1), (1, 1), 1):
-        return False
     if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)) or f.dtype != plain.weight.dtype:
         return False
-    assert not isinstance(plain.padding, str)
-    padding, (out, into, size, _) = plain.padding[0], plain.weight.shape
-    shape = shape_of((len(f), into, 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), padding)
+    out, into, size, _ = plain.weight.shape
+    shape = shape_of((*f.shape[:2], 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), *_options(plain))
     return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
 
 

@@ -17,7 +17,7 @@ from partialsym.ops.choice import (
     spectral_work,
 )
 from partialsym.ops.operator import convolve
-from partialsym.ops.orders import FactoredKernel
+from partialsym.ops.orders import FactoredKernel, Options
 from partialsym.ops.plain import convolve_plain
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PATHS",
     "Calibration",
     "FactoredKernel",
+    "Options",
     "Shape",
     "calibration",
     "convolve",

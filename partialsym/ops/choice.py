@@ -1,5 +1,6 @@
 """The choice of the fastest order of summation: a cost model in multiplications, calibrated by a benchmark."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,7 +21,7 @@ class Shape(NamedTuple):
     images: batch size.
     n, m: elements of the input and of the output.
     features: features of the kernel.
-    height, width: those of the output.
+    height, width: those of the input.
     padding, stride, dilation, groups: as in `torch.nn.functional.conv2d`.
     """
 
@@ -39,13 +40,14 @@ class Shape(NamedTuple):
     groups: int = 1
 
     @property
-    def pixels(self) -> int:
-        return self.height * self.width
+    def size(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        options = Options(self.padding, self.stride, self.dilation, self.groups)
+        return options.size(self.height, self.width, self.kernel_size)
 
     @property
-    def plain(self) -> bool:
-        """Whether there is no stride, dilation or groups: the spectral order supports none."""
-        return self.stride == self.dilation == self.groups == 1
+    def pixels(self) -> int:
+        return math.prod(self.size)
 
 
 def shape_of(
@@ -58,9 +60,7 @@ def shape_of(
     groups: int = 1,
 ) -> Shape:
     """The Shape for the sizes of f [b, in, n, h, w], weight [out, in / groups, h] and phi [m, h, n, k, k]."""
-    height, width = Options(padding, stride, dilation).size(f[3], f[4], phi[3])
-    sizes = (f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], height, width)
-    return Shape(*sizes, padding, stride, dilation, groups)
+    return Shape(f[0], f[1], weight[0], f[2], phi[0], phi[1], phi[3], f[3], f[4], padding, stride, dilation, groups)
 
 
 class Dense(NamedTuple):
@@ -107,15 +107,13 @@ def factored_work(s: Shape) -> Factored:
 
 def spectral_work(s: Shape) -> Spectral:
     """Multiplications of a forward pass in the spectral order, with a kernel on the disc."""
-    lost = s.kernel_size - 1 - 2 * s.padding
-    height, width = s.height + lost, s.width + lost
-    period = period_of(height, width, s.padding)
+    period = period_of(s.height, s.width, s.padding)
     count, taps = frequencies(*period), _taps(s.kernel_size)
-    kernel = s.in_channels * s.out_channels * s.n * s.m
+    kernel = s.in_channels * s.out_channels * s.n * s.m // s.groups
     return Spectral(
-        s.images * s.in_channels * s.n * _transform(height, width, *period),
+        s.images * s.in_channels * s.n * _transform(s.height, s.width, *period),
         s.images * kernel * count * 4,
-        s.images * s.out_channels * s.m * _transform(s.height, s.width, *period),
+        s.images * s.out_channels * s.m * _transform(*s.size, *period),
         kernel * taps * (s.features + 1),
         kernel * taps * count,
     )
@@ -148,7 +146,7 @@ def spectral_time(s: Shape, c: Calibration) -> float:
     weighted = (
         c.transform * (work.into + work.out) + c.product * work.product + c.kernel * (work.kernel + work.generate)
     )
-    return (weighted + c.calls) / _dense_time(s, c)
+    return (weighted + c.calls * s.groups) / _dense_time(s, c)
 
 
 def _dense_time(s: Shape, c: Calibration) -> float:
@@ -164,9 +162,7 @@ def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: st
     if path != "auto" or not s.images:
         return "dense" if path == "auto" else path
     c = calibration(dtype, device)
-    times = {"dense": 1.0, "factored": relative_time(s, c)}
-    if s.plain:
-        times["spectral"] = spectral_time(s, c) / CLEARLY
+    times = {"dense": 1.0, "factored": relative_time(s, c), "spectral": spectral_time(s, c) / CLEARLY}
     return min(times, key=lambda order: times[order])
 
 

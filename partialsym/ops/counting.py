@@ -32,9 +32,9 @@ def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, *
 
 
 @register_flop_formula(torch.ops.partialsym.convolve_plain, get_raw=True)
-def _plain(f: Any, weight: Any, bias: Any, disc: Any, padding: int, **named: Any) -> int:
+def _plain(f: Any, weight: Any, bias: Any, disc: Any, *options: Any, **named: Any) -> int:
     (images, into, *size), (out, _, side, _) = f.shape, weight.shape
-    shape = shape_of((images, into, 1, *size), (out, into, side**2 - 1), (1, side**2 - 1, 1, side, side), padding)
+    shape = shape_of((images, into, 1, *size), (out, into, side**2 - 1), (1, side**2 - 1, 1, side, side), *options)
     return 2 * sum(spectral_work(shape))
 
 

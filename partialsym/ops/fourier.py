@@ -69,14 +69,25 @@ def frequencies(height: int, width: int) -> int:
 
 @lru_cache(64)
 def window(
-    period: tuple[int, int], first: int, size: tuple[int, int], weighted: bool, dtype: torch.dtype, device: torch.device
+    period: tuple[int, int],
+    first: int,
+    size: tuple[int, int],
+    step: int,
+    weighted: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Window:
-    """The window of `size` pixels from `first` on; the transpose of a weighted window inverts an unweighted one."""
+    """The window of `size` pixels, `step` apart, from `first` on.
+
+    The transpose of a weighted window inverts an unweighted one of the same pixels.
+    """
     (height, width), inner = period, (period[1] - 1) // 2
     v = torch.tensor([*range(1, inner + 1), *_ends(width)])
-    cos, sin = _turns(v, first, size[1], width)
+    cos, sin = _turns(v, width, _pixels(first, size[1], step))
     across = torch.cat([cos[:inner], sin[:inner], cos[inner:]])
-    down, ends = (_turns(torch.arange(stop), first, size[0], height) for stop in (height, height // 2 + 1))
+    down, ends = (
+        _turns(torch.arange(stop), height, _pixels(first, size[0], step)) for stop in (height, height // 2 + 1)
+    )
     scale = torch.full((len(ends[0]), 1), 2.0, dtype=torch.float64)
     scale[_ends(height)] = 1
     weights = (1 / width, 2 / height, scale / height) if weighted else (1, 1, 1)
@@ -86,11 +97,16 @@ def window(
 
 
 @lru_cache(64)
-def waves(period: tuple[int, int], size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos ω·t and sin ω·t, [frequencies, taps], for the centre tap of a square of odd side and all taps after it."""
+def waves(
+    period: tuple[int, int], size: int, dilation: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """cos ω·t and sin ω·t, [frequencies, taps], for the centre tap of a square of odd side and all taps after it.
+
+    Neighbouring taps are `dilation` pixels apart.
+    """
     (height, width), inner, half = period, (period[1] - 1) // 2, period[0] // 2 + 1
     t = torch.arange(size * size // 2, size * size)
-    y, x = t // size - size // 2, t % size - size // 2
+    y, x = dilation * (t // size - size // 2), dilation * (t % size - size // 2)
     u = torch.cat([torch.arange(height).repeat(inner), torch.arange(half).repeat(len(_ends(width)))])
     v = torch.tensor([*range(1, inner + 1), *_ends(width)])
     v = torch.cat([v[:inner].repeat_interleave(height), v[inner:].repeat_interleave(half)])
@@ -147,7 +163,11 @@ def _ends(period: int) -> list[int]:
     return [0, period // 2] if period % 2 == 0 else [0]
 
 
-def _turns(u: Tensor, first: int, size: int, period: int) -> tuple[Tensor, Tensor]:
-    """cos and −sin of 2π·u·x/period, [u, size], for `size` pixels x from `first` on."""
-    angle = 2 * math.pi * (u[:, None] * torch.arange(first, first + size) % period).double() / period
+def _pixels(first: int, size: int, step: int) -> Tensor:
+    return first + step * torch.arange(size)
+
+
+def _turns(u: Tensor, period: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and −sin of 2π·u·x/period, [u, x], at pixels x."""
+    angle = 2 * math.pi * (u[:, None] * x % period).double() / period
     return angle.cos(), -angle.sin()

@@ -3,12 +3,14 @@
     ŷ[o, m](ω) = Σ_{i, n} k̂[o, m, i, n](ω)·f̂[i, n](ω),    k̂(ω) = Σ_t k[t]·exp(iω·t)
 
 A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels. Wrap-around then affects only pixels
-that are not read. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS reads
-their operands transposed, so frequencies come first without a copy. The work is split into chunks that stay in the
-cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole. Only the arguments are saved
-for the backward pass.
+that are not read. A stride leaves pixels of the output out, a dilation moves the taps t apart, and every channel group
+is a convolution of its own. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS
+reads their operands transposed, so frequencies come first without a copy. The work is split into chunks that stay in
+the cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole. Only the arguments are
+saved for the backward pass.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -28,7 +30,7 @@ def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 
 def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Options) -> Tensor:
-    """f [b, in, h, w] → [b, out, h', w'] with weight [out, in, k, k], 0 outside the disc, plus offset [out].
+    """f [b, in, h, w] → [b, out, h', w'] with weight [out, in / groups, k, k], 0 outside the disc, plus offset [out].
 
     The kernel has one feature per tap.
     """
@@ -40,9 +42,9 @@ def _convolved(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, offset: Ten
     plan = _plan(f, weight, phi, disc, options)
     out = f.new_empty(len(f), len(weight), len(phi), *options.size(f.shape[3], f.shape[4], len(disc)))
     kernel, spaces = Taps(weight, phi, plan.half), Spaces(weight)
-    for images in plan.images:
-        f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
-        for outs in plan.outs:
+    for images, (into, parts) in product(plan.images, plan.groups):
+        f_hat = analysed(plan.into, f[images, into].transpose(1, 2), spaces, "f")
+        for outs in parts:
             taps = kernel.taps(outs, spaces)
             y_hat = spaces("y", *f_hat.shape[:3], taps.shape[1])
             for at in plan.chunks(taps):
@@ -66,10 +68,10 @@ def spectral_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
 def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Tensor | None) -> None:
     """Add the gradients to `sums`, and write that of f to `d_f` if wanted. The workspace is freed at the end."""
     kernel, spaces = sums.of, Spaces(sums.of.weight)
-    for images in plan.images:
-        f_hat = analysed(plan.into, f[images].transpose(1, 2), spaces, "f")
-        d_hat = f_hat if len(plan.outs) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
-        for outs in plan.outs:
+    for images, (into, parts) in product(plan.images, plan.groups):
+        f_hat = analysed(plan.into, f[images, into].transpose(1, 2), spaces, "f")
+        d_hat = f_hat if len(parts) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
+        for outs in parts:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
             taps = None if d_f is None else kernel.taps(outs, spaces)
             d_taps = kernel.empty(outs, spaces, "d_taps")
@@ -79,20 +81,23 @@ def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Ten
                 sums.gather(d_taps, d_spectrum, at)
                 if taps is not None:
                     k_hat = kernel.spectrum(taps, at, spaces)
-                    _multiply(g_hat[:, at], k_hat, d_hat[:, at], conjugate=True, more=outs.start > 0)
+                    _multiply(g_hat[:, at], k_hat, d_hat[:, at], conjugate=True, more=outs is not parts[0])
             sums.add(outs, d_taps, spaces)
         if d_f is not None:
-            synthesised(plan.into, d_hat, d_f[images].transpose(1, 2), None, spaces)
+            synthesised(plan.into, d_hat, d_f[images, into].transpose(1, 2), None, spaces)
 
 
 class _Plan(NamedTuple):
-    """Transforms of input and output, the kernel's taps, and the chunks of the work."""
+    """Transforms of input and output, the kernel's taps, and the chunks of the work.
+
+    groups: for every channel group, its input channels, and its output channels in chunks.
+    """
 
     into: Window
     out: Window
     half: Half
     images: list[slice]
-    outs: list[slice]
+    groups: list[tuple[slice, list[slice]]]
     frequencies: int
     limit: int
 
@@ -102,21 +107,25 @@ class _Plan(NamedTuple):
 
 
 def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options) -> _Plan:
-    if options[1:] != (1, 1, 1):
-        raise ValueError(f"the spectral order supports no stride, dilation or groups: {options}.")
-    padding = options.padding
+    padding, stride, dilation, groups = options
     like = weight.dtype, f.device
-    size, channels = len(disc), f.shape[1] * f.shape[2]
+    size, into_each, out_each = len(disc), weight.shape[1], len(weight) // groups
     height, width = f.shape[3:]
     period = period_of(height, width, padding)
-    shrink = 2 * padding + 1 - size
-    into = window(period, 0, (height, width), False, *like)
-    out = window(period, size // 2 - padding, (height + shrink, width + shrink), True, *like)
+    into = window(period, 0, (height, width), 1, False, *like)
+    out = window(period, dilation * (size // 2) - padding, options.size(height, width, size), stride, True, *like)
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
-    count = frequencies(*period)
-    images = chunks(len(f), 2 * count * channels * weight.element_size(), IMAGES * limit)
-    outs = chunks(len(weight), TAPS * size * size * len(phi) * channels * weight.element_size(), limit)
-    return _Plan(into, out, half_of(disc, period), images, outs, count, limit)
+    count, plane_bytes = frequencies(*period), into_each * f.shape[2] * weight.element_size()
+    images = chunks(len(f), 2 * count * plane_bytes, IMAGES * limit)
+    parts = chunks(out_each, TAPS * size * size * len(phi) * plane_bytes, limit)
+    by_group = [
+        (
+            slice(g * into_each, (g + 1) * into_each),
+            [slice(g * out_each + p.start, g * out_each + p.stop) for p in parts],
+        )
+        for g in range(groups)
+    ]
+    return _Plan(into, out, half_of(disc, dilation, period), images, by_group, count, limit)
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:

@@ -28,19 +28,21 @@ class Half(NamedTuple):
     sin: Tensor
 
 
-def half_of(disc: Tensor, period: tuple[int, int]) -> Half:
-    """The order and the waves of the taps of a disc [k, k] of zeros and ones."""
-    return _half(tuple(disc.flatten().tolist()), period, disc.dtype, disc.device)
+def half_of(disc: Tensor, dilation: int, period: tuple[int, int]) -> Half:
+    """The order and the waves of the taps of a disc [k, k] of zeros and ones, `dilation` pixels apart."""
+    return _half(tuple(disc.flatten().tolist()), dilation, period, disc.dtype, disc.device)
 
 
 @lru_cache(64)
-def _half(inside: tuple[float, ...], period: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Half:
+def _half(
+    inside: tuple[float, ...], dilation: int, period: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> Half:
     size = round(len(inside) ** 0.5)
     side = size + 1 - size % 2  # an odd side has a centre
     kept = F.pad(torch.tensor(inside, device="cpu").view(size, size) != 0, (0, side - size, 0, side - size)).flatten()
     middle = side * side // 2
     after = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
-    cos, sin = waves(period, side, dtype, device)
+    cos, sin = waves(period, side, dilation, dtype, device)
     even = torch.cat([after.new_zeros(1), after + 1]).to(device)
     first, second = (middle + 1 + after).to(device), (middle - 1 - after).to(device)
     return Half(side, middle, first, second, cos[:, even], sin[:, even[1:]])

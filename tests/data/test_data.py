@@ -15,7 +15,7 @@ from partialsym.data.sources.mnist_files import FILES
 from partialsym.registry import DATASETS
 
 TURNS = {"180": lambda x: torch.rot90(x, k=2, dims=(-2, -1)), "M": lambda x: torch.flip(x, dims=(-1,))}
-ORIGINALS = {"digits-6-M": 181, "MNIST6-180": 5918 + 958, "MNIST": 70_000}
+ORIGINALS = {"digits-6-M": 181, "MNIST6-180": 5918 + 958, "resplit-MNIST6-M": 5918 + 958, "MNIST": 70_000}
 PAIRED = [name for name in DATASETS if name.endswith(("-180", "-M"))]
 
 
@@ -35,7 +35,7 @@ def splits(data):
 @pytest.mark.parametrize("name", PAIRED)
 def test_counts_balance_and_copies(name):
     data = real(name)
-    pool, test = (5918, 958) if "MNIST" in name else (136, 45)
+    pool, test = (5918, 958) if "MNIST" in name else (136, 45)  # another split has the same sizes
     held = round(0.1 * pool)
     assert [len(s) for s in splits(data).values()] == [2 * (pool - held), 2 * held, 2 * test]
     for split in splits(data).values():
@@ -47,7 +47,7 @@ def test_counts_balance_and_copies(name):
     assert data.test.images.dtype == (torch.uint8 if "MNIST" in name else torch.float32)
 
 
-@pytest.mark.parametrize("name", few(ORIGINALS, "digits-6-M", "MNIST6-180"))
+@pytest.mark.parametrize("name", few(ORIGINALS, "digits-6-M", "MNIST6-180", "resplit-MNIST6-M"))
 def test_no_original_on_two_sides_and_a_fixed_test_set(name):
     first, validations = real(name), []
     for seed in (0, 1, 2) if "6" in name else (0, 1):
@@ -100,6 +100,16 @@ def test_mnist_counts_and_sixes():
     assert torch.equal(six, sixes.test.images[sixes.test.labels == 0])
     assert sixes.test.originals.unique().tolist() == data.test.originals[data.test.labels == 6].tolist()
     assert (data.mean, data.std) == ((0.1307,), (0.3081,)) == (sixes.mean, sixes.std)
+
+
+def test_another_split_draws_its_test_images_from_all_sixes():
+    official, other = real("MNIST6-180"), real("resplit-MNIST6-180")
+    held = set(other.test.originals.tolist())
+    assert len(held) == 958
+    from_official = len(held & set(official.test.originals.tolist()))
+    assert 100 < from_official < 170  # 133 are expected
+    assert other.name == "resplit-MNIST6-180"
+    assert held == set(real("resplit-MNIST6-M").test.originals.tolist())
 
 
 def test_enlarging_the_digits_commutes_with_turn_and_mirror():

@@ -46,7 +46,7 @@ def assert_exact(module, f):
     assert_equivariant(module, f, f.group)
 
 
-@pytest.mark.parametrize("path", few(["dense", "factored"], "factored"))
+@pytest.mark.parametrize("path", few(["dense", "factored", "spectral"], "factored"))
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_layers_with_options_are_equivariant_at_odd_and_even_sizes(options, path):
     module = layer(path=path, **options)
@@ -55,7 +55,7 @@ def test_layers_with_options_are_equivariant_at_odd_and_even_sizes(options, path
 
 
 @pytest.mark.parametrize(
-    ("path", "sides"), few(list(itertools.product(["dense", "factored"], SIDES)), ("dense", "small"))
+    ("path", "sides"), few(list(itertools.product(["dense", "factored", "spectral"], SIDES)), ("dense", "small"))
 )
 @pytest.mark.parametrize(("stride", "size"), [(2, 1), (2, 3), (3, 3), (4, 5)])
 def test_strides_are_exact_at_every_size(stride, size, path, sides):
@@ -152,7 +152,7 @@ def test_dilated_taps_lie_farther_apart():
     assert valid(f).values.shape[-2:] == (6, 7)
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_groups_of_channels_do_not_see_each_other(groups, path):
     conv = GroupConv(4, 8, codomain=density("E2"), kernel_size=3, groups=groups, kernel=siren(), path=path).eval()
@@ -183,7 +183,7 @@ def test_the_kernel_starts_at_1_per_output_channel_whatever_the_groups(groups):
     assert float(conv.kernel_norm().detach()) == pytest.approx(6**0.5)
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_gradients_are_those_of_the_plain_convolution(options, path):
     """The conv's own backward pass, against torch's through the filters."""

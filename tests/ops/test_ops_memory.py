@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym.nn.conv import disc
-from partialsym.ops import FactoredKernel, convolve, convolve_plain, orders, shape_of, spectral_work
+from partialsym.ops import FactoredKernel, Options, convolve, convolve_plain, orders, shape_of, spectral_work
 
 PLAIN = torch.ops.partialsym.convolve_plain
 
@@ -39,15 +39,17 @@ def allocated(call):
 
 
 def test_a_known_kernel_is_the_plain_convolution(float64):
-    for padding in (0, 2):
+    for options in (Options(0), Options(2), Options(2, 3, 2, 5)):
         f, (weight, bias, mask) = torch.randn(2, 5, 9, 8), known(5, 5)
-        found = convolve_plain(f, weight, bias, mask, padding)
-        torch.testing.assert_close(found, F.conv2d(f, weight, bias, padding=padding), rtol=0, atol=1e-10)
+        weight = weight[:, : 5 // options.groups]
+        found, named = convolve_plain(f, weight, bias, mask, options), options._asdict()
+        torch.testing.assert_close(found, F.conv2d(f, weight, bias, **named), rtol=0, atol=1e-10)
         torch.library.opcheck(
-            PLAIN.default, (f, weight, bias, mask, padding), test_utils=("test_schema", "test_faketensor")
+            PLAIN.default, (f, weight, bias, mask, *options), test_utils=("test_schema", "test_faketensor")
         )
+    f, (weight, bias, mask) = torch.randn(2, 5, 9, 8), known(5, 5)
     with FlopCounterMode(display=False) as counter:
-        convolve_plain(f, weight, bias, mask, 2)
+        convolve_plain(f, weight, bias, mask, Options(2))
     shape = shape_of((2, 5, 1, 9, 8), (5, 5, 24), (1, 24, 1, 5, 5), 2)
     assert counter.get_total_flops() == 2 * sum(spectral_work(shape))
 
@@ -55,7 +57,7 @@ def test_a_known_kernel_is_the_plain_convolution(float64):
 def test_a_known_kernel_is_never_copied_as_a_whole():
     weight, bias, mask = known(128, dtype=torch.float32)
     f = torch.randn(1, 128, 7, 7)
-    largest, peak = allocated(lambda: convolve_plain(f, weight, bias, mask, 0))
+    largest, peak = allocated(lambda: convolve_plain(f, weight, bias, mask, Options(0)))
     assert largest < weight.nbytes
     assert peak < 1.6 * weight.nbytes  # taps, and some of their spectra; a copy and its gradient were two more
 

@@ -1,12 +1,21 @@
-"""Stride, dilation and groups of channels, in the two orders that know them."""
+"""Stride, dilation and groups of channels, in every order of summation."""
 
 import pytest
 import torch
-from convolutions import M, arguments, by_path, gradients, naive
+from convolutions import M, arguments, by_path, gradients, multiplied, naive
 from torch.utils.flop_counter import FlopCounterMode
 
-from partialsym import SE2, GroupConv, haar
-from partialsym.ops import FactoredKernel, convolve, dense_work, factored_work, orders, resolved, shape_of
+from partialsym.ops import (
+    FactoredKernel,
+    convolve,
+    dense_work,
+    factored_work,
+    orders,
+    resolved,
+    shape_of,
+    spectral,
+    spectral_work,
+)
 
 OPTIONS = [{"stride": 2}, {"stride": 3, "dilation": 2}, {"dilation": 2}, {"groups": 2}, {"groups": 2, "stride": 2}]
 
@@ -18,10 +27,10 @@ def _float64():
 
 
 @pytest.mark.parametrize("chunk", [1, 2**24], ids=lambda b: f"{b} bytes")
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 @pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0)])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_both_orders_follow_torchs_strides_dilations_and_groups(options, k, padding, path, chunk, monkeypatch):
+def test_all_orders_follow_torchs_strides_dilations_and_groups(options, k, padding, path, chunk, monkeypatch):
     monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
     leaves, disc = arguments(k, groups=options.get("groups", 1))
     grad = torch.randn_like(naive(*leaves, disc, padding, **options))
@@ -34,7 +43,7 @@ def test_both_orders_follow_torchs_strides_dilations_and_groups(options, k, padd
 
 
 @pytest.mark.parametrize("options", [(3, 2, 2)])
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 def test_the_operator_keeps_torchs_rules_with_options(path, options):
     """Schema, fake tensors, autograd registration and dynamic shapes, by torch's own checker."""
     leaves, disc = arguments(3, groups=options[2])
@@ -48,21 +57,20 @@ def test_the_operator_keeps_torchs_rules_with_options(path, options):
 def test_the_cost_model_counts_what_options_change(options):
     """By torch's own counter of operations, two a multiplication."""
     leaves, disc = arguments(3, groups=options.groups)
-    f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), disc)
+    f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), torch.ones_like(disc))
     s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, *options)
-    for order, work in ((orders.dense, dense_work(s)), (orders.factored, factored_work(s))):
-        with FlopCounterMode(display=False) as counter:
-            order(f, kernel, None, options)
+    found = ((orders.dense, dense_work(s)), (orders.factored, factored_work(s)), (spectral.spectral, spectral_work(s)))
+    for order, work in found:
         mean = 2 * f.numel() if order is orders.factored else 0  # over the elements
-        assert counter.get_total_flops() == 2 * sum(work) + mean
+        assert multiplied(lambda order=order: order(f, kernel, None, options)) == 2 * sum(work) + mean
 
 
 @pytest.mark.parametrize("options", [{}, *OPTIONS[:3]], ids=str)  # torch counts groups of gradients too high
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 def test_the_formulas_of_the_operator_count_options(path, options):
     """Forward and backward, by torch's counter on the plain functions that it calls."""
-    leaves, disc = arguments(3)
-    kernel = FactoredKernel(*leaves[1:5], disc)
+    leaves = arguments(3)[0]
+    kernel = FactoredKernel(*leaves[1:5], torch.ones(3, 3))
     with FlopCounterMode(display=False) as counter:
         out = convolve(leaves[0], kernel, leaves[5], 1, path, **options)
         torch.autograd.grad(out, leaves, torch.ones_like(out))
@@ -70,22 +78,19 @@ def test_the_formulas_of_the_operator_count_options(path, options):
     forward, backward = {
         "dense": (orders.dense, orders.dense_backward),
         "factored": (orders.factored, orders.factored_backward),
+        "spectral": (spectral.spectral, spectral.spectral_backward),
     }[path]
     f, plain = leaves[0].detach(), FactoredKernel(*(part.detach() for part in kernel))
-    with FlopCounterMode(display=False) as run:
-        backward(torch.ones_like(forward(f, plain, None, known)), f, plain, known, True)
-    assert counter.get_total_flops() == pytest.approx(run.get_total_flops(), rel=0.1)  # and the means over elements
+    run = multiplied(lambda: backward(torch.ones_like(forward(f, plain, None, known)), f, plain, known, True))
+    assert counter.get_total_flops() == pytest.approx(run, rel=0.1)  # and the means over elements
 
 
-def test_the_spectral_order_is_refused_and_never_chosen():
+@pytest.mark.parametrize(
+    ("changed", "order"),
+    [({}, "spectral"), ({"dilation": 2}, "spectral"), ({"groups": 2}, "spectral"), ({"stride": 4}, "dense")],
+    ids=str,
+)
+def test_the_choice_counts_what_options_change(changed, order):
+    """Of a stride, the spectral order saves only the way back."""
     shape = shape_of((64, 32, 8, 14, 14), (32, 32, 32), (8, 32, 8, 7, 7), 3)
-    assert resolved("auto", shape, torch.float32, "cpu") == "spectral"
-    assert {resolved("auto", shape._replace(**{key: 2})) for key in ("stride", "dilation", "groups")} <= {
-        "dense",
-        "factored",
-    }
-    with pytest.raises(ValueError, match="path is 'spectral', which supports no stride, dilation or groups"):
-        GroupConv(2, 2, codomain=haar(SE2(), 4), kernel_size=3, stride=2, path="spectral")
-    leaves, disc = arguments(3)
-    with pytest.raises(ValueError, match="the spectral order supports no stride"):
-        by_path("spectral")(*leaves, disc, 1, stride=2)
+    assert resolved("auto", shape._replace(**changed), torch.float32, "cpu") == order

@@ -10,7 +10,17 @@ from PIL import Image
 from partialsym.figures import of_table, save
 from partialsym.reproduction.table import load_table, render, tables
 from partialsym.runs.schema import read_json, read_result
-from studies import answers, claim, identifiability, lifting, reproduction, verdict_simulation, visibility, yardstick
+from studies import (
+    answers,
+    claim,
+    controls,
+    identifiability,
+    lifting,
+    reproduction,
+    verdict_simulation,
+    visibility,
+    yardstick,
+)
 from studies.departures import RESULTS, TASKS
 
 ROOT = Path(__file__).parents[2] / "results"
@@ -49,6 +59,7 @@ def test_every_result_belongs_to_a_row_and_was_run_with_committed_code():
         for budget in table.budgets:
             folders |= {ROOT / table.name / table.place(row, budget): (table, row, budget) for row in table.rows}
     altered = {RESULTS / task.row / departure for task in TASKS for departure in task.departures}
+    altered |= {controls.place(row, change).parent for row, changes in controls.TRIALS for change in changes}
     read_out = {identifiability.RESULTS / row for row in load_table("sectors").rows}
     read_out |= {study.RESULT.parent for study in (verdict_simulation, visibility, yardstick)}
     read_out |= {lifting.RESULTS, answers.RESULTS}

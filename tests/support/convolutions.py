@@ -1,7 +1,10 @@
 """A convolution's arguments, its definition, and its orders of summation beside that."""
 
+import math
+
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym.ops import PATHS, FactoredKernel, convolve
 
@@ -39,3 +42,16 @@ def by_path(path):
 def gradients(run, leaves, disc, padding, grad, **options):
     out = run(*leaves, disc, padding, **options)
     return out, torch.autograd.grad(out, leaves, grad)
+
+
+def multiplied(call):
+    """Operations of a call, two a multiplication, by torch's counter."""
+    added = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), _added)
+    with FlopCounterMode(display=False, custom_mapping=added) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def _added(into, a, b, *_, **options):
+    """Operations of a product that is added in place, which torch's counter does not know."""
+    return 2 * math.prod(a) * b[-1]

@@ -8,8 +8,9 @@ import torch
 from partialsym.data.base import Dataset, check_validation
 from partialsym.data.sources.mnist_files import CONTENT_MD5, MIRRORS, read_mnist
 from partialsym.data.sources.pairs import pair_classes, pairs
-from partialsym.data.splitting import Labelled, assemble
+from partialsym.data.splitting import Labelled, assemble, split_by_original
 
+RESPLIT_SEED = 1  # of the test split of `resplit`
 STATISTICS = (0.1307, 0.3081)  # the commonly used values, of the 60,000 training images
 
 
@@ -38,16 +39,22 @@ def mnist6(
     *,
     validation: float = 0.1,
     split_seed: int = 0,
+    resplit: bool = False,
     mirrors: Sequence[str] = MIRRORS,
     content_md5: Mapping[str, str] = CONTENT_MD5,
 ) -> Dataset:
     """Every "6" (5,918 training, 958 test) with its copy of `kind` ("180" rotated, "M" reflected); see `mnist`.
 
-    `originals` are the numbers of those sixes in `mnist`.
+    `originals` are the numbers of those sixes in `mnist`. With `resplit`, the test split is not the official one: as
+    many sixes are drawn from all 6,876, the same for every `split_seed`.
     """
     check_validation(validation, split_seed)
     name, classes = f"MNIST6-{kind}", pair_classes(kind)
     pool, test = (_paired(part, kind) for part in _digits(root, mirrors, content_md5))
+    if resplit:
+        name, both = f"resplit-{name}", Labelled(*map(torch.cat, zip(pool, test, strict=True)))
+        kept, held = split_by_original(both.originals, len(test.images) / len(both.images), RESPLIT_SEED)
+        pool, test = (Labelled(*(part[index] for part in both)) for index in (kept, held))
     known = STATISTICS[:1], STATISTICS[1:]
     return assemble(name, classes, pool, test, validation=validation, split_seed=split_seed, mean_std=known)
 
