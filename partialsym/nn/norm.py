@@ -13,7 +13,7 @@ from partialsym._utils.torch_func import batched, eager_on_cpu
 from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
 from partialsym.ops.orders import CHUNK_BYTES, chunks
-from partialsym.signal import Signal, check_signal
+from partialsym.signal import Signal, autocasting, check_signal
 
 
 def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,8 @@ def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Ten
 
 def _mean(values: Tensor, shares: Tensor) -> Tensor:
     """Σ_n shares[n]·values[b, c, n, 1, 1], with keepdim, as one product."""
-    return torch.matmul(values.flatten(2), shares.to(values.dtype)).view(*values.shape[:2], 1, 1, 1)
+    with torch.autocast(autocasting(values), enabled=False):  # which would round to 16 bits
+        return torch.matmul(values.flatten(2), shares.to(values.dtype)).view(*values.shape[:2], 1, 1, 1)
 
 
 def _pooled(
