@@ -214,8 +214,9 @@ class GroupConv(nn.Module):
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
         vectors = torch.cat([self.taps, *into.unbind(2)])  # the taps, and both columns of every h̃
         shape = (len(out), len(into), len(self.taps))
-        # not `@`, which multiplies in another order, and rounds otherwise, if the elements need no gradient
-        moved = torch.bmm(vectors.expand(len(out), -1, -1), self.group.inverse(out).mT)
+        # h⁻¹v is the row v·h, since h is orthogonal; not `@`, which multiplies in another order, and rounds otherwise,
+        # if the elements need no gradient
+        moved = torch.bmm(vectors.expand(len(out), -1, -1), out)
         position, product = moved.split([shape[2], 2 * shape[1]], 1)
         relative = self.domain.embed(product.unflatten(1, (2, -1)).permute(0, 2, 3, 1))  # [n_out, n_in, e]
         return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)
