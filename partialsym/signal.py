@@ -28,7 +28,7 @@ _INSTEAD = {  # what replaces a function of torch, found by a part of its name
 
 
 class _Shares(torch.autograd.Function):
-    """p = w/Σw for weights w [n]. A gradient g becomes (g − ⟨g, p⟩)/Σw."""
+    """p = w/Σw for weights w [n]. A gradient g becomes (g − ⟨g, p⟩)/Σw, a tangent t becomes (t − p·Σt)/Σw."""
 
     generate_vmap_rule = True
 
@@ -39,11 +39,17 @@ class _Shares(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs, output)
+        ctx.save_for_forward(*inputs, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         weights, shares = ctx.saved_tensors
         return (grad - torch.dot(grad, shares)) / weights.sum()
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        weights, shares = ctx.saved_tensors
+        return (tangent - shares * tangent.sum()) / weights.sum()
 
 
 @dataclass(frozen=True, eq=False)
