@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from partialsym.errors import InputError
 
@@ -74,6 +75,13 @@ class Group(ABC):
     @abstractmethod
     def embed(self, h: Tensor) -> Tensor:
         """Smooth coordinates [*n, e] of elements [*n, 2, 2]. A kernel receives those of h⁻¹h̃."""
+
+    def embedded_inverse(self, h: Tensor) -> Tensor | None:
+        """The matrices D(h) [*n, e, e] with embed(h⁻¹h̃) = D(h)·embed(h̃) for all h̃; None if there are none.
+
+        With them, layers whose kernel is linear in the embedded element convolve e + 1 moments instead of n elements.
+        """
+        return None
 
     def coordinates(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Inverse of (a, i) ↦ exp(a) @ components[i].
@@ -172,10 +180,20 @@ def embed_rotation(h: Tensor) -> Tensor:
     return h[..., 0]
 
 
+def inverse_on_rotation(h: Tensor) -> Tensor:
+    """`Group.embedded_inverse` for `embed_rotation`: h⁻¹."""
+    return h.mT
+
+
 def embed_mirror(h: Tensor) -> Tensor:
     """The determinant, [*n, 1]: +1 for rotations and −1 for reflections. It is locally constant, so it is detached."""
     h = h.detach()
     return torch.addcmul(h[..., 0, 0] * h[..., 1, 1], h[..., 0, 1], h[..., 1, 0], value=-1)[..., None]
+
+
+def inverse_on_mirror(h: Tensor) -> Tensor:
+    """`Group.embedded_inverse` for `embed_mirror`: the determinant, [*n, 1, 1]."""
+    return embed_mirror(h)[..., None]
 
 
 def embed_both(h: Tensor) -> Tensor:
@@ -185,3 +203,9 @@ def embed_both(h: Tensor) -> Tensor:
     """
     mirror = embed_mirror(h)
     return torch.cat([mirror * h[..., 0], mirror], -1)
+
+
+def inverse_on_both(h: Tensor) -> Tensor:
+    """`Group.embedded_inverse` for `embed_both`: det·h⁻¹ and det as blocks, [*n, 3, 3]."""
+    det = inverse_on_mirror(h)
+    return F.pad(det * h.mT, (0, 1, 0, 1)) + F.pad(det, (2, 0, 2, 0))

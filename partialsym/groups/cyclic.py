@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from partialsym.errors import InputError
-from partialsym.groups.base import FiniteGroup, embed_rotation, rotations
+from partialsym.groups.base import FiniteGroup, embed_rotation, inverse_on_rotation, rotations
 
 
 class Cyclic(FiniteGroup):
@@ -19,3 +19,6 @@ class Cyclic(FiniteGroup):
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_rotation(h)
+
+    def embedded_inverse(self, h: Tensor) -> Tensor:
+        return inverse_on_rotation(h)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from partialsym.errors import InputError
-from partialsym.groups.base import FiniteGroup, embed_both, mirrored, rotations
+from partialsym.groups.base import FiniteGroup, embed_both, inverse_on_both, mirrored, rotations
 
 
 class Dihedral(FiniteGroup):
@@ -19,3 +19,6 @@ class Dihedral(FiniteGroup):
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_both(h)
+
+    def embedded_inverse(self, h: Tensor) -> Tensor:
+        return inverse_on_both(h)

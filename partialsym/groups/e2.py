@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym.groups.base import Group, embed_both, mirrored, rotation
+from partialsym.groups.base import Group, embed_both, inverse_on_both, mirrored, rotation
 
 
 class E2(Group):
@@ -21,3 +21,6 @@ class E2(Group):
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_both(h)
+
+    def embedded_inverse(self, h: Tensor) -> Tensor:
+        return inverse_on_both(h)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym.groups.base import FiniteGroup, embed_mirror, mirrored
+from partialsym.groups.base import FiniteGroup, embed_mirror, inverse_on_mirror, mirrored
 
 
 class Mirror(FiniteGroup):
@@ -17,3 +17,6 @@ class Mirror(FiniteGroup):
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_mirror(h)
+
+    def embedded_inverse(self, h: Tensor) -> Tensor:
+        return inverse_on_mirror(h)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from partialsym.groups.base import Group, embed_rotation, rotation
+from partialsym.groups.base import Group, embed_rotation, inverse_on_rotation, rotation
 
 
 class SE2(Group):
@@ -21,3 +21,6 @@ class SE2(Group):
 
     def embed(self, h: Tensor) -> Tensor:
         return embed_rotation(h)
+
+    def embedded_inverse(self, h: Tensor) -> Tensor:
+        return inverse_on_rotation(h)

@@ -49,6 +49,18 @@ class Kernel(nn.Module, ABC):
         self.out_channels, self.in_channels = out_channels, in_channels
         self.linear = nn.Linear(hidden, out_channels * in_channels, bias=bias)
 
+    @property
+    def moments(self) -> int | None:
+        """Number of functions b of the embedded element for which φ is a product of `on_plane` and b, each b first.
+
+        They are 1 and, from the second on, the coordinates of the embedded element. None if φ is no such product.
+        """
+        return None
+
+    def on_plane(self, position: Tensor) -> Tensor:
+        """The factor of φ that depends on the position [*n, 2]: [*n, hidden / moments]."""
+        raise NotImplementedError(f"the features of {type(self).__name__} are no products.")
+
     @abstractmethod
     def features(self, z: Tensor) -> Tensor:
         """φ: coordinates [*n, d] → [*n, hidden]."""

@@ -50,12 +50,22 @@ class Grid(Kernel):
         super().__init__(dim, out_channels, in_channels, hidden=kernel_size**2 * len(powers), bias=False)
         self.kernel_size, self.order, self._powers = kernel_size, order, powers
 
+    @property
+    def moments(self) -> int | None:
+        """b_0 = 1 and, with `order` 1, the embedded element itself."""
+        return len(self._powers) if self.order <= 1 else None
+
+    def on_plane(self, position: Tensor) -> Tensor:
+        """η(x₁ − t₁)·η(x₂ − t₂) for the taps t in the order of a plain convolution's weight."""
+        pixels = position * (self.kernel_size / 2)  # (x right, y up) from the centre
+        taps = torch.arange(self.kernel_size, dtype=position.dtype, device=position.device)
+        taps = taps - (self.kernel_size - 1) / 2
+        across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
+        return (down[..., :, None] * across[..., None, :]).flatten(-2)
+
     def features(self, z: Tensor) -> Tensor:
         """φ [*n, hidden]: for each b_m, b_0 = 1 first, the taps in the order of a plain convolution's weight."""
-        pixels = z[..., :2] * (self.kernel_size / 2)  # (x right, y up) from the centre
-        taps = torch.arange(self.kernel_size, dtype=z.dtype, device=z.device) - (self.kernel_size - 1) / 2
-        across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
-        grid = (down[..., :, None] * across[..., None, :]).flatten(-2)
+        grid = self.on_plane(z[..., :2])
         # indexing by a list would copy it to the device each time
         return torch.cat([math.prod((z[..., i : i + 1] for i in power), start=grid) for power in self._powers], -1)
 

@@ -142,5 +142,6 @@ class ChannelLinear(nn.Linear):
     def forward(self, f: Signal) -> Signal:  # type: ignore[override]
         """f [batch, in_features, n, h, w] → [batch, out_features, n, h, w] on the same elements."""
         check_signal(f, self.in_features)
-        values = torch.matmul(self.weight, f.values.flatten(2)).unflatten(2, f.values.shape[2:])
-        return Signal(values + self.bias[:, None, None, None].to(values.dtype), f.elements)
+        weight = self.weight.expand(len(f.values), -1, -1)  # `matmul` would copy the values beside a parameter
+        values = torch.baddbmm(self.bias[:, None], weight, f.values.flatten(2))
+        return Signal(values.unflatten(2, f.values.shape[2:]), f.elements)

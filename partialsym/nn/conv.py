@@ -5,6 +5,7 @@ from typing import Any, Literal, Never
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from partialsym.densities import Density
 from partialsym.errors import InputError, InputTypeError, UnsupportedError
@@ -15,6 +16,7 @@ from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_group, constant
 
 HAAR_ROTATIONS = 16  # rotations in the quadrature that normalises the kernel at construction
+SAVED = 64  # products for each value of the input, from which on moments are worth a pass over it
 
 
 class GroupConv(nn.Module):
@@ -128,9 +130,12 @@ class GroupConv(nn.Module):
         self._check(f, elements)
         values = self._computed_in(f.values)
         out = elements if elements is not None else self._density().sample()
+        if (count := self._moments_count(len(out), len(f.elements))) is not None:
+            values, kernel = self._moments(values, f.elements, count), self._kernel_of_moments(out, count)
+        else:
+            kernel = self.factored_kernel(out, f.elements)
         read, padding = self.read(values.flatten(1, 2))
         values = read.unflatten(1, values.shape[1:3])
-        kernel = self.factored_kernel(out, f.elements)
         options = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
         return Signal(convolve(values, kernel, self.bias, padding, self.path, **options), out)
 
@@ -158,15 +163,55 @@ class GroupConv(nn.Module):
         """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
-            weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
             mean = into.mean_weights()
             mean = None if mean is None else mean.to(phi.dtype)
-            phi = phi if mean is None else phi * mean[:, None, None]
-            if len(self.inside) < self.disc.numel():
-                whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
-                phi = whole.index_copy_(2, self.inside, phi)
-            phi = phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape)
+            return self._with_weights(phi if mean is None else phi * mean[:, None, None], mean)
+
+    def _with_weights(self, phi: Tensor, mean: Tensor | None) -> FactoredKernel:
+        """The kernel with features phi [n_out, n_in, taps, features] and the weights of the kernel network.
+
+        phi includes `mean`, if that is not None.
+        """
+        weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
+        if len(self.inside) < self.disc.numel():
+            whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
+            phi = whole.index_copy_(2, self.inside, phi)
+        phi = phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape)
         return FactoredKernel(weight, bias, phi, mean, self.disc)
+
+    def _moments_count(self, n_out: int, n_in: int) -> int | None:
+        """How many moments of the input to convolve instead of its elements; None where that saves too little.
+
+        With b(h̃) = (1, embedded h̃), a kernel that is linear in b(h⁻¹h̃) = D(h)·b(h̃) needs only the moments
+        Σ_j w_j·b(h_j)·f(x, h_j) / Σ_j w_j.
+        """
+        count = self.kernel.moments
+        if count is None or self.domain.embedded_inverse(self.domain_grid[:1]) is None:
+            return None
+        each = n_out * self.out_channels // self.groups * len(self.taps)  # products of one value
+        return count if (n_in - count) * each >= SAVED * n_in else None
+
+    def _moments(self, values: Tensor, into: Elements, count: int) -> Tensor:
+        """values [b, in, n, h, w] → their first moments [b, in, count, h, w]."""
+        with torch.autocast(autocasting(self.taps), enabled=False):
+            embedded = self.domain.embed(into.matrices.to(self.taps.dtype))[:, : count - 1]
+            mean = into.mean_weights()
+            share = 1 / len(into) if mean is None else mean.to(embedded.dtype)
+            functions = share * F.pad(embedded, (1, 0), value=1.0).mT
+            batch = functions.to(values.dtype).expand(len(values) * values.shape[1], -1, -1)
+            return torch.bmm(batch, values.flatten(3).flatten(0, 1)).view(*values.shape[:2], -1, *values.shape[3:])
+
+    def _kernel_of_moments(self, out: Elements, count: int) -> FactoredKernel:
+        """The kernel between `count` moments of the input and a set of elements, as a sum of features."""
+        with torch.autocast(autocasting(self.taps), enabled=False):
+            h = out.matrices.to(self.taps.dtype)
+            plane = self.kernel.on_plane(self.taps @ self.group.inverse(h).mT)  # [n_out, taps, features / count]
+            functions = self.domain.embedded_inverse(h)
+            assert functions is not None
+            functions = functions[:, : count - 1, : count - 1]
+            functions = F.pad(functions, (1, 0, 1, 0)) + torch.eye(count)[0].to(h).diag()
+            phi = (functions.mT[:, :, None, :, None] * plane[:, None, :, None, :]).flatten(3)
+            return self._with_weights(phi, torch.eye(count)[0].to(h))
 
     def _computed_in(self, values: Tensor) -> Tensor:
         """`values` in the dtype for the convolution: autocast's or the layer's."""

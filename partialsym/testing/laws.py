@@ -22,7 +22,8 @@ def assert_group_laws(group: Group, *, tolerance: float = 1e-10, seed: int = 0) 
 
     It checks: closure, inverses and associativity; that the identity is the first component; that
     exp(a) @ components[i] == h with a in (−π, π]; that exp is the matrix exponential of its generator; that coordinates
-    and embedding are smooth at e; that the embedding is injective; that the grid is a Haar quadrature; and that no
+    and embedding are smooth at e; that the embedding is injective and, if it
+    has an `embedded_inverse`, linear in it; that the grid is a Haar quadrature; and that no
     method modifies its input.
 
     Args:
@@ -42,7 +43,17 @@ def assert_group_laws(group: Group, *, tolerance: float = 1e-10, seed: int = 0) 
     _check_coordinates(group, a, i, tolerance)
     _check_exponential(group, a, tolerance)
     _check_embedding(group)
+    _check_embedded_inverse(group, h, tolerance)
     _check_grid(group, h[-1], tolerance)
+
+
+def _check_embedded_inverse(group: Group, h: Tensor, tolerance: float) -> None:
+    matrices = group.embedded_inverse(h)
+    if matrices is None:
+        return
+    relative = group.embed(group.inverse(h)[:, None] @ h)
+    linear = (matrices[:, None] @ group.embed(h)[..., None]).squeeze(-1)
+    require(same(relative, linear, tolerance), f"{group}: embed(h⁻¹h̃) is not embedded_inverse(h)·embed(h̃)")
 
 
 def require(holds: Tensor | bool, message: str) -> None:
