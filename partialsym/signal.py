@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym._utils.torch_func import unwrapped
-from partialsym._utils.torch_private import norm_bases, register_node
+from partialsym._utils.torch_private import in_forward_mode, norm_bases, register_node
 from partialsym.errors import InputError, InputTypeError
 from partialsym.groups import T2, Group
 
@@ -28,6 +28,25 @@ _INSTEAD = {  # what replaces a function of torch, found by a part of its name
     "entropy": "partialsym.GlobalPool or project before the loss",
     "linear": "partialsym.GlobalPool before the linear layer, or a GroupConv with kernel_size=1",
 }
+
+
+class _Shares(torch.autograd.Function):
+    """p = w/Σw for weights w [n]. A gradient g becomes (g − ⟨g, p⟩)/Σw."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weights: Tensor) -> Tensor:
+        return weights / weights.sum()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        weights, shares = ctx.saved_tensors
+        return (grad - torch.dot(grad, shares)) / weights.sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +80,11 @@ class Elements:
 
     def mean_weights(self) -> Tensor | None:
         """The weights divided by their sum, [n]; None if all weights are equal."""
-        return None if self.weights is None else self.weights / self.weights.sum()
+        if self.weights is None:
+            return None
+        if not torch.compiler.is_compiling() and in_forward_mode():  # dynamo compiles no function with a tangent
+            return self.weights / self.weights.sum()
+        return _Shares.apply(self.weights)
 
     def transport(self, g: Tensor) -> "Elements":
         """The elements {g·h_i} for g [2, 2], which correspond to an input transformed by g."""

@@ -126,7 +126,8 @@ class Density(nn.Module):
             angles = self._angles(position)[..., None][..., : self.group.dim]
             matrices = self.group.exp(angles)
             if len(self.components) > 1:  # the first is the identity
-                matrices = (matrices.flatten(1, 2) @ self.components).unflatten(1, (-1, 2))
+                each = matrices.flatten(1, 2).expand(len(self.components), -1, -1)
+                matrices = torch.bmm(each, self.components).unflatten(1, (-1, 2))
             matrices = matrices.flatten(0, 1)
         if weights is None:
             return Elements(self.group, matrices)

@@ -188,7 +188,7 @@ def inverse_on_rotation(h: Tensor) -> Tensor:
 def embed_mirror(h: Tensor) -> Tensor:
     """The determinant, [*n, 1]: +1 for rotations and −1 for reflections. It is locally constant, so it is detached."""
     h = h.detach()
-    return (h[..., 0, 0] * h[..., 1, 1] - h[..., 0, 1] * h[..., 1, 0])[..., None]
+    return torch.addcmul(h[..., 0, 0] * h[..., 1, 1], h[..., 0, 1], h[..., 1, 0], value=-1)[..., None]
 
 
 def inverse_on_mirror(h: Tensor) -> Tensor:

@@ -34,16 +34,16 @@ class SIREN(Kernel):
         nn.init.zeros_(self.linear.bias)
 
     def features(self, z: Tensor) -> Tensor:
+        rows = z.reshape(-1, z.shape[-1])
         for layer in self.hidden:
-            z = self._scaled(layer, z).sin()
-        return z
+            rows = self._scaled(layer, rows).sin()
+        return rows.view(*z.shape[:-1], rows.shape[1])
 
-    def _scaled(self, layer: nn.Module, z: Tensor) -> Tensor:
-        """ω₀(W·z + b), with whatever hooks the layer has."""
+    def _scaled(self, layer: nn.Module, rows: Tensor) -> Tensor:
+        """ω₀(W·z + b) of rows z [n, in], with whatever hooks the layer has."""
         if not isinstance(layer, nn.Linear) or not is_plain(layer) or layer.bias is None:
-            return self.omega0 * layer(z)
-        rows = _ScaledLinear.apply(z.reshape(-1, z.shape[-1]), layer.weight, layer.bias, self.omega0)
-        return rows.view(*z.shape[:-1], layer.out_features)
+            return self.omega0 * layer(rows)
+        return _ScaledLinear.apply(rows, layer.weight, layer.bias, self.omega0)
 
 
 class _ScaledLinear(torch.autograd.Function):

@@ -154,25 +154,25 @@ class GroupConv(nn.Module):
 
         It includes the normalised weights of the input's elements.
         """
-        k = self.factored_kernel(out, into)
+        k = self.factored_kernel(out, into).weighted()
         with torch.autocast(autocasting(self.taps), enabled=False):
             kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
             bias = torch.einsum("oi,mnyx->ominyx", k.bias, k.box[:, 0])
             return (kernel + bias).flatten(2, 3).flatten(0, 1)
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
-        """The kernel between two sets of elements, as a sum of features; never computed in reduced precision.
-
-        It includes the normalised weights of the input's elements.
-        """
+        """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
             phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
             mean = into.mean_weights()
             mean = None if mean is None else mean.to(phi.dtype)
-            return self._with_weights(phi * (1 / len(into) if mean is None else mean[:, None, None]), mean)
+            return self._with_weights(phi if mean is None else phi * mean[:, None, None], mean)
 
     def _with_weights(self, phi: Tensor, mean: Tensor | None) -> FactoredKernel:
-        """The kernel with features phi [n_out, n_in, taps, features] and the weights of the kernel network."""
+        """The kernel with features phi [n_out, n_in, taps, features] and the weights of the kernel network.
+
+        phi includes `mean`, if that is not None.
+        """
         weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
         if len(self.inside) < self.disc.numel():
             whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
@@ -260,8 +260,9 @@ class GroupConv(nn.Module):
         out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
         vectors = torch.cat([self.taps, *into.unbind(2)])  # the taps, and both columns of every h̃
         shape = (len(out), len(into), len(self.taps))
-        # not `@`, which multiplies in another order, and rounds otherwise, if the elements need no gradient
-        moved = torch.bmm(vectors.expand(len(out), -1, -1), self.group.inverse(out).mT)
+        # h⁻¹v is the row v·h, since h is orthogonal; not `@`, which multiplies in another order, and rounds otherwise,
+        # if the elements need no gradient
+        moved = torch.bmm(vectors.expand(len(out), -1, -1), out)
         position, product = moved.split([shape[2], 2 * shape[1]], 1)
         relative = self.domain.embed(product.unflatten(1, (2, -1)).permute(0, 2, 3, 1))  # [n_out, n_in, e]
         return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)

@@ -147,7 +147,7 @@ class LocalConv(GroupConv):
             if shares is None:
                 shares = torch.eye(len(out)).to(phi) if len(into) > 1 else phi.new_ones(len(out), 1)
             phi = (phi[:, :, None] * shares[:, None, :, None]).unflatten(3, self.disc.shape)
-        return FactoredKernel(weight, torch.zeros_like(bias), phi, None, self.disc)
+        return FactoredKernel(weight, torch.zeros_like(bias), phi, phi.new_ones(len(into)), self.disc)
 
     def _positions(self, out: Tensor) -> Tensor:
         """h⁻¹(y − x) for every element and tap: [n, taps, 2]."""

@@ -1,5 +1,6 @@
 """Normalisation layers whose statistics weight the elements."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from partialsym._utils.torch_func import batched, eager_on_cpu
 from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
 from partialsym.ops.orders import CHUNK_BYTES, chunks
-from partialsym.signal import Signal, check_signal
+from partialsym.signal import Signal, autocasting, check_signal
 
 
 def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -22,9 +23,14 @@ def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Ten
     """
     values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
-    p = shares[:, None, None]
-    mean = (p * mean_j).sum(2, keepdim=True)
-    return mean, (p * (var_j + (mean_j - mean).square())).sum(2, keepdim=True)
+    mean = _mean(mean_j, shares)
+    return mean, _mean(var_j + (mean_j - mean).square(), shares)
+
+
+def _mean(values: Tensor, shares: Tensor) -> Tensor:
+    """Σ_n shares[n]·values[b, c, n, 1, 1], with keepdim, as one product."""
+    with torch.autocast(autocasting(values), enabled=False):  # which would round to 16 bits
+        return torch.matmul(values.flatten(2), shares.to(values.dtype)).view(*values.shape[:2], 1, 1, 1)
 
 
 def _pooled(
@@ -228,16 +234,16 @@ def _normalise(
 ) -> Tensor:
     scale = (var + eps).rsqrt()
     if weight is not None:
-        scale = scale * weight[:, None, None, None]
+        scale = scale * weight.view(-1, 1, 1, 1)
     shift = -mean * scale
     if bias is not None:
-        shift = shift + bias[:, None, None, None]
+        shift = shift + bias.view(-1, 1, 1, 1)
     return torch.addcmul(shift, v, scale).to(v.dtype)  # one rounding, because f·scale − mean·scale cancels digits
 
 
 def _count(values: Tensor, weights: Tensor | None) -> Tensor:
     """Number of values per channel; those of an element count by its weight."""
-    each = values[:, 0, 0].numel()
+    each = len(values) * math.prod(values.shape[3:])
     if weights is None:
         return torch.tensor(float(each * values.shape[2]))
     return each * weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))
@@ -288,7 +294,7 @@ class _Normalised(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         values = values.contiguous()
-        rows, pixels = values[..., 0, 0].numel(), values[0, 0, 0].numel()
+        rows, pixels = math.prod(values.shape[:3]), math.prod(values.shape[3:])
         flat = values.view(1, rows, *values.shape[3:])
         out, means, scales = torch.native_group_norm(flat, None, None, 1, rows, pixels, rows, eps)
         row = (*values.shape[:3], 1, 1)
@@ -298,7 +304,7 @@ class _Normalised(torch.autograd.Function):
         scale = _scale(var, eps, weight)
         shift = (means - mean) * scale
         if bias is not None:
-            shift = shift + bias[:, None, None, None]
+            shift = shift + bias.view(-1, 1, 1, 1)
         out = out.view(values.shape).mul_(scale / scales).add_(shift)
         ctx.save_for_backward(values, share, weight, bias, means, within, mean, var)
         ctx.over_batch, ctx.eps = over_batch, eps
@@ -321,12 +327,13 @@ class _Normalised(torch.autograd.Function):
         d_bias = None if bias is None else sums.sum((0, 2, 3, 4))
         scale = _scale(var, ctx.eps, weight)
         d_mean, d_var = -scale * total, -0.5 * s.square() * scale * product
-        q = share[:, None, None] / images
+        q = share.view(-1, 1, 1) / images
         d_share = None
         if ctx.needs_input_grad[1]:
             d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
-        slope = 2 * q * d_var / values[0, 0, 0].numel()
-        level = q * d_mean / values[0, 0, 0].numel() - slope * mean
+        pixels = math.prod(values.shape[3:])
+        slope = 2 * q * d_var / pixels
+        level = q * d_mean / pixels - slope * mean
         d_values = None
         if ctx.needs_input_grad[0]:
             d_values = grad * scale + (values * slope + level) if again else _line(grad, scale, values, slope, level)
@@ -336,21 +343,21 @@ class _Normalised(torch.autograd.Function):
 def _combined(means: Tensor, within: Tensor, share: Tensor, over_batch: bool) -> tuple[Tensor, Tensor]:
     """Common mean and variance of rows [b, c, n, 1, 1], weighted by their shares [n]."""
     share, dims = (share / len(means), (0, 2)) if over_batch else (share, (2,))
-    q = share[:, None, None]
+    q = share.view(-1, 1, 1)
     mean = (q * means).sum(dims, keepdim=True)
     return mean, (q * (within + (means - mean).square())).sum(dims, keepdim=True)
 
 
 def _scale(var: Tensor, eps: float, weight: Tensor | None) -> Tensor:
     scale = (var + eps).rsqrt()
-    return scale if weight is None else scale * weight[:, None, None, None]
+    return scale if weight is None else scale * weight.view(-1, 1, 1, 1)
 
 
 def _row_sums(grad: Tensor, values: Tensor, means: Tensor, again: bool) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over the pixels of each row, [b, c, n, 1, 1]."""
     if again:
         return tuple(part.sum((3, 4), keepdim=True) for part in (grad, grad * (values - means)))  # type: ignore
-    rows, pixels = means.numel(), values[0, 0, 0].numel()
+    rows, pixels = means.numel(), math.prod(values.shape[3:])
     flat, ones = (1, rows, *values.shape[3:]), means.new_ones(rows)
     _, products, sums = torch.ops.aten.native_group_norm_backward(
         grad.contiguous().view(flat), values.view(flat), means.view(1, rows), ones.view(1, rows), ones,

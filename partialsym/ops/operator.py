@@ -81,6 +81,7 @@ def _convolve(
     run = {"dense": dense, "factored": factored, "spectral": spectral}[order]
     dtype = computed_in(order, f.dtype)
     k = FactoredKernel(weight, bias, phi, mean, disc).to(dtype)
+    k = k if order == "dense" else k.weighted()
     with torch.autocast(f.device.type, enabled=False):
         return run(f.contiguous(), k, None if offset is None else offset.to(dtype), options)
 
@@ -126,13 +127,15 @@ def _convolve_backward(
     order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
     run = {"dense": dense_backward, "factored": factored_backward, "spectral": spectral_backward}[order]
     k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
+    k = k if order == "dense" else k.weighted()
     with torch.autocast(f.device.type, enabled=False):
         g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
-    d_mean = None if mean is None else g.mean
+    d_mean, d_phi = None if mean is None else g.mean, g.phi
+    d_phi = d_phi if order == "dense" or mean is not None else d_phi * k.share
     d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32)) if shifted else None
     d_weight, d_bias, d_phi, d_mean, d_offset = (
         weight.new_empty(0) if part is None else part.to(weight.dtype).contiguous()
-        for part in (g.weight, g.bias, g.phi, d_mean, d_offset)
+        for part in (g.weight, g.bias, d_phi, d_mean, d_offset)
     )
     return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
 

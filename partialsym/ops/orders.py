@@ -22,7 +22,8 @@ class FactoredKernel(NamedTuple):
     """The parts of a kernel k = Σ_h W_h·φ_h + b·mean·disc.
 
     weight [out, in, h], bias [out, in]: the last layer of a kernel network; `in` are the channels of one group.
-    phi [m, h, n, k, k]: the features, which include the weights of the input's elements, 0 outside the disc.
+    phi [m, h, n, k, k]: the features, 0 outside the disc. They include the weights of the input's elements, except if
+        all are 1/n: a product of matrices can include a number at no cost.
     mean [n]: normalised weights of the input's elements; None if all are 1/n.
     disc [k, k]: 1 inside the disc, 0 outside.
     """
@@ -37,8 +38,17 @@ class FactoredKernel(NamedTuple):
         return FactoredKernel(*(None if part is None else part.to(dtype) for part in self))  # type: ignore[arg-type]
 
     @property
+    def share(self) -> float:
+        """The factor that phi does not include: 1/n, or 1 if `mean` is not None."""
+        return 1 / self.phi.shape[2] if self.mean is None else 1.0
+
+    def weighted(self) -> "FactoredKernel":
+        """The kernel with features that include all weights, as the factored and the spectral order need it."""
+        return self if self.mean is not None else self._replace(phi=self.phi * self.share)
+
+    @property
     def box(self) -> Tensor:
-        """mean ⊗ disc, [m, 1, n, k, k]: the feature of the bias."""
+        """mean ⊗ disc, [m, 1, n, k, k]: the feature of the bias of a `weighted` kernel."""
         box = self.disc / self.phi.shape[2] if self.mean is None else self.mean[:, None, None] * self.disc
         return box.expand(len(self.phi), 1, *self.phi.shape[2:])
 
@@ -73,13 +83,13 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
     flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
     if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
-        kernel = torch.matmul(whole, features).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
+        kernel = _generated(whole, features, k.share).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
         bias = None if offset is None else offset.repeat_interleave(len(k.phi))
         kernel = kernel.reshape(channels * len(k.phi), -1, size, size)
         return _conv(flat, kernel, bias, options).view(shape)
     out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
-        kernel = torch.matmul(whole, features[chunk]).view(-1, flat.shape[1], size, size)  # [(m out), (in n), k, k]
+        kernel = _generated(whole, features[:, chunk], k.share).view(-1, flat.shape[1], size, size)  # [(m out), (in n)]
         part = _conv(flat, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
         if offset is None:
             out[:, :, chunk] = part
@@ -95,11 +105,11 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
     d_flat, d_whole, d_features = None, None, []
     small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
     into = flat.shape[1] // options.groups
-    for chunk in [slice(0, len(features))] if small else _element_chunks(whole, features):
+    for chunk in [slice(0, len(k.phi))] if small else _element_chunks(whole, features):
         g = grad.flatten(1, 2) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
         kernel = whole.new_empty(1).expand(g.shape[1], into, size, size)
         if wanted:
-            kernel = torch.matmul(whole, features[chunk])
+            kernel = _generated(whole, features[:, chunk], k.share)
             if small:
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
             kernel = kernel.reshape(g.shape[1], into, size, size)
@@ -107,18 +117,19 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
         if wanted:
             d_flat = part.to(_wide(f)) if d_flat is None else d_flat.add_(part)
         if small:
-            d_kernel = d_kernel.view(channels, len(features), -1).transpose(0, 1)
-        d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2])
-        products = torch.bmm(d_kernel, features[chunk].transpose(1, 2)).split([features.shape[1] - 1, 1], 2)
-        sums = [part.sum(0, dtype=_wide(f)) for part in products]
-        d_whole = sums if d_whole is None else [part.add_(more) for part, more in zip(d_whole, sums, strict=True)]
-        d_features.append(torch.matmul(whole.T, d_kernel).to(_wide(f)))
+            d_kernel = d_kernel.view(channels, len(k.phi), -1, features.shape[2]).transpose(1, 2)
+        else:
+            d_kernel = d_kernel.view(-1, len(whole), features.shape[2]).transpose(0, 1)
+        d_kernel = d_kernel.reshape(len(whole), -1)  # [(out in), (m n k²)]
+        more = _scaled(d_kernel, features[:, chunk].flatten(1).T, k.share).to(_wide(f))
+        d_whole = more if d_whole is None else d_whole.add_(more)
+        d_features.append(_scaled(whole.T, d_kernel, k.share).to(_wide(f)).unflatten(1, (-1, *k.phi.shape[2:])))
     assert d_whole is not None
-    d_weight, d_bias = d_whole[0].view(k.weight.shape), d_whole[1].view(k.bias.shape)
-    d_features = (d_features[0] if len(d_features) == 1 else torch.cat(d_features)).unflatten(2, k.phi.shape[2:])
-    d_mean = None if k.mean is None else (d_features[:, -1] * k.disc).sum((0, 2, 3))
+    d_phi = d_features[0] if len(d_features) == 1 else torch.cat(d_features, 1)  # [h + 1, m, n, k, k]
+    d_mean = None if k.mean is None else (d_phi[-1] * k.disc).sum((0, 2, 3))
     d_f = None if d_flat is None else d_flat.to(f.dtype).view(f.shape)
-    return Gradients(d_f, d_weight, d_bias, d_features[:, :-1], d_mean)
+    d_weight, d_bias = (part.unflatten(0, k.bias.shape) for part in (d_whole[:, :-1], d_whole[:, -1].clone()))
+    return Gradients(d_f, d_weight, d_bias, d_phi[:-1].transpose(0, 1), d_mean)
 
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
@@ -142,20 +153,22 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
     shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
     d_f = d_plane[:, :, None].to(_wide(f)).expand_as(f) * shares if wanted else None
     mix = _by_group(k.weight.flatten(1), 0, options)
-    d_mix, d_phi = torch.zeros_like(mix, dtype=_wide(f)), torch.zeros_like(k.phi, dtype=_wide(f))
+    d_mix, d_phi = None, torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
         part, phi = f[images], k.phi[elements]
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
-        d_mix += (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0)
+        more = (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0, dtype=_wide(f))
+        d_mix = more if d_mix is None else d_mix.add_(more)
         d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
         d_part, d_filters = _conv_backward(
             d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
         )
-        d_phi[elements] += d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1)
+        d_phi[elements].add_(d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1))
         if d_f is not None:
-            d_f[images] += d_part.view(part.shape)
+            d_f[images].add_(d_part.view(part.shape))
+    assert d_mix is not None
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
@@ -165,9 +178,21 @@ def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
 
 
 def _matrices(k: FactoredKernel) -> tuple[Tensor, Tensor]:
-    """The same as matrices: weights [(out in), h + 1] and features [m, h + 1, n·k²]."""
-    weight, phi = augmented(k)
+    """Weights [(out in), h + 1] and features [h + 1, m, n·k²] of the kernel without its share, the bias among them."""
+    box = k.disc.expand_as(k.phi[:, :1]) if k.mean is None else k.box
+    weight, phi = torch.cat([k.weight, k.bias[..., None]], 2), torch.cat([k.phi.transpose(0, 1), box.transpose(0, 1)])
     return weight.flatten(0, 1), phi.flatten(2)
+
+
+def _generated(whole: Tensor, features: Tensor, share: float) -> Tensor:
+    """The kernels of output elements, [m, (out in), n·k²]."""
+    batch = features.transpose(0, 1)
+    return torch.baddbmm(whole.new_empty(()), whole.expand(len(batch), -1, -1), batch, beta=0, alpha=share)
+
+
+def _scaled(a: Tensor, b: Tensor, factor: float) -> Tensor:
+    """factor·a·b for matrices, in one call."""
+    return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=factor)
 
 
 def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
@@ -175,7 +200,7 @@ def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
 
     The kernel is generated with m before `out`, by one product of matrices per chunk. The smaller tensor is transposed.
     """
-    return len(features) == 1 or len(features) * len(whole) * features.shape[2] <= outputs
+    return features.shape[1] == 1 or features[0].numel() * len(whole) <= outputs
 
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
@@ -243,7 +268,7 @@ def _is_product(f: Tensor, weight: Tensor, o: Options) -> bool:
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
     """Slices of output elements whose kernels fit into a chunk."""
     each = len(whole) * features.shape[2] * whole.element_size()
-    return chunks(len(features), each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
+    return chunks(features.shape[1], each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
 def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:

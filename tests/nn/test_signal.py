@@ -57,6 +57,19 @@ def test_mean_weights_sum_to_1_and_are_none_where_all_are_alike():
     assert elements(weights=torch.tensor([1.0, 0, 1, 0])).mean_weights().tolist() == [0.5, 0, 0.5, 0]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_mean_weights_have_first_and_second_derivatives_in_both_modes():
+    weights = torch.tensor([1.0, 0, 1, 1], dtype=torch.float64, requires_grad=True)
+
+    def shares(given):
+        return elements(weights=given).mean_weights()
+
+    assert torch.autograd.gradcheck(shares, weights, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(shares, weights)
+    forward, backward = (mode(shares)(weights.detach()) for mode in (torch.func.jacfwd, torch.func.jacrev))
+    torch.testing.assert_close(forward, backward, rtol=0, atol=1e-12)
+
+
 def test_transport_multiplies_from_the_left_and_keeps_the_weights():
     h = group("D4").components.float()
     weights = torch.tensor([1.0, 0, 1, 0, 1, 1, 1, 1])

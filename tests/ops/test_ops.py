@@ -103,10 +103,12 @@ def test_kernel_norm_is_the_norm_of_the_kernel_that_both_paths_convolve_with():
 
 @pytest.mark.parametrize("path", ORDERS)
 def test_weights_left_out_are_equal_ones(path):
+    """Equal weights are in the features if they are given, and in the operator if not."""
     (f, *parts, mean, offset), disc = arguments(3)
     f.requires_grad_(False)
     equal = torch.full_like(mean, 1 / len(mean))
-    outs = [convolve(f, FactoredKernel(*parts, given, disc), offset, 1, path) for given in (equal, None)]
+    kernels = [FactoredKernel(*parts[:2], parts[2] / len(mean), equal, disc), FactoredKernel(*parts, None, disc)]
+    outs = [convolve(f, kernel, offset, 1, path) for kernel in kernels]
     torch.testing.assert_close(outs[1], outs[0], rtol=0, atol=1e-12)
     grad = torch.randn_like(outs[0])
     expected, found = (torch.autograd.grad(out, [*parts, offset], grad) for out in outs)
