@@ -80,6 +80,7 @@ def test_processes_with_shares_of_any_size_learn_what_one_does(group, share, see
     assert any(value.any() for name, value in expected.items() if name.endswith("raw"))
 
 
+@pytest.mark.long
 def test_processes_that_share_nothing_do_not(seen):
     expected = alone("E2", "ragged")
     found = seen[0]["E2", "ragged", False]
