@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.export import latency
 from benchmarks.frozen import frozen
+from benchmarks.networks import required
 from benchmarks.peers import peers
 from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
@@ -26,13 +27,14 @@ RESULTS = Path(__file__).parent / "results.json"
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of interleaved steps")
-    parser.add_argument("--parts", nargs="+", choices=("start", "training", "frozen", "peers", "latency"))
+    parser.add_argument("--parts", nargs="+", choices=("start", "training", "networks", "frozen", "peers", "latency"))
     parser.add_argument("--case", default="", help="of the trainings those whose name and precision contain this")
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if options.case in f"{case.name}, {case.precision}"]
     parts: dict[str, Callable[[Book], None]] = {
         "start": start,
         "training": partial(training, cases=cases, pairs=options.pairs),
+        "networks": partial(required, pairs=options.pairs),
         "frozen": partial(frozen, pairs=options.pairs),
         "peers": partial(peers, pairs=options.pairs),
         "latency": latency,

@@ -83,9 +83,9 @@ def row(name: str, images: int, side: int) -> dict[str, Any]:
     return found | more | parts
 
 
-def required(book: Book) -> None:
+def required(book: Book, pairs: int = 2 * PAIRS) -> None:
     """The step of gresnet18 that has limits."""
-    found = measured(REQUIRED, IMAGES, SIDE, 2 * PAIRS, checkpoint=True)
+    found = measured(REQUIRED, IMAGES, SIDE, pairs, checkpoint=True)
     title = f"{REQUIRED} {GROUP}-{SAMPLES}, {SIDE}×{SIDE}, batch {IMAGES}"
     book.add(
         Row(f"{title}: peak memory", found["ours"]["memory"] / 1e9, None, MOST_GIGABYTES, "GB", "float32"),
