@@ -67,12 +67,12 @@ def place(row: str, change: str, folder: Path = RESULTS) -> Path:
 
 
 def table(folder: Path = RESULTS) -> str:
-    """Accuracy on training and validation images at the end, and minutes, by row and change."""
-    lines = ["| row | change | training, % | validation, % | minutes | θ, shares of 180° |", "| --- |" + " --- |" * 5]
+    """Accuracy on training and validation images at the end, and what the layers retain, by row and change."""
+    lines = ["| row | change | training, % | validation, % | θ after lifting, of 180° |", "| --- |" + " --- |" * 4]
     for row, changes in TRIALS:
         for change in changes:
             file = place(row, change, folder)
-            cells = _cells(read_result(file)) if file.is_file() else [""] * 4
+            cells = _cells(read_result(file)) if file.is_file() else [""] * 3
             lines.append("| " + " | ".join([row.removesuffix("/CIFAR-10"), change, *cells]) + " |")
     return "\n".join(lines)
 
@@ -84,7 +84,6 @@ def _cells(result: dict[str, Any]) -> list[str]:
     return [
         f"{100 * last['train_accuracy']:.1f}",
         f"{100 * last['validation_accuracy']:.1f}",
-        f"{result['seconds'] / 60:.0f}",
         " ".join(f"{share:.2f}" for share in shares) if learned else "",
     ]
 

@@ -245,7 +245,10 @@ def test_report(run, tmp_path, capsys, monkeypatch):
         (["reproduce", "mnist7"], "unknown table 'mnist7': must be one of .*mnist6"),
         (["reproduce", "mnist6", "--seeds", "0,x"], "seeds is '0,x'"),
         (["reproduce", "mnist6", "--seeds", ""], "seeds is ''"),
-        (["reproduce", "mnist6", "--budget", "long"], "mnist6 has no budget 'long': must be one of short, medium, paper"),
+        (
+            ["reproduce", "mnist6", "--budget", "long"],
+            "mnist6 has no budget 'long': must be one of short, medium, paper",
+        ),
         (["reproduce", "mnist6", "--rows", "SE3*"], "no row of mnist6 matches 'SE3\\*'"),
         (["reproduce", "mnist6", "--data.root", "nowhere"], "nowhere"),
         (
