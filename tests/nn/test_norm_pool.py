@@ -247,3 +247,20 @@ def test_the_maximum_of_pairs_is_torchs_bit_by_bit(height, width):
         assert torch.equal(ours, torchs)
     assert torch.equal(pool2d(x.detach(), 2), pools[1])
     assert type(pools[0].grad_fn).__name__ == "_MaxOfPairsBackward"
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_larger_windows_are_maxima_of_pairs_again_and_again(size):
+    """Without ties it is torch's; of equal pixels another one may get the gradient."""
+    x = torch.randn(2, 3, size, 3 * size, requires_grad=True)
+    pools = [pool2d(x, size), F.max_pool2d(x, size)]
+    towards = torch.randn_like(pools[0])
+    ours, torchs = (torch.autograd.grad(out, x, towards)[0] for out in pools)
+    assert torch.equal(*pools)
+    assert torch.equal(ours, torchs)
+    assert type(pools[0].grad_fn).__name__ == "_MaxOfPairsBackward"
+    assert torch.equal(pool2d(x.detach(), size), pools[1])
+    tied = torch.zeros(1, 1, size, size, requires_grad=True)
+    assert torch.autograd.grad(pool2d(tied, size).sum(), tied)[0].sum() == 1
+    odd = torch.randn(1, 1, size + 1, size)
+    assert pool2d(odd, size).shape[-2:] == (2, 1)  # by torch's own, symmetric about the centre
