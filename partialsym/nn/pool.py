@@ -83,8 +83,8 @@ def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class _MaxOfPairs(torch.autograd.Function):
     """`max_pool2d` over 2×2 windows, in less than half of the time.
 
-    As in torch, the first of equal pixels of a 2×2 window gets the gradient. The backward pass needs only three booleans per window,
-    not the maps and an index.
+    As in torch, the first of equal pixels of a 2×2 window gets the gradient. The backward pass needs only three
+    booleans per window, not the maps and an index.
     """
 
     @staticmethod
