@@ -60,7 +60,7 @@ reproduce-cpu: setup
 	$(REPRODUCE) table2 --rows T2/plain/rotMNIST,SE2-4/full/rotMNIST,SE2-4/partial/rotMNIST $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-10,SE2-4/full/CIFAR-10,SE2-4/partial/CIFAR-10 --budget compact $(NEXT)
 	$(BIN)/python -m studies.controls --out $(RUNS) --publish $(PUBLISH)/controls $(NEXT)
-	$(REPRODUCE) table2 --rows 'T2/plain+*/CIFAR-10,T2/Aug*/CIFAR-10,*+augmented/CIFAR-10' --budget compact --seeds 0 $(NEXT)
+	$(REPRODUCE) table2 --rows 'T2/plain+*/CIFAR-10,SE2-4/partial+long/CIFAR-10,T2/Aug*/CIFAR-10,*+augmented/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows 'E2-8/*/CIFAR-10,SE2-4/partial+gresnet18/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-100,SE2-4/full/CIFAR-100,SE2-4/partial/CIFAR-100 --budget compact --seeds 0,1 $(NEXT)
 	$(REPRODUCE) table2 --rows 'SE2-8/full/rotMNIST,*-16/*/rotMNIST,E2-8/full/rotMNIST' --seeds 0 $(NEXT)

@@ -39,6 +39,7 @@ QUESTIONS = (
     Question("ahead of the CNN at equal width", "T2/plain"),
     Question("ahead of the CNN at equal training time", "T2/plain+long"),
     Question("ahead of the CNN at equal operations", "T2/plain+wide"),
+    Question("ahead of the CNN at equal width, after three times the epochs", "T2/plain", "+long"),
     Question("ahead of the G-CNN, with crops and flips", "SE2-4/full", "+augmented"),
     Question("ahead of the CNN at equal width, with crops and flips", "T2/plain", "+augmented"),
 )
