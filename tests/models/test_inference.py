@@ -40,7 +40,7 @@ def accuracy(logits, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", few([[2], [0, 1, 2]], [2]))
+@pytest.mark.parametrize("seeds", few([[0], [0, 1, 2]], [0]))
 def test_recalibration_brings_train_and_eval_mode_together(seeds):
     """After 40 steps at 3 elements; distances are to the mean over draws, in units of a single draw's."""
     lost = []
