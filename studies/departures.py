@@ -67,6 +67,9 @@ class Jump(SE2):
         delta = torch.atan2(-h[..., 0, 1], h[..., 1, 1]).remainder(2 * torch.pi)
         return torch.stack([delta / torch.pi - 1, torch.zeros_like(delta)], -1)
 
+    def embedded_inverse(self, h: Tensor) -> None:  # type: ignore[override]
+        """None: this embedding is not linear."""
+
 
 def _become(kind: type[nn.Module], of: type[nn.Module], model: nn.Module) -> None:
     changed = [module for module in model.modules() if type(module) is of]

@@ -10,8 +10,8 @@ _OWN = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", 
 def keep_freed_memory() -> None:
     """Let the process keep large blocks of memory that it frees, to use them again.
 
-    By default glibc returns them to the system, and the system clears every page when it is written anew. That is a
-    third of a training step whose maps are large and whose kernels are small. The setting is for a process of our own,
+    By default glibc returns them to the system, and the system clears every page when it is written anew. In a
+    training step with large maps and small kernels this is much of the time. The setting is for a process of our own,
     not for one that imports the library. It does nothing without glibc, or if the user has set an allocator.
     """
     if any(name in os.environ for name in _OWN):

@@ -20,8 +20,8 @@ class DataConfig:
     Args:
         name: digits-6-180, digits-6-M (embedded), MNIST, MNIST6-180, MNIST6-M, the same two with resplit- before them
             (another test split), rotMNIST, sectors-<K> with K of 2, 3, 4, 6, CIFAR-10, CIFAR-100, PCam or a registered
-            one; for a Hugging Face data set, its name; for a folder, any
-            name. Default MNIST6-180, or the name of the folder.
+            one; for a Hugging Face data set, its name; for a folder, any name. Default MNIST6-180, or the name of the
+            folder.
         source: named, folder (DIR/train/CLASS/*, or DIR/CLASS/*) or hf (a Hugging Face data set). The short form is
             `--data folder`.
         root: directory of the files; default PARTIALSYM_DATA, else they are downloaded. For a folder of images, that

@@ -51,9 +51,9 @@ class Kernel(nn.Module, ABC):
 
     @property
     def moments(self) -> int | None:
-        """Number of functions b of the embedded element for which φ is a product of `on_plane` and b, each b first.
+        """How many functions b of the element φ is a product with: φ = b ⊗ `on_plane`. None if φ is no such product.
 
-        They are 1 and, from the second on, the coordinates of the embedded element. None if φ is no such product.
+        With one function, b = 1; with more, b = (1, embedded element).
         """
         return None
 

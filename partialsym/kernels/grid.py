@@ -52,8 +52,8 @@ class Grid(Kernel):
 
     @property
     def moments(self) -> int | None:
-        """b_0 = 1 and, with `order` 1, the embedded element itself."""
-        return len(self._powers) if self.order <= 1 else None
+        """b_0 = 1 and, with `order` 1, the embedded element itself; None if a subclass has features of its own."""
+        return len(self._powers) if self.order <= 1 and type(self).features is Grid.features else None
 
     def on_plane(self, position: Tensor) -> Tensor:
         """η(x₁ − t₁)·η(x₂ − t₂) for the taps t in the order of a plain convolution's weight."""

@@ -186,7 +186,7 @@ class GroupConv(nn.Module):
         With b(h̃) = (1, embedded h̃), a kernel that is linear in b(h⁻¹h̃) = D(h)·b(h̃) needs only the moments
         Σ_j w_j·b(h_j)·f(x, h_j) / Σ_j w_j.
         """
-        count = self.kernel.moments
+        count = self.kernel.moments if type(self).factored_kernel is GroupConv.factored_kernel else None
         if count is None or self.domain.embedded_inverse(self.domain_grid[:1]) is None:
             return None
         each = n_out * self.out_channels // self.groups * len(self.taps)  # products of one value

@@ -114,9 +114,6 @@ class LocalConv(GroupConv):
             values = each_by_itself(x, weight, bias, rest, self.groups)
         return Signal(values.expand(-1, -1, len(out), -1, -1), out)
 
-    def _moments_count(self, n_out: int, n_in: int) -> None:
-        """None: the shares of the input's elements are not linear in an embedding."""
-
     def moved(self, out: Tensor) -> Tensor:
         """The filter on every element of out [n, 2, 2]: [n, out_channels, in_channels / groups, k, k].
 

@@ -20,6 +20,9 @@ def check_mode(mode: str) -> None:
         raise InputError(f"mode is {mode!r}: must be 'max' or 'mean'.")
 
 
+_HALVINGS = {2: 1, 4: 2, 8: 3}  # sides of windows, and how often to take the maxima of 2×2 pixels
+
+
 class SpatialPool(nn.Module):
     """Spatial pooling at stride `size`, in windows that lie symmetrically about the centre of the image.
 
@@ -60,9 +63,6 @@ def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
             x = _MaxOfPairs.apply(x) if torch.is_grad_enabled() and x.requires_grad else _of_pairs(x)[2]
         return x
     return torchs_pool2d(x, size, mode)
-
-
-_HALVINGS = {2: 1, 4: 2, 8: 3}  # windows that are maxima of pairs again and again
 
 
 def torchs_pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:

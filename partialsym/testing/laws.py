@@ -22,9 +22,8 @@ def assert_group_laws(group: Group, *, tolerance: float = 1e-10, seed: int = 0) 
 
     It checks: closure, inverses and associativity; that the identity is the first component; that
     exp(a) @ components[i] == h with a in (−π, π]; that exp is the matrix exponential of its generator; that coordinates
-    and embedding are smooth at e; that the embedding is injective and, if it
-    has an `embedded_inverse`, linear in it; that the grid is a Haar quadrature; and that no
-    method modifies its input.
+    and embedding are smooth at e; that the embedding is injective; that `embedded_inverse`, if there is one, acts on it
+    as h⁻¹ does; that the grid is a Haar quadrature; and that no method modifies its input.
 
     Args:
         group: the group.

@@ -97,3 +97,27 @@ def test_an_embedded_inverse_that_does_not_fit_its_embedding_is_found(name, monk
     monkeypatch.setattr(type(group), "embedded_inverse", lambda self, h: right(self, h).mT * -1)
     with pytest.raises(AssertionError, match="embedded_inverse"):
         ps.testing.assert_group_laws(group)
+
+
+def test_subclasses_with_a_kernel_of_their_own_read_the_elements():
+    """A layer or a kernel that computes something else must not be bypassed."""
+
+    class Halved(ps.GroupConv):
+        def factored_kernel(self, out, into):
+            kernel = super().factored_kernel(out, into)
+            return kernel._replace(phi=kernel.phi / 2)
+
+    class Squared(ps.Grid):
+        def features(self, z):
+            return super().features(z).square()
+
+    conv = layer("E2")
+    f, out = signal(conv), conv.codomain.draw()
+    whole = conv(f, out).values
+    conv.__class__ = Halved
+    torch.testing.assert_close(
+        conv(f, out).values - conv.bias[:, None, None, None], (whole - conv.bias[:, None, None, None]) / 2
+    )
+    own = layer("E2")
+    own.kernel.__class__ = Squared
+    assert own._moments_count(8, 8) is None
