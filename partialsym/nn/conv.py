@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.layout import is_channels_last
 from partialsym.densities import Density
 from partialsym.errors import InputError, InputTypeError, UnsupportedError
 from partialsym.groups import Group
@@ -199,7 +200,10 @@ class GroupConv(nn.Module):
             mean = into.mean_weights()
             share = 1 / len(into) if mean is None else mean.to(embedded.dtype)
             functions = share * F.pad(embedded, (1, 0), value=1.0).mT
-            batch = functions.to(values.dtype).expand(len(values) * values.shape[1], -1, -1)
+            functions = functions.to(values.dtype)
+            if is_channels_last(values):
+                return F.linear(values.permute(0, 3, 4, 1, 2), functions).permute(0, 3, 4, 1, 2)
+            batch = functions.expand(len(values) * values.shape[1], -1, -1)
             return torch.bmm(batch, values.flatten(3).flatten(0, 1)).view(*values.shape[:2], -1, *values.shape[3:])
 
     def _kernel_of_moments(self, out: Elements, count: int) -> FactoredKernel:

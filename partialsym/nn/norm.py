@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym._utils.torch_func import batched, eager_on_cpu
 from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
@@ -276,11 +277,14 @@ def _normalised(
 class _Normalised(torch.autograd.Function):
     """(v − E[v])·s·γ + β with s = (Var[v] + ε)^−½, from values v [b, c, n, h, w] and shares p [n] that sum to 1.
 
-    A row is one image, channel and element. q is its share of the statistics, m and u are its mean and variance:
-    E = Σ q·m, Var = Σ q·(u + (m − E)²). torch's group norm standardises the rows in one pass over memory; then each is
-    scaled and shifted. The backward pass needs two sums of the gradient g per row, A = Σ g and B = Σ g·(v − E):
+    A row is one image, channel and element; over a batch in `torch.channels_last`, it is one channel and element of all
+    images. q is its share of the statistics, m and u are its mean and variance: E = Σ q·m, Var = Σ q·(u + (m − E)²).
+    torch's norms find m and u in one pass over memory. The backward pass needs two sums of the gradient g per row,
+    A = Σ g and B = Σ g·(v − E):
 
-        ∂v = s·γ·g − q/(h·w)·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²).
+        ∂v = s·γ·g − q/N·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²),
+
+    with the number N of pixels of a row.
     """
 
     @staticmethod
@@ -293,33 +297,44 @@ class _Normalised(torch.autograd.Function):
         over_batch: bool,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        values = values.contiguous()
-        rows, pixels = math.prod(values.shape[:3]), math.prod(values.shape[3:])
-        flat = values.view(1, rows, *values.shape[3:])
-        out, means, scales = torch.native_group_norm(flat, None, None, 1, rows, pixels, rows, eps)
-        row = (*values.shape[:3], 1, 1)
-        means, scales = means.view(row), scales.view(row)
-        within = (scales.square().reciprocal() - eps).clamp(min=0)
+        last = over_batch and is_channels_last(values)
+        values = values if last else values.contiguous()
+        rows = (1 if last else len(values), *values.shape[1:3], 1, 1)
+        if last:
+            means, within = (part.view(rows) for part in torch.batch_norm_update_stats(flat(values), None, None, 0.0))
+        else:
+            count, pixels = math.prod(rows), math.prod(values.shape[3:])
+            maps = values.view(1, count, *values.shape[3:])
+            out, means, scales = torch.native_group_norm(maps, None, None, 1, count, pixels, count, eps)
+            means, scales = means.view(rows), scales.view(rows)
+            within = (scales.square().reciprocal() - eps).clamp(min=0)
         mean, var = _combined(means, within, share, over_batch)
         scale = _scale(var, eps, weight)
-        shift = (means - mean) * scale
-        if bias is not None:
-            shift = shift + bias.view(-1, 1, 1, 1)
-        out = out.view(values.shape).mul_(scale / scales).add_(shift)
+        if last:
+            shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
+            out = torch.addcmul(_maps(shift, values), flat(values), _maps(scale, values)).view(values.shape)
+        else:
+            shift = (means - mean) * scale
+            if bias is not None:
+                shift = shift + bias.view(-1, 1, 1, 1)
+            out = out.view(values.shape).mul_(scale / scales).add_(shift)
         ctx.save_for_backward(values, share, weight, bias, means, within, mean, var)
-        ctx.over_batch, ctx.eps = over_batch, eps
+        ctx.over_batch, ctx.last, ctx.eps = over_batch, last, eps
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
-        dims, images = ((0, 2), len(values)) if ctx.over_batch else ((2,), 1)
+        dims, images = ((0, 2), len(means)) if ctx.over_batch else ((2,), 1)
+        of_row = (0, 3, 4) if ctx.last else (3, 4)
         again = torch.is_grad_enabled() or of_many_gradients(grad)  # torch's kernels support neither
         if again:
-            within, means = torch.var_mean(values, (3, 4), correction=0, keepdim=True)
+            within, means = torch.var_mean(values, of_row, correction=0, keepdim=True)
             mean, var = _combined(means, within, share, ctx.over_batch)
-        sums, products = _row_sums(grad, values, means, again)
+            sums, products = (part.sum(of_row, keepdim=True) for part in (grad, grad * (values - means)))
+        else:
+            sums, products = (_sums_of_channels if ctx.last else _sums_of_images)(grad, values, means)
         products = products + (means - mean) * sums
         s = (var + ctx.eps).rsqrt()
         total, product = sums.sum(dims, keepdim=True), products.sum(dims, keepdim=True)
@@ -331,12 +346,15 @@ class _Normalised(torch.autograd.Function):
         d_share = None
         if ctx.needs_input_grad[1]:
             d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
-        pixels = math.prod(values.shape[3:])
+        pixels = math.prod(values.shape[i] for i in of_row)
         slope = 2 * q * d_var / pixels
         level = q * d_mean / pixels - slope * mean
         d_values = None
         if ctx.needs_input_grad[0]:
-            d_values = grad * scale + (values * slope + level) if again else _line(grad, scale, values, slope, level)
+            if again:
+                d_values = grad * scale + (values * slope + level)
+            else:
+                d_values = (_line_of_channels if ctx.last else _line)(grad, scale, values, slope, level)
         return d_values, d_share, d_weight, d_bias, None, None
 
 
@@ -353,15 +371,23 @@ def _scale(var: Tensor, eps: float, weight: Tensor | None) -> Tensor:
     return scale if weight is None else scale * weight.view(-1, 1, 1, 1)
 
 
-def _row_sums(grad: Tensor, values: Tensor, means: Tensor, again: bool) -> tuple[Tensor, Tensor]:
+def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over the pixels of each row, [b, c, n, 1, 1]."""
-    if again:
-        return tuple(part.sum((3, 4), keepdim=True) for part in (grad, grad * (values - means)))  # type: ignore
     rows, pixels = means.numel(), math.prod(values.shape[3:])
-    flat, ones = (1, rows, *values.shape[3:]), means.new_ones(rows)
+    maps, ones = (1, rows, *values.shape[3:]), means.new_ones(rows)
     _, products, sums = torch.ops.aten.native_group_norm_backward(
-        grad.contiguous().view(flat), values.view(flat), means.view(1, rows), ones.view(1, rows), ones,
+        grad.contiguous().view(maps), values.view(maps), means.view(1, rows), ones.view(1, rows), ones,
         1, rows, pixels, rows, [False, True, True],
+    )  # fmt: skip
+    return sums.view_as(means), products.view_as(means)
+
+
+def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ g and Σ g·(v − m) over images and pixels, [1, c, n, 1, 1], in `torch.channels_last`."""
+    ones = means.new_ones(means.numel())
+    _, products, sums = torch.ops.aten.native_batch_norm_backward(
+        to_channels_last(grad.flatten(1, 2)), flat(values), ones, None, None, means.flatten(), ones,
+        True, 0.0, [False, True, True],
     )  # fmt: skip
     return sums.view_as(means), products.view_as(means)
 
@@ -375,3 +401,15 @@ def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Ten
         part = values[images] * (slope if of_all else slope[images])
         out[images].add_(part.add_(level if of_all else level[images]))
     return out
+
+
+def _line_of_channels(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
+    """grad·scale + values·slope + level, in `torch.channels_last`."""
+    scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
+    line = torch.addcmul(level, flat(values), slope)
+    return line.addcmul_(to_channels_last(grad.flatten(1, 2)), scale).view(values.shape)
+
+
+def _maps(part: Tensor, values: Tensor) -> Tensor:
+    """A number for each channel of values [b, c, n, h, w], and perhaps each element, as [1, c·n, 1, 1]."""
+    return part.expand(1, *values.shape[1:3], 1, 1).flatten(1, 2)

@@ -58,7 +58,8 @@ class SpatialPool(nn.Module):
 
 def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
     """Pool plain images as `SpatialPool` does: [batch, channels, h, w] → [batch, channels, ⌈h / size⌉, ⌈w / size⌉]."""
-    if mode == "max" and size in _HALVINGS and eager_on_cpu(x) and not (x.shape[-2] % size or x.shape[-1] % size):
+    exact = not (x.shape[-2] % size or x.shape[-1] % size)
+    if mode == "max" and size in _HALVINGS and exact and eager_on_cpu(x) and x.is_contiguous():
         for _ in range(_HALVINGS[size]):
             x = _MaxOfPairs.apply(x) if torch.is_grad_enabled() and x.requires_grad else _of_pairs(x)[2]
         return x
@@ -81,7 +82,7 @@ def _of_pairs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _MaxOfPairs(torch.autograd.Function):
-    """`max_pool2d` over 2×2 windows, in less than half of the time.
+    """`max_pool2d` over 2×2 windows of contiguous maps, in less than half of the time.
 
     As in torch, the first of equal pixels of a 2×2 window gets the gradient. The backward pass needs only three
     booleans per window, not the maps and an index.

@@ -12,7 +12,7 @@ from partialsym.ops.choice import Shape, dense_work, factored_work, resolved, sh
 
 @register_flop_formula(torch.ops.partialsym.convolve, get_raw=True)
 def _forward(f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, **named: Any) -> int:
-    order, shape = _order(f, weight, phi, rest[-5:])
+    order, shape = _order(f, weight, phi, rest[-6:-1])
     return 2 * sum({"dense": dense_work, "factored": factored_work, "spectral": spectral_work}[order](shape))
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partialsym._utils.torch_func import refuse_forward, refuse_second, transformed
+from partialsym._utils.layout import is_channels_last, to_channels_last
+from partialsym._utils.torch_func import eager_on_cpu, refuse_forward, refuse_second, transformed
 from partialsym.errors import UnsupportedError
 from partialsym.ops.batching import one_by_one, over_images
-from partialsym.ops.choice import computed_in, resolved, shape_of
+from partialsym.ops.choice import computed_in, pays_channels_last, resolved, shape_of
 from partialsym.ops.orders import FactoredKernel, Options, dense, dense_backward, factored, factored_backward
 from partialsym.ops.spectral import spectral, spectral_backward
 
@@ -42,7 +43,12 @@ def convolve(
     """
     _refuse_onnx()
     refuse_forward("convolution")
-    return _run(f, *k, offset, padding, stride, dilation, groups, path)
+    channels_last = False
+    if eager_on_cpu(f):
+        shape = shape_of(f.shape, k.weight.shape, k.phi.shape, padding, stride, dilation, groups)
+        path = resolved(path, shape, f.dtype)
+        channels_last = path == "dense" and f.dtype == torch.float32 and pays_channels_last(shape, is_channels_last(f))
+    return _run(f, *k, offset, padding, stride, dilation, groups, path, channels_last)
 
 
 def _run(*arguments: Any) -> Tensor:
@@ -74,16 +80,18 @@ def _convolve(
     dilation: int,
     groups: int,
     path: str,
+    channels_last: bool,
 ) -> Tensor:
     _refuse_onnx()
     options = Options(padding, stride, dilation, groups)
     order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
-    run = {"dense": dense, "factored": factored, "spectral": spectral}[order]
     dtype = computed_in(order, f.dtype)
     k = FactoredKernel(weight, bias, phi, mean, disc).to(dtype)
-    k = k if order == "dense" else k.weighted()
+    offset = None if offset is None else offset.to(dtype)
     with torch.autocast(f.device.type, enabled=False):
-        return run(f.contiguous(), k, None if offset is None else offset.to(dtype), options)
+        if order == "dense":
+            return dense(f, k, offset, options, channels_last)
+        return {"factored": factored, "spectral": spectral}[order](f.contiguous(), k.weighted(), offset, options)
 
 
 @_convolve.register_fake
@@ -100,10 +108,14 @@ def _(
     dilation: int,
     groups: int,
     path: str,
+    channels_last: bool,
 ) -> Tensor:
     _refuse_onnx()
     size = Options(padding, stride, dilation).size(f.shape[3], f.shape[4], len(disc))
-    return f.new_empty(f.shape[0], len(weight), len(phi), *size)  # len() makes these sizes static
+    shape = (f.shape[0], len(weight), len(phi), *size)  # len() makes these sizes static
+    if channels_last:
+        return to_channels_last(f.new_empty(shape).flatten(1, 2)).view(shape)
+    return f.new_empty(shape)
 
 
 @torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
@@ -125,19 +137,28 @@ def _convolve_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     options = Options(padding, stride, dilation, groups)
     order = resolved(path, shape_of(f.shape, weight.shape, phi.shape, *options), f.dtype, f.device.type)
-    run = {"dense": dense_backward, "factored": factored_backward, "spectral": spectral_backward}[order]
     k = FactoredKernel(weight, bias, phi, mean, disc).to(computed_in(order, f.dtype))
-    k = k if order == "dense" else k.weighted()
     with torch.autocast(f.device.type, enabled=False):
-        g = run(grad.contiguous(), f.contiguous(), k, options, wanted)
+        if order == "dense":
+            g = dense_backward(grad, f, k, options, wanted)
+        else:
+            run = {"factored": factored_backward, "spectral": spectral_backward}[order]
+            g = run(grad.contiguous(), f.contiguous(), k.weighted(), options, wanted)
     d_mean, d_phi = None if mean is None else g.mean, g.phi
     d_phi = d_phi if order == "dense" or mean is not None else d_phi * k.share
-    d_offset = grad.sum((0, 2, 3, 4), dtype=torch.promote_types(f.dtype, torch.float32)) if shifted else None
+    d_offset = _sum_per_channel(grad) if shifted else None
     d_weight, d_bias, d_phi, d_mean, d_offset = (
         weight.new_empty(0) if part is None else part.to(weight.dtype).contiguous()
         for part in (g.weight, g.bias, d_phi, d_mean, d_offset)
     )
     return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
+
+
+def _sum_per_channel(grad: Tensor) -> Tensor:
+    dtype = torch.promote_types(grad.dtype, torch.float32)
+    if is_channels_last(grad):  # all channels of a pixel together, not one element after the other
+        return grad.flatten(1, 2).sum((0, 2, 3), dtype=dtype).view(grad.shape[1:3]).sum(1)
+    return grad.sum((0, 2, 3, 4), dtype=dtype)
 
 
 @_convolve_backward.register_fake
@@ -164,7 +185,7 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    tensors, (offset, *rest) = inputs[:6], inputs[6:]
+    tensors, (offset, *rest, _) = inputs[:6], inputs[6:]
     ctx.save_for_backward(*tensors)
     ctx.rest, ctx.offset = rest, offset is not None
 
@@ -173,7 +194,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[0]  # checkpointing lets them be read once
     d_f, *d_kernel, d_mean, d_offset = _run_backward(grad, *saved, *ctx.rest, wanted, ctx.offset)
     ends = (None if saved[4] is None else d_mean, None, d_offset if ctx.offset else None)
-    return (d_f if wanted else None, *d_kernel, *ends, *[None] * len(ctx.rest))
+    return (d_f if wanted else None, *d_kernel, *ends, *[None] * (len(ctx.rest) + 1))
 
 
 def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

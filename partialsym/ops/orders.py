@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from partialsym._utils.layout import flat, is_channels_last, to_channels_last
+
 CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of intermediates: fits into a last-level cache; occupies a GPU
 
 
@@ -77,20 +79,21 @@ class Gradients(NamedTuple):
     mean: Tensor | None
 
 
-def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
+def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options, channels_last: bool = False) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by a plain convolution with the whole kernel, plus offset [out]."""
     whole, features = _matrices(k)
-    flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
+    maps, size, channels = flat(f), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
-    if options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
+    if channels_last or options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
         kernel = _generated(whole, features, k.share).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
         bias = None if offset is None else offset.repeat_interleave(len(k.phi))
         kernel = kernel.reshape(channels * len(k.phi), -1, size, size)
-        return _conv(flat, kernel, bias, options).view(shape)
+        out = _conv(maps, to_channels_last(kernel) if channels_last else kernel, bias, options)
+        return (to_channels_last(out) if channels_last else out).view(shape)
     out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
-        kernel = _generated(whole, features[:, chunk], k.share).view(-1, flat.shape[1], size, size)  # [(m out), (in n)]
-        part = _conv(flat, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
+        kernel = _generated(whole, features[:, chunk], k.share).view(-1, maps.shape[1], size, size)  # [(m out), (in n)]
+        part = _conv(maps, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
         if offset is None:
             out[:, :, chunk] = part
         else:
@@ -101,25 +104,27 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options)
 def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `dense`, which form the kernel again; that of f only if wanted."""
     whole, features = _matrices(k)
-    flat, size, channels = f.flatten(1, 2), len(k.disc), len(k.weight)
-    d_flat, d_whole, d_features = None, None, []
-    small = options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
-    into = flat.shape[1] // options.groups
+    maps, size, channels, last = flat(f), len(k.disc), len(k.weight), is_channels_last(grad)
+    d_maps, d_whole, d_features = None, None, []
+    maps = to_channels_last(maps) if last else maps
+    small = last or options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
+    into = maps.shape[1] // options.groups
     for chunk in [slice(0, len(k.phi))] if small else _element_chunks(whole, features):
-        g = grad.flatten(1, 2) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
+        g = flat(grad) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
         kernel = whole.new_empty(1).expand(g.shape[1], into, size, size)
         if wanted:
             kernel = _generated(whole, features[:, chunk], k.share)
             if small:
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
             kernel = kernel.reshape(g.shape[1], into, size, size)
-        part, d_kernel = _conv_backward(g, flat, kernel, options, (wanted, True))
+            kernel = to_channels_last(kernel) if last else kernel
+        part, d_kernel = _conv_backward(g, maps, kernel, options, (wanted, True))
         if wanted:
-            d_flat = part.to(_wide(f)) if d_flat is None else d_flat.add_(part)
+            d_maps = part.to(_wide(f)) if d_maps is None else d_maps.add_(part)
         if small:
-            d_kernel = d_kernel.view(channels, len(k.phi), -1, features.shape[2]).transpose(1, 2)
+            d_kernel = d_kernel.reshape(channels, len(k.phi), -1, features.shape[2]).transpose(1, 2)
         else:
-            d_kernel = d_kernel.view(-1, len(whole), features.shape[2]).transpose(0, 1)
+            d_kernel = d_kernel.reshape(-1, len(whole), features.shape[2]).transpose(0, 1)
         d_kernel = d_kernel.reshape(len(whole), -1)  # [(out in), (m n k²)]
         more = _scaled(d_kernel, features[:, chunk].flatten(1).T, k.share).to(_wide(f))
         d_whole = more if d_whole is None else d_whole.add_(more)
@@ -127,7 +132,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
     assert d_whole is not None
     d_phi = d_features[0] if len(d_features) == 1 else torch.cat(d_features, 1)  # [h + 1, m, n, k, k]
     d_mean = None if k.mean is None else (d_phi[-1] * k.disc).sum((0, 2, 3))
-    d_f = None if d_flat is None else d_flat.to(f.dtype).view(f.shape)
+    d_f = None if d_maps is None else d_maps.to(f.dtype).view(f.shape)
     d_weight, d_bias = (part.unflatten(0, k.bias.shape) for part in (d_whole[:, :-1], d_whole[:, -1].clone()))
     return Gradients(d_f, d_weight, d_bias, d_phi[:-1].transpose(0, 1), d_mean)
 
@@ -261,7 +266,7 @@ def _conv_backward(
 
 def _is_product(f: Tensor, weight: Tensor, o: Options) -> bool:
     """Whether one product of matrices per image is faster than conv2d: for one tap, and pixels that fill vectors."""
-    plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1)
+    plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1) and f.is_contiguous()
     return plain and f.device.type == "cpu" and f.dtype.itemsize > 2 and math.prod(f.shape[2:]) % 16 == 0
 
 

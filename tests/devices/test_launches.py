@@ -68,7 +68,7 @@ def launches(net):
 @pytest.fixture
 def _as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(operator, "resolved", lambda *of: choice.resolved(*of[:3], "cuda"))
-    for module in (norm, pool):
+    for module in (norm, operator, pool):
         monkeypatch.setattr(module, "eager_on_cpu", lambda tensor: False)
     monkeypatch.setattr(signal, "_check_range", lambda images: None)  # it would wait for the GPU
 

@@ -48,7 +48,7 @@ def test_the_operator_keeps_torchs_rules_with_options(path, options):
     """Schema, fake tensors, autograd registration and dynamic shapes, by torch's own checker."""
     leaves, disc = arguments(3, groups=options[2])
     f, weight, bias, phi, mean, offset = leaves
-    args = (f, weight, bias, phi, mean, disc, offset, 1, *options, path)
+    args = (f, weight, bias, phi, mean, disc, offset, 1, *options, path, False)
     torch.library.opcheck(torch.ops.partialsym.convolve.default, args)
     torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
 

@@ -1,0 +1,141 @@
+"""Convolution, BatchNorm, pool and moments in `torch.channels_last`: the same numbers as in the usual layout."""
+
+import pytest
+import torch
+from convolutions import arguments, naive
+from helpers import few
+
+import partialsym as ps
+from partialsym._utils.layout import flat, is_channels_last, to_channels_last
+from partialsym.models import GCNN3
+from partialsym.nn.pool import pool2d
+from partialsym.ops import operator
+from partialsym.ops.orders import Options
+from partialsym.signal import Elements
+
+SHAPE = (3, 4, 2, 6, 5)
+
+
+def last(values):
+    """A copy of values [b, c, n, h, w] in `torch.channels_last`."""
+    return (
+        to_channels_last(values.detach().flatten(1, 2).clone()).view(values.shape).requires_grad_(values.requires_grad)
+    )
+
+
+def close(a, b, tolerance=1e-12):
+    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, *SHAPE[1:]), (2, 4, 1, 6, 5), (2, 1, 3, 6, 5), (2, 3, 2, 5, 1)])
+def test_the_layout_is_recognised(shape):
+    values = torch.randn(shape)
+    assert not is_channels_last(values)
+    assert is_channels_last(last(values))
+    assert is_channels_last(flat(last(values)).relu().view(shape))
+    assert not is_channels_last(last(values).transpose(3, 4)[..., ::2])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 6, 5), (2, 3, 2, 1, 1)])
+def test_where_both_layouts_are_one_it_counts_as_the_usual_one(shape):
+    assert not is_channels_last(torch.randn(shape))
+    assert flat(torch.randn(shape)).is_contiguous()
+
+
+def test_a_map_of_one_channel_has_strides_that_torch_recognises():
+    maps = to_channels_last(torch.randn(2, 1, 6, 5))
+    other = torch.nn.functional.conv2d(maps, torch.randn(4, 1, 3, 3))
+    assert not other.is_contiguous()
+    assert other.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", ["usual", "last"])
+@pytest.mark.parametrize("options", [Options(1), Options(2, 2), Options(0, 1, 2), Options(1, 2, 2, 2)])
+def test_the_convolution_and_its_gradients_are_the_same(options, layout):
+    torch.manual_seed(0)
+    (f, *rest), disc = arguments(3, groups=options.groups)
+    f = last(f) if layout == "last" else f
+    weight, bias, phi, mean, offset = rest
+    named = options._asdict()
+    expected = naive(f, weight, bias, phi * disc, mean, offset, disc, **named)
+    found = torch.ops.partialsym.convolve(f, weight, bias, phi * disc, mean, disc, offset, *options, "dense", True)
+    assert is_channels_last(found)
+    close(found, expected)
+    grad = torch.randn_like(expected)
+    wanted = [f, *rest]
+    for given in (grad, last(grad)):
+        pairs = (torch.autograd.grad(out, wanted, given, retain_graph=True) for out in (found, expected))
+        for a, b in zip(*pairs, strict=True):
+            close(a, b)
+
+
+def test_it_is_chosen_where_it_pays():
+    """In float32, eagerly; one tap keeps the layout, and a kernel larger than its output writes the usual one."""
+    f = torch.randn(8, 3, 8, 8)
+    lift = ps.GroupConv(3, 4, domain=ps.T2(), codomain=ps.haar(ps.SE2(), 4), kernel_size=3)
+    mix = ps.GroupConv(4, 4, codomain=ps.haar(ps.SE2(), 4), kernel_size=1, path="dense")
+    large = ps.GroupConv(4, 4, codomain=ps.haar(ps.SE2(), 4), kernel_size=3, padding="valid", path="dense")
+    out = lift(f)
+    assert is_channels_last(out.values)
+    assert is_channels_last(mix(out).values)
+    assert not is_channels_last(mix(ps.Signal(out.values.contiguous(), out.elements)).values)
+    assert is_channels_last(large(out).values)
+    small = ps.Signal(out.values[..., :3, :3], out.elements)
+    assert not is_channels_last(large(small).values)
+    assert not is_channels_last(lift.double()(f.double()).values)
+
+
+def test_a_network_is_the_same_function(monkeypatch):
+    torch.manual_seed(0)
+    model, images = GCNN3("E2", partial=True, samples=8, width=4), torch.randn(4, 1, 16, 16)
+
+    def results():
+        torch.manual_seed(1)
+        logits = model(images)
+        return logits, torch.autograd.grad(logits.square().sum(), list(model.parameters()))
+
+    (a, grads), seen = results(), []
+    monkeypatch.setattr(operator, "pays_channels_last", lambda *_: seen.append(False))
+    b, others = results()
+    assert seen
+    close(a, b, 1e-5)
+    for x, y in zip(grads, others, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
+def test_batch_norm_and_its_gradients_are_the_same(weights, affine):
+    torch.manual_seed(0)
+    weights = None if weights is None else torch.tensor(weights, dtype=torch.float64).requires_grad_()
+    elements = Elements(ps.group("C2"), ps.group("C2").grid(2).double(), weights)
+    values, grad = torch.randn(2, *SHAPE, dtype=torch.float64)
+    values = (3 + values).requires_grad_()
+    results = []
+    for v in (values, last(values)):
+        norm = ps.BatchNorm(4, affine=affine).double()
+        if affine:
+            torch.nn.init.uniform_(norm.weight, -1, 1, generator=torch.Generator().manual_seed(0))
+        out = norm(ps.Signal(v, elements)).values
+        wanted = [v, *norm.parameters(), *([] if weights is None else [weights])]
+        assert is_channels_last(out) == is_channels_last(v)
+        first = torch.autograd.grad(out, wanted, grad, create_graph=True)
+        quick = torch.autograd.grad(out, wanted, grad, retain_graph=True)
+        many = torch.autograd.grad(out, wanted, torch.stack([grad, 2 * grad]), retain_graph=True, is_grads_batched=True)
+        second = torch.autograd.grad(first[0].square().sum(), v)
+        results.append([out, *first, *quick, *many, *second, norm.running_mean, norm.running_var])
+    for a, b in zip(*results, strict=True):
+        close(a, b)
+    assert (results[0][0] - results[0][0].mean()).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", few((2, 4, 3), 4))
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_pools_are_the_same(size, mode):
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    y = to_channels_last(x.detach()).requires_grad_()
+    a, b = (pool2d(maps, size, mode) for maps in (x, y))
+    grad = torch.randn_like(a)
+    assert b.is_contiguous(memory_format=torch.channels_last)
+    close(a, b)
+    close(torch.autograd.grad(a, x, grad)[0], torch.autograd.grad(b, y, grad)[0])
