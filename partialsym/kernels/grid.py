@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.kernels.base import Kernel
 
-_POLE = math.sqrt(3) - 2  # pole of the cubic spline's recursion: the factor by which η decays from tap to tap
+_POLE = math.sqrt(3) - 2  # of the cubic spline's recursion: η'' changes by this factor from knot to knot
 
 
 class Grid(Kernel):
@@ -60,7 +60,8 @@ class Grid(Kernel):
         pixels = position * (self.kernel_size / 2)  # (x right, y up) from the centre
         taps = torch.arange(self.kernel_size, dtype=position.dtype, device=position.device)
         taps = taps - (self.kernel_size - 1) / 2
-        across, down = cardinal_spline(pixels[..., :1] - taps), cardinal_spline(pixels[..., 1:] + taps)
+        across, down = cardinal_spline(pixels[..., None] - taps).unbind(-2)
+        down = down.flip(-1)  # y points up; η is even, and the taps are symmetric
         return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
     def features(self, z: Tensor) -> Tensor:
@@ -90,14 +91,9 @@ def cardinal_spline(x: Tensor) -> Tensor:
     """
     distance = x.abs()
     knot = distance.detach().floor()
-    t = distance - knot
-    here = torch.where(knot == 0, 6 - 6 * math.sqrt(3), _moment(knot))
+    t, first = distance - knot, knot == 0
+    after = (12 * math.sqrt(3) - 18) * _POLE**knot  # the second derivative at the next knot
+    here = torch.where(first, 6 - 6 * math.sqrt(3), after / _POLE)
     rest = 1 - t
-    bent = (rest**3 - rest) * here + (t**3 - t) * _moment(knot + 1)
-    return torch.where(knot == 0, rest, 0.0) + bent / 6
-
-
-def _moment(knot: Tensor) -> Tensor:
-    """η'' at a knot other than 0."""
-    sign = 1 - 2 * ((knot - 1) % 2)
-    return (12 * math.sqrt(3) - 18) * sign * (-_POLE) ** (knot - 1)
+    bent = (rest**3 - rest) * here + (t**3 - t) * after
+    return torch.where(first, rest, 0.0) + bent / 6

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
-from partialsym.nn.norm import BatchNorm
+from partialsym.nn.norm import BatchNorm, norm_and_pool
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
@@ -84,7 +84,7 @@ class GCNN13(nn.Module):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
         f = self.norm0(self.lifting(f)).map(F.relu)
         for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
-            f = norm(conv(f)).map(F.relu)
-            f = self.shrink(f) if i in POOLED else f
+            f = norm_and_pool(norm, self.shrink, conv(f)) if i in POOLED else norm(conv(f))
+            f = f.map(F.relu)
             f = f.map(self.dropout) if i in DROPPED else f
         return f

@@ -14,7 +14,7 @@ from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import ReLU
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.norm import BatchNorm, InstanceNorm
+from partialsym.nn.norm import BatchNorm, InstanceNorm, norm_and_pool
 from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
 from partialsym.signal import Signal
 
@@ -111,9 +111,9 @@ class GResNet(nn.Module):
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
-        f = self.pool0(self.norm0(self.lifting(Signal.image(images)))).map(F.relu)
-        f = self.pool1(self.norm1(self.block1(f))).map(F.relu)
-        f = self.pool2(self.norm2(self.block2(f))).map(F.relu)
+        f = norm_and_pool(self.norm0, self.pool0, self.lifting(Signal.image(images))).map(F.relu)
+        f = norm_and_pool(self.norm1, self.pool1, self.block1(f)).map(F.relu)
+        f = norm_and_pool(self.norm2, self.pool2, self.block2(f)).map(F.relu)
         return self.norm3(self.last(f)).map(F.relu)
 
 

@@ -11,7 +11,7 @@ from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Dropout, ReLU
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.norm import BatchNorm
+from partialsym.nn.norm import BatchNorm, norm_and_pool
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 
@@ -121,7 +121,7 @@ class GStagedResNet(nn.Module):
 
         Each stage after the first halves the sides, rounding up; the `imagenet` stem halves them twice.
         """
-        f = self.shrink(self.act(self.norm(self.lifting(images))))
+        f = self.act(norm_and_pool(self.norm, self.shrink, self.lifting(images)))
         for stage in self.stages.values():
             for block in stage.children():
                 f = run(block, f, save_memory=self.checkpoint)

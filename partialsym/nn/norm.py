@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym._utils.torch_func import batched, eager_on_cpu
-from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
+from partialsym._utils.torch_private import BatchNormBase, has_hooks, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
+from partialsym.nn.pool import SpatialPool, symmetric_windows
 from partialsym.ops.orders import CHUNK_BYTES, chunks
 from partialsym.signal import Signal, autocasting, check_signal
 
@@ -114,10 +115,7 @@ class BatchNorm(BatchNormBase):
         """f [batch, channels, n, h, w] → the same shape on the same elements."""
         check_signal(f, self.channels)
         values, weights = f.values, f.elements.weights
-        known = self.running_mean is not None
-        empty = self.all_reduce is None and not values.numel()
-        of_batch = not known or (self.training and not empty)
-        tracked = known and of_batch and self.track_running_stats
+        of_batch, tracked = self._takes_statistics(values)
         if tracked:
             self._check_tracked(values)
         if of_batch and self.all_reduce is None and _is_quick(values):
@@ -145,6 +143,13 @@ class BatchNorm(BatchNormBase):
         if tracked:
             self._track(mean.flatten(), var.flatten(), count)
         return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
+
+    def _takes_statistics(self, values: Tensor) -> tuple[bool, bool]:
+        """Whether to normalise by the statistics of this batch, and whether to update the running ones."""
+        known = self.running_mean is not None
+        empty = self.all_reduce is None and not values.numel()
+        of_batch = not known or (self.training and not empty)
+        return of_batch, known and of_batch and self.track_running_stats
 
     def _factor(self, batches: int | Tensor = 1) -> float:
         self.num_batches.add_(batches)
@@ -182,6 +187,37 @@ class BatchNorm(BatchNormBase):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
+
+
+def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
+    """pool(norm(f)) in less time and memory, where a BatchNorm and a maximum follow each other on a processor.
+
+    A maximum over pixels commutes with the scaling by γ/√(Var[f] + ε) if γ is positive. The whole map is then read for
+    its statistics and for its maxima, and never written.
+    """
+    if not (isinstance(norm, BatchNorm) and isinstance(pool, SpatialPool) and _commute(norm, pool, f)):
+        return pool(norm(f))
+    check_signal(f, norm.channels)
+    of_batch, tracked = norm._takes_statistics(f.values)
+    if not of_batch:
+        return norm(pool(f))
+    if not is_channels_last(f.values):
+        return pool(norm(f))
+    if tracked:
+        norm._check_tracked(f.values)
+    shares, n = f.elements.mean_weights(), len(f.elements)
+    shares = f.values.new_full((n,), 1 / n) if shares is None else shares.to(f.values.dtype)
+    out, mean, var = _Maxima.apply(f.values, shares, norm.weight, norm.bias, norm.eps, pool.size)
+    if tracked:
+        norm._track(mean.flatten(), var.flatten(), _count(f.values, f.elements.weights))
+    return Signal(out, f.elements)
+
+
+def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
+    own = type(norm) is not BatchNorm or type(pool) is not SpatialPool or has_hooks(norm) or has_hooks(pool)
+    if own or pool.mode != "max" or norm.all_reduce is not None or not _is_quick(f.values):
+        return False
+    return norm.weight is None or bool((norm.weight > 0).all())
 
 
 class InstanceNorm(nn.Module):
@@ -335,18 +371,9 @@ class _Normalised(torch.autograd.Function):
             sums, products = (part.sum(of_row, keepdim=True) for part in (grad, grad * (values - means)))
         else:
             sums, products = (_sums_of_channels if ctx.last else _sums_of_images)(grad, values, means)
-        products = products + (means - mean) * sums
-        s = (var + ctx.eps).rsqrt()
-        total, product = sums.sum(dims, keepdim=True), products.sum(dims, keepdim=True)
-        d_weight = None if weight is None else (s * product).sum((0, 2, 3, 4))
-        d_bias = None if bias is None else sums.sum((0, 2, 3, 4))
-        scale = _scale(var, ctx.eps, weight)
-        d_mean, d_var = -scale * total, -0.5 * s.square() * scale * product
-        q = share.view(-1, 1, 1) / images
-        d_share = None
-        if ctx.needs_input_grad[1]:
-            d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
-        pixels = math.prod(values.shape[i] for i in of_row)
+        found = _gradients(ctx, (sums, products), dims, images, share, weight, bias, (means, within, mean, var))
+        d_share, d_weight, d_bias, scale, d_mean, d_var = found
+        q, pixels = share.view(-1, 1, 1) / images, math.prod(values.shape[i] for i in of_row)
         slope = 2 * q * d_var / pixels
         level = q * d_mean / pixels - slope * mean
         d_values = None
@@ -356,6 +383,97 @@ class _Normalised(torch.autograd.Function):
             else:
                 d_values = (_line_of_channels if ctx.last else _line)(grad, scale, values, slope, level)
         return d_values, d_share, d_weight, d_bias, None, None
+
+
+class _Maxima(torch.autograd.Function):
+    """Maxima over windows of the values that `_Normalised` returns for a batch in `torch.channels_last`, if γ > 0.
+
+    In its sums A and B, the gradient is 0 except at the maxima.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        share: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        size: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = (1, *values.shape[1:3], 1, 1)
+        means, within = (part.view(rows) for part in torch.batch_norm_update_stats(flat(values), None, None, 0.0))
+        windows, margins = zip(*(symmetric_windows(side, size) for side in values.shape[3:]), strict=True)
+        top, index = F.max_pool2d_with_indices(flat(values), windows, [size, size], margins)
+        mean, var = _combined(means, within, share, True)
+        scale = _scale(var, eps, weight)
+        shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
+        out = torch.addcmul(_maps(shift, values), top, _maps(scale, values)).unflatten(1, values.shape[1:3])
+        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top, index)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var)
+        return out, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, share, weight, bias, means, within, mean, var, top, index = ctx.saved_tensors
+        again = torch.is_grad_enabled() or of_many_gradients(grad)
+        top, index, of_top = top.view(grad.shape), index.view(grad.shape), (0, 3, 4)
+        if again:  # the saved results have no graph
+            within, means = torch.var_mean(values, (0, 3, 4), correction=0, keepdim=True)
+            mean, var = _combined(means, within, share, True)
+            top = values.reshape(*values.shape[:3], -1).gather(3, index.flatten(3)).view(top.shape)
+        sums = (grad.sum(of_top, keepdim=True), (grad * (top - means)).sum(of_top, keepdim=True))
+        found = _gradients(ctx, sums, (2,), 1, share, weight, bias, (means, within, mean, var))
+        d_share, d_weight, d_bias, scale, d_mean, d_var = found
+        d_values = None
+        if ctx.needs_input_grad[0]:
+            q = share.view(-1, 1, 1) * values.shape[2] / values[:, 0].numel()
+            slope = 2 * q * d_var
+            level = q * d_mean - slope * mean
+            if again:
+                line, peaks = values * slope + level, (grad * scale).reshape(*index.shape[:3], -1)
+                line = line.reshape(*values.shape[:3], -1)
+                d_values = line.scatter_add(3, index.flatten(3), peaks).reshape(values.shape)
+            else:
+                line = torch.addcmul(_maps(level, values), flat(values), _maps(slope, values))
+                _pixels(line).scatter_add_(1, *(_pixels(part.flatten(1, 2)) for part in (index, grad * scale)))
+                d_values = line.view(values.shape)
+        return d_values, d_share, d_weight, d_bias, None, None
+
+
+def _pixels(maps: Tensor) -> Tensor:
+    """Maps [b, c, h, w] as [b, h·w, c], the order of `torch.channels_last`."""
+    return maps.flatten(2).mT
+
+
+def _gradients(
+    ctx: Any,
+    sums: tuple[Tensor, Tensor],
+    dims: tuple[int, ...],
+    images: int,
+    share: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    moments: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
+    """Gradients of `_Normalised` from Σ g and Σ g·(v − m) of each row.
+
+    Returns:
+        Those of shares, γ and β; then the scale s·γ, and the gradients of E and Var.
+    """
+    means, within, mean, var = moments
+    products = sums[1] + (means - mean) * sums[0]
+    s = (var + ctx.eps).rsqrt()
+    total, product = sums[0].sum(dims, keepdim=True), products.sum(dims, keepdim=True)
+    d_weight = None if weight is None else (s * product).sum((0, 2, 3, 4))
+    d_bias = None if bias is None else sums[0].sum((0, 2, 3, 4))
+    scale = _scale(var, ctx.eps, weight)
+    d_mean, d_var = -scale * total, -0.5 * s.square() * scale * product
+    d_share = None
+    if ctx.needs_input_grad[1]:
+        d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
+    return d_share, d_weight, d_bias, scale, d_mean, d_var
 
 
 def _combined(means: Tensor, within: Tensor, share: Tensor, over_batch: bool) -> tuple[Tensor, Tensor]:

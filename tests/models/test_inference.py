@@ -40,11 +40,14 @@ def accuracy(logits, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", few([[0], [0, 1, 2]], [0]))
-def test_recalibration_brings_train_and_eval_mode_together(seeds):
-    """After 40 steps at 3 elements; distances are to the mean over draws, in units of a single draw's."""
+@pytest.mark.parametrize(("seeds", "least"), few([([0], 0.0), ([0, 1, 2], 0.05)], ([0], 0.0)))
+def test_recalibration_brings_train_and_eval_mode_together(seeds, least):
+    """After 40 steps at 3 elements; distances are to the mean over draws, in units of a single draw's.
+
+    One network may do well on wrong statistics by chance, so only the mean of three must lose `least` of its accuracy.
+    """
     lost = []
-    for seed in seeds:  # one network may do well on wrong statistics by chance
+    for seed in seeds:
         torch.manual_seed(seed)
         images, labels = shapes(256)
         net = resnet(samples=3, kernel_size=5, partial=False, pools=("lifting",))
@@ -68,7 +71,7 @@ def test_recalibration_brings_train_and_eval_mode_together(seeds):
         assert trained > 0.95
         assert accuracy(after, labels) == pytest.approx(trained, abs=0.03)
         lost.append(trained - accuracy(before, labels))
-    assert sum(lost) / len(lost) > 0.05
+    assert sum(lost) / len(lost) > least
 
 
 def test_recalibrated_statistics_are_those_of_a_pass_by_hand(float64):

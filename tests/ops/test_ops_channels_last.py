@@ -1,5 +1,7 @@
 """Convolution, BatchNorm, pool and moments in `torch.channels_last`: the same numbers as in the usual layout."""
 
+import copy
+
 import pytest
 import torch
 from convolutions import arguments, naive
@@ -8,6 +10,7 @@ from helpers import few
 import partialsym as ps
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym.models import GCNN3
+from partialsym.nn.norm import norm_and_pool
 from partialsym.nn.pool import pool2d
 from partialsym.ops import operator
 from partialsym.ops.orders import Options
@@ -23,7 +26,7 @@ def last(values):
     )
 
 
-def close(a, b, tolerance=1e-12):
+def close(a, b, tolerance=1e-11):
     torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
@@ -103,30 +106,82 @@ def test_a_network_is_the_same_function(monkeypatch):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
 
 
+def results(run, norm, values, weights):
+    """A norm's output, its gradients, many of them at once, those of second order, and its statistics."""
+    elements = Elements(ps.group("C2"), ps.group("C2").grid(2).double(), weights)
+    out = run(norm, ps.Signal(values, elements)).values
+    wanted = [values, *norm.parameters(), *([] if weights is None else [weights])]
+    grad = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).cos().view(out.shape)
+    first = torch.autograd.grad(out, wanted, grad, create_graph=True)
+    quick = torch.autograd.grad(out, wanted, grad, retain_graph=True)
+    many = torch.autograd.grad(out, wanted, torch.stack([grad, 2 * grad]), retain_graph=True, is_grads_batched=True)
+    second = torch.autograd.grad(first[0].square().sum(), values)
+    return [out, *first, *quick, *many, *second, norm.running_mean, norm.running_var, norm.num_batches]
+
+
+def norm_of(affine, least):
+    norm = ps.BatchNorm(4, affine=affine).double()
+    if affine:
+        torch.nn.init.uniform_(norm.weight, least, 1)
+        torch.nn.init.uniform_(norm.bias)
+    return norm
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
 def test_batch_norm_and_its_gradients_are_the_same(weights, affine):
     torch.manual_seed(0)
     weights = None if weights is None else torch.tensor(weights, dtype=torch.float64).requires_grad_()
-    elements = Elements(ps.group("C2"), ps.group("C2").grid(2).double(), weights)
-    values, grad = torch.randn(2, *SHAPE, dtype=torch.float64)
-    values = (3 + values).requires_grad_()
-    results = []
-    for v in (values, last(values)):
-        norm = ps.BatchNorm(4, affine=affine).double()
-        if affine:
-            torch.nn.init.uniform_(norm.weight, -1, 1, generator=torch.Generator().manual_seed(0))
-        out = norm(ps.Signal(v, elements)).values
-        wanted = [v, *norm.parameters(), *([] if weights is None else [weights])]
-        assert is_channels_last(out) == is_channels_last(v)
-        first = torch.autograd.grad(out, wanted, grad, create_graph=True)
-        quick = torch.autograd.grad(out, wanted, grad, retain_graph=True)
-        many = torch.autograd.grad(out, wanted, torch.stack([grad, 2 * grad]), retain_graph=True, is_grads_batched=True)
-        second = torch.autograd.grad(first[0].square().sum(), v)
-        results.append([out, *first, *quick, *many, *second, norm.running_mean, norm.running_var])
-    for a, b in zip(*results, strict=True):
-        close(a, b)
-    assert (results[0][0] - results[0][0].mean()).abs().max() > 0.1
+    values = (3 + torch.randn(SHAPE, dtype=torch.float64)).requires_grad_()
+    norm = norm_of(affine, -1)
+    pairs = [(values, copy.deepcopy(norm)), (last(values), norm)]
+    (a, *rest), (b, *others) = (results(lambda norm, f: norm(f), norm, v, weights) for v, norm in pairs)
+    assert not is_channels_last(a)
+    assert is_channels_last(b)
+    for x, y in zip([a, *rest], [b, *others], strict=True):
+        close(x, y)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_norm_and_a_pool_together_are_both_after_each_other(size, weights, affine, monkeypatch):
+    """On sides of 6 and 5 pixels, windows overlap at size 2."""
+    torch.manual_seed(0)
+    weights = None if weights is None else torch.tensor(weights, dtype=torch.float64).requires_grad_()
+    values, norm = last(3 + torch.randn(SHAPE, dtype=torch.float64)).requires_grad_(), norm_of(affine, 0.1)
+    other, pool = copy.deepcopy(norm), ps.SpatialPool(size)
+    found = results(lambda norm, f: norm_and_pool(norm, pool, f), norm, values, weights)
+    monkeypatch.setattr("partialsym.nn.norm._Maxima", None)  # the reference does without it
+    expected = results(lambda norm, f: pool(norm(f)), other, values, weights)
+    for x, y in zip(found, expected, strict=True):
+        close(x, y)
+    close(
+        norm_and_pool(norm.eval(), pool, ps.Signal.image(values[:, :, 0])).values,
+        pool(norm(ps.Signal.image(values[:, :, 0]))).values,
+    )
+
+
+@pytest.mark.parametrize("reason", ["a negative scale", "a mean", "the usual layout", "a hook", "another class"])
+def test_they_follow_each_other_where_they_do_not_commute(reason, monkeypatch):
+    monkeypatch.setattr("partialsym.nn.norm._Maxima", None)
+    torch.manual_seed(0)
+    norm, pool, values = norm_of(True, 0.1), ps.SpatialPool(2), last(torch.randn(SHAPE, dtype=torch.float64))
+    seen = []
+    if reason == "a negative scale":
+        norm.weight.data[1] = -1
+    elif reason == "a mean":
+        pool = ps.SpatialPool(2, "mean")
+    elif reason == "the usual layout":
+        values = values.contiguous()
+    elif reason == "a hook":
+        pool.register_forward_pre_hook(lambda pool, f: seen.append(f[0].values))
+    else:
+        norm = type("Norm", (ps.BatchNorm,), {"forward": lambda self, f: f.map(torch.negative)})(4)
+    elements = Elements(ps.group("C2"), ps.group("C2").grid(2).double())
+    f = ps.Signal(values, elements)
+    close(norm_and_pool(norm, pool, f).values, pool(norm(f)).values)
+    assert reason != "a hook" or all(abs(x.mean((0, 2, 3, 4)) - norm.bias).max() < 1e-9 for x in seen)
 
 
 @pytest.mark.parametrize("size", few((2, 4, 3), 4))

@@ -11,7 +11,7 @@ import resource, sys, torch
 from partialsym._utils.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-faults = [torch.zeros(3 * 2**22).sum() or resource.getrusage(resource.RUSAGE_SELF).ru_minflt for _ in range(40)]
+faults = [torch.zeros(3 * 2**22).sum() or resource.getrusage(resource.RUSAGE_SELF).ru_minflt for _ in range(14)]
 print(faults[-1] - faults[-6])
 """
 PAGES = 5 * 3 * 2**24 // 4096  # of five tensors of 48 MiB

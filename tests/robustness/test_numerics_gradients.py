@@ -122,8 +122,8 @@ def plant_kernel(patch):
 
 
 def plant_norm(patch):
-    right = norm._row_sums
-    patch.setattr(norm, "_row_sums", lambda *args: tuple(1.001 * part for part in right(*args)))
+    right = norm._sums_of_images
+    patch.setattr(norm, "_sums_of_images", lambda *args: tuple(1.001 * part for part in right(*args)))
 
 
 def plant_logit(patch):

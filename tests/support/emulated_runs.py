@@ -165,6 +165,8 @@ RUNS |= {f"Augerino {group}": partial(learns, make=partial(augerino, group)) for
 OPTIONS = [{"kernel": kernel} for kernel in KERNELS if kernel != "SIREN"]
 OPTIONS += [{"head": "plane"}, {"head": "linear"}, {"sampling": "iid", "proportional": True}]
 RUNS |= {str(options): partial(learns, make=partial(model, **options), precisions=("64",)) for options in OPTIONS}
+NETWORKS_OF_ALL = list(RUNS)
+FEW = ["ResNet E2", "CNN13 SE2", "gresnet18", "Augerino E2", str({"kernel": "Grid"})]  # the others in `make test-slow`
 for function in (
     evaluating,
     made_under_a_default_device,
@@ -180,11 +182,12 @@ for function in (
     RUNS[function.__name__] = function
 
 
-def main(file):
+def main(file, *names):
     warnings.simplefilter("ignore")
     gc.freeze()  # a training collects: it need not walk what was imported
     found = {}
-    for name, function in RUNS.items():
+    for name in names:
+        function = RUNS[name]
         torch.manual_seed(0)
         start = time.process_time()
         try:

@@ -39,7 +39,7 @@ pytestmark = [
 
 # Its losses have one sum, however they are grouped. At this seed weights that differ by 1e-7 give losses that differ by
 # less than 1e-5; at others a gradient that is nearly 0 where θ is at its bound makes 1e-3 of it.
-PAIRS = replace(TINY, seed=8, data=DataConfig("digits-6-180"))
+PAIRS = replace(TINY, seed=1, data=DataConfig("digits-6-180"))
 
 
 def on(processes, config=PAIRS, **training):
