@@ -403,20 +403,20 @@ class _Maxima(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = (1, *values.shape[1:3], 1, 1)
         means, within = (part.view(rows) for part in torch.batch_norm_update_stats(flat(values), None, None, 0.0))
-        windows, margins = zip(*(symmetric_windows(side, size) for side in values.shape[3:]), strict=True)
-        top, index = F.max_pool2d_with_indices(flat(values), windows, [size, size], margins)
+        top, _ = _maxima(values, size)
         mean, var = _combined(means, within, share, True)
         scale = _scale(var, eps, weight)
         shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
         out = torch.addcmul(_maps(shift, values), top, _maps(scale, values)).unflatten(1, values.shape[1:3])
-        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top, index)
-        ctx.eps = eps
+        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var)
+        ctx.eps, ctx.size = eps, size
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, share, weight, bias, means, within, mean, var, top, index = ctx.saved_tensors
+        values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
+        top, index = _maxima(values.detach(), ctx.size)  # stored, the indices alone would be as large as half the map
         again = torch.is_grad_enabled() or of_many_gradients(grad)
         top, index, of_top = top.view(grad.shape), index.view(grad.shape), (0, 3, 4)
         if again:  # the saved results have no graph
@@ -440,6 +440,12 @@ class _Maxima(torch.autograd.Function):
                 _pixels(line).scatter_add_(1, *(_pixels(part.flatten(1, 2)) for part in (index, grad * scale)))
                 d_values = line.view(values.shape)
         return d_values, d_share, d_weight, d_bias, None, None
+
+
+def _maxima(values: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Maxima of a `SpatialPool` over values in `torch.channels_last`, and their places, [b, c·n, h', w']."""
+    windows, margins = zip(*(symmetric_windows(side, size) for side in values.shape[3:]), strict=True)
+    return F.max_pool2d_with_indices(flat(values), windows, [size, size], margins)
 
 
 def _pixels(maps: Tensor) -> Tensor:
