@@ -5,8 +5,9 @@ from torch import Tensor
 
 
 def is_channels_last(values: Tensor) -> bool:
-    """Whether values [b, c, n, h, w] lie in memory as maps [b, c·n, h, w] in `torch.channels_last`, and not as usual.
+    """Whether values [b, c, n, h, w] lie in memory as maps [b, c·n, h, w] in `torch.channels_last`.
 
+    Values for which this is also the usual layout, such as those of one pixel, do not count.
     Convolutions, BatchNorm and pools are faster there: the pixels of a map lie apart, but all channels of a pixel lie
     together, as a vector.
     """

@@ -139,7 +139,10 @@ def foreach_copy(to: Sequence[Tensor], of: Sequence[Tensor]) -> None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module runs hooks besides `forward`; True if this is unknown."""
+    """Whether calling the module runs more than its class's `forward`, such as a hook; True if this is unknown."""
+    of_all = _find("torch.nn.modules.module:_has_any_global_hook")
+    if of_all is None or of_all() or "forward" in vars(module):
+        return True
     kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return any(getattr(module, kind, True) for kind in kinds)
 

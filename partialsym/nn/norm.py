@@ -214,8 +214,9 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
 
 
 def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
-    own = type(norm) is not BatchNorm or type(pool) is not SpatialPool or has_hooks(norm) or has_hooks(pool)
-    if own or pool.mode != "max" or norm.all_reduce is not None or not _is_quick(f.values):
+    """Whether nothing but numbers is asked for, and γ is positive."""
+    altered = type(norm) is not BatchNorm or type(pool) is not SpatialPool or has_hooks(norm) or has_hooks(pool)
+    if altered or pool.mode != "max" or norm.all_reduce is not None or not _is_quick(f.values):
         return False
     return norm.weight is None or bool((norm.weight > 0).all())
 
@@ -306,6 +307,8 @@ def _normalised(
     """
     n = values.shape[2]
     shares = values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
+    if not (over_batch and is_channels_last(values)):
+        values = values.contiguous()  # a copy made inside would have no graph
     out, mean, var = _Normalised.apply(values, shares, weight, bias, over_batch, eps)
     return out, mean, var
 
@@ -334,10 +337,9 @@ class _Normalised(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         last = over_batch and is_channels_last(values)
-        values = values if last else values.contiguous()
         rows = (1 if last else len(values), *values.shape[1:3], 1, 1)
         if last:
-            means, within = (part.view(rows) for part in torch.batch_norm_update_stats(flat(values), None, None, 0.0))
+            means, within = _of_channels(values)
         else:
             count, pixels = math.prod(rows), math.prod(values.shape[3:])
             maps = values.view(1, count, *values.shape[3:])
@@ -401,8 +403,7 @@ class _Maxima(torch.autograd.Function):
         eps: float,
         size: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = (1, *values.shape[1:3], 1, 1)
-        means, within = (part.view(rows) for part in torch.batch_norm_update_stats(flat(values), None, None, 0.0))
+        means, within = _of_channels(values)
         top, _ = _maxima(values, size)
         mean, var = _combined(means, within, share, True)
         scale = _scale(var, eps, weight)
@@ -437,7 +438,8 @@ class _Maxima(torch.autograd.Function):
                 d_values = line.scatter_add(3, index.flatten(3), peaks).reshape(values.shape)
             else:
                 line = torch.addcmul(_maps(level, values), flat(values), _maps(slope, values))
-                _pixels(line).scatter_add_(1, *(_pixels(part.flatten(1, 2)) for part in (index, grad * scale)))
+                peaks = (grad * scale).to(values.dtype)
+                _pixels(line).scatter_add_(1, *(_pixels(part.flatten(1, 2)) for part in (index, peaks)))
                 d_values = line.view(values.shape)
         return d_values, d_share, d_weight, d_bias, None, None
 
@@ -508,12 +510,26 @@ def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor
 
 def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over images and pixels, [1, c, n, 1, 1], in `torch.channels_last`."""
-    ones = means.new_ones(means.numel())
-    _, products, sums = torch.ops.aten.native_batch_norm_backward(
-        to_channels_last(grad.flatten(1, 2)), flat(values), ones, None, None, means.flatten(), ones,
-        True, 0.0, [False, True, True],
-    )  # fmt: skip
-    return sums.view_as(means), products.view_as(means)
+    g = to_channels_last(grad.flatten(1, 2))
+    return g.sum((0, 2, 3)).view(means.shape), _centred_sum(values, means, g)
+
+
+def _of_channels(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel and element, [1, c, n, 1, 1], in `torch.channels_last`.
+
+    torch's batch norm adds up all pixels one after the other in this layout, which loses two digits.
+    """
+    means = flat(values).mean((0, 2, 3)).view(1, *values.shape[1:3], 1, 1)
+    return means, _centred_sum(values, means, None) / values[:, 0, 0].numel()
+
+
+def _centred_sum(values: Tensor, means: Tensor, maps: Tensor | None) -> Tensor:
+    """Σ (v − m)·maps over images and pixels, [1, c, n, 1, 1], in chunks of images; Σ (v − m)² without maps."""
+    centre, parts = _maps(means, values), []
+    for images in chunks(len(values), values[0].nbytes, CHUNK_BYTES["cpu"] // 16):
+        part = flat(values)[images] - centre
+        parts.append(part.mul_(part if maps is None else maps[images]).sum((0, 2, 3)))
+    return torch.stack(parts).sum(0).view(means.shape)
 
 
 def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
@@ -536,4 +552,4 @@ def _line_of_channels(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor
 
 def _maps(part: Tensor, values: Tensor) -> Tensor:
     """A number for each channel of values [b, c, n, h, w], and perhaps each element, as [1, c·n, 1, 1]."""
-    return part.expand(1, *values.shape[1:3], 1, 1).flatten(1, 2)
+    return part.to(values.dtype).expand(1, *values.shape[1:3], 1, 1).flatten(1, 2)

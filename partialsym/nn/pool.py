@@ -58,8 +58,8 @@ class SpatialPool(nn.Module):
 
 def pool2d(x: Tensor, size: int, mode: Mode = "max") -> Tensor:
     """Pool plain images as `SpatialPool` does: [batch, channels, h, w] → [batch, channels, ⌈h / size⌉, ⌈w / size⌉]."""
-    exact = not (x.shape[-2] % size or x.shape[-1] % size)
-    if mode == "max" and size in _HALVINGS and exact and eager_on_cpu(x) and x.is_contiguous():
+    halves = mode == "max" and size in _HALVINGS and eager_on_cpu(x) and x.is_contiguous()
+    if halves and not (x.shape[-2] % size or x.shape[-1] % size):
         for _ in range(_HALVINGS[size]):
             x = _MaxOfPairs.apply(x) if torch.is_grad_enabled() and x.requires_grad else _of_pairs(x)[2]
         return x

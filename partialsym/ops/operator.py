@@ -90,7 +90,8 @@ def _convolve(
     offset = None if offset is None else offset.to(dtype)
     with torch.autocast(f.device.type, enabled=False):
         if order == "dense":
-            return dense(f, k, offset, options, channels_last)
+            out = dense(f, k, offset, options, channels_last)
+            return out if channels_last else out.contiguous()  # a compiler relies on the layout
         return {"factored": factored, "spectral": spectral}[order](f.contiguous(), k.weighted(), offset, options)
 
 
@@ -151,7 +152,13 @@ def _convolve_backward(
         weight.new_empty(0) if part is None else part.to(weight.dtype).contiguous()
         for part in (g.weight, g.bias, d_phi, d_mean, d_offset)
     )
-    return f.new_empty(0) if g.f is None else g.f, d_weight, d_bias, d_phi, d_mean, d_offset
+    return f.new_empty(0) if g.f is None else _laid_out(g.f, f), d_weight, d_bias, d_phi, d_mean, d_offset
+
+
+def _laid_out(d_f: Tensor, f: Tensor) -> Tensor:
+    """d_f with the strides of `torch.empty_like(f)`, on which a compiler relies."""
+    like = torch.empty_like(f, device="meta")
+    return d_f if d_f.stride() == like.stride() else torch.empty_like(f).copy_(d_f)
 
 
 def _sum_per_channel(grad: Tensor) -> Tensor:
@@ -178,7 +185,7 @@ def _(
     wanted: bool,
     shifted: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    d_f = f.new_empty(f.shape) if wanted else f.new_empty(0)
+    d_f = torch.empty_like(f) if wanted else f.new_empty(0)
     d_weight, d_bias, d_phi = (part.new_empty(part.shape) for part in (weight, bias, phi))
     d_mean = weight.new_empty(0 if mean is None else mean.shape)
     return d_f, d_weight, d_bias, d_phi, d_mean, weight.new_empty(len(weight) if shifted else 0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from convolutions import arguments, naive
 from helpers import few
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import partialsym as ps
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
@@ -17,6 +18,8 @@ from partialsym.ops.orders import Options
 from partialsym.signal import Elements
 
 SHAPE = (3, 4, 2, 6, 5)
+CHECKS = ("test_faketensor", "test_schema", "test_autograd_registration")
+SHARED = Elements(ps.group("C2"), ps.group("C2").grid(2))
 
 
 def last(values):
@@ -70,6 +73,33 @@ def test_the_convolution_and_its_gradients_are_the_same(options, layout):
         pairs = (torch.autograd.grad(out, wanted, given, retain_graph=True) for out in (found, expected))
         for a, b in zip(*pairs, strict=True):
             close(a, b)
+
+
+@pytest.mark.parametrize("given", ["usual", "last"])
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_compiler_is_told_the_layout(given, flag):
+    """The operators keep torch's rules, of which one is that their strides are those of their fakes."""
+    torch.manual_seed(0)
+    (f, weight, bias, phi, mean, offset), disc = arguments(3)
+    f = last(f) if given == "last" else f
+    parts = (weight, bias, phi, mean, disc)
+    torch.library.opcheck(
+        torch.ops.partialsym.convolve.default, (f, *parts, offset, 1, 1, 1, 1, "dense", flag), test_utils=CHECKS
+    )
+    grad = torch.randn(3, 5, 2, 7, 6, dtype=f.dtype)
+    for g in (grad, last(grad)):
+        args = (g, f, *parts, 1, 1, 1, 1, "dense", True, True)
+        torch.library.opcheck(torch.ops.partialsym.convolve_backward.default, args, test_utils=CHECKS[:1])
+
+
+def test_statistics_are_as_exact_as_in_the_usual_layout():
+    torch.manual_seed(0)
+    values = 10 + torch.randn(64, 2, 2, 48, 48)
+    norm = ps.BatchNorm(2, affine=False)
+    exact = norm(ps.Signal(values.double(), SHARED)).values
+    far = [(norm(ps.Signal(v, SHARED)).values - exact).abs().max() for v in (values, last(values))]
+    assert far[0] < 2e-5
+    assert far[1] < 2e-5  # torch's own statistics are 1e-4 off in this layout
 
 
 def test_it_is_chosen_where_it_pays():
@@ -162,8 +192,11 @@ def test_a_norm_and_a_pool_together_are_both_after_each_other(size, weights, aff
     )
 
 
-@pytest.mark.parametrize("reason", ["a negative scale", "a mean", "the usual layout", "a hook", "another class"])
-def test_they_follow_each_other_where_they_do_not_commute(reason, monkeypatch):
+REASONS = ["a negative scale", "a mean", "the usual layout", "a hook", "a hook on all", "a forward", "another class"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_they_follow_each_other_where_they_do_not_commute(reason, monkeypatch, request):
     monkeypatch.setattr("partialsym.nn.norm._Maxima", None)
     torch.manual_seed(0)
     norm, pool, values = norm_of(True, 0.1), ps.SpatialPool(2), last(torch.randn(SHAPE, dtype=torch.float64))
@@ -176,12 +209,21 @@ def test_they_follow_each_other_where_they_do_not_commute(reason, monkeypatch):
         values = values.contiguous()
     elif reason == "a hook":
         pool.register_forward_pre_hook(lambda pool, f: seen.append(f[0].values))
+    elif reason == "a hook on all":
+        handle = register_module_forward_pre_hook(
+            lambda module, f: seen.append(f[0].values) if module is pool else None
+        )
+        request.addfinalizer(handle.remove)
+    elif reason == "a forward":
+        real = pool.forward
+        pool.forward = lambda f: seen.append(f.values) or real(f)
     else:
         norm = type("Norm", (ps.BatchNorm,), {"forward": lambda self, f: f.map(torch.negative)})(4)
     elements = Elements(ps.group("C2"), ps.group("C2").grid(2).double())
     f = ps.Signal(values, elements)
     close(norm_and_pool(norm, pool, f).values, pool(norm(f)).values)
-    assert reason != "a hook" or all(abs(x.mean((0, 2, 3, 4)) - norm.bias).max() < 1e-9 for x in seen)
+    assert ("hook" in reason or "forward" in reason) == bool(seen)
+    assert all(abs(x.mean((0, 2, 3, 4)) - norm.bias).max() < 1e-9 for x in seen)
 
 
 @pytest.mark.parametrize("size", few((2, 4, 3), 4))
