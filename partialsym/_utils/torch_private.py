@@ -139,12 +139,15 @@ def foreach_copy(to: Sequence[Tensor], of: Sequence[Tensor]) -> None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module runs more than its class's `forward`, such as a hook; True if this is unknown."""
-    of_all = _find("torch.nn.modules.module:_has_any_global_hook")
-    if of_all is None or of_all() or "forward" in vars(module):
-        return True
+    """Whether calling the module runs hooks besides `forward`; True if this is unknown."""
     kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return any(getattr(module, kind, True) for kind in kinds)
+
+
+def hooks_on_all() -> bool:
+    """Whether hooks are registered for all modules; True if this is unknown."""
+    found = _find("torch.nn.modules.module:_has_any_global_hook")
+    return True if found is None else bool(found())
 
 
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:

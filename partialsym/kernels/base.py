@@ -113,7 +113,7 @@ class Kernel(nn.Module, ABC):
 
 def is_plain(linear: nn.Module) -> bool:
     """Whether calling the layer applies its weight and bias and nothing else."""
-    return type(linear).forward is nn.Linear.forward and not has_hooks(linear)
+    return type(linear).forward is nn.Linear.forward and "forward" not in linear.__dict__ and not has_hooks(linear)
 
 
 def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor]:

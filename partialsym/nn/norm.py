@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym._utils.torch_func import batched, eager_on_cpu
-from partialsym._utils.torch_private import BatchNormBase, has_hooks, of_many_gradients
+from partialsym._utils.torch_private import BatchNormBase, has_hooks, hooks_on_all, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
 from partialsym.nn.pool import SpatialPool, symmetric_windows
 from partialsym.ops.orders import CHUNK_BYTES, chunks
@@ -215,7 +215,11 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
 
 def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
     """Whether nothing but numbers is asked for, and γ is positive."""
-    altered = type(norm) is not BatchNorm or type(pool) is not SpatialPool or has_hooks(norm) or has_hooks(pool)
+    altered = (
+        (type(norm), type(pool)) != (BatchNorm, SpatialPool)
+        or any("forward" in vars(module) or has_hooks(module) for module in (norm, pool))
+        or hooks_on_all()
+    )
     if altered or pool.mode != "max" or norm.all_reduce is not None or not _is_quick(f.values):
         return False
     return norm.weight is None or bool((norm.weight > 0).all())

@@ -214,6 +214,13 @@ def trees():
     return {"leaves": [leaf for leaf in torch_private.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]}
 
 
+def hooks():
+    """A network's logits: where hooks on all modules are unknown, norms and pools are called one after the other."""
+    torch.manual_seed(0)
+    net, x = ps.GResNet("SE2", **SMALL).double(), torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    return {"training": net(x).detach(), "evaluation": net.eval()(x).detach()}
+
+
 FUNCTORCH = ("is_functorch_wrapped_tensor", "get_unwrapped", "is_batchedtensor", "is_legacy_batchedtensor")
 CHECKS = {
     "torch._C:_are_functorch_transforms_active": transforms,
@@ -230,6 +237,7 @@ CHECKS = {
     "torch.nn.modules.batchnorm:_BatchNorm": classes,
     "torch.nn.modules.batchnorm:_NormBase": classes,
     "torch.nn.modules.conv:_ConvNd": classes,
+    "torch.nn.modules.module:_has_any_global_hook": hooks,
     "torch.utils._pytree": trees,
 }
 
