@@ -215,12 +215,10 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
 
 def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
     """Whether nothing but numbers is asked for, and γ is positive."""
-    altered = (
-        (type(norm), type(pool)) != (BatchNorm, SpatialPool)
-        or any("forward" in vars(module) or has_hooks(module) for module in (norm, pool))
-        or hooks_on_all()
-    )
-    if altered or pool.mode != "max" or norm.all_reduce is not None or not _is_quick(f.values):
+    if not _is_quick(f.values) or norm.all_reduce is not None or pool.mode != "max":
+        return False
+    altered = (type(norm), type(pool)) != (BatchNorm, SpatialPool) or hooks_on_all()
+    if altered or any("forward" in vars(module) or has_hooks(module) for module in (norm, pool)):
         return False
     return norm.weight is None or bool((norm.weight > 0).all())
 
