@@ -205,8 +205,7 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
         return pool(norm(f))
     if tracked:
         norm._check_tracked(f.values)
-    shares, n = f.elements.mean_weights(), len(f.elements)
-    shares = f.values.new_full((n,), 1 / n) if shares is None else shares.to(f.values.dtype)
+    shares = _filled(f.elements.mean_weights(), f.values)
     out, mean, var = _Maxima.apply(f.values, shares, norm.weight, norm.bias, norm.eps, pool.size)
     if tracked:
         norm._track(mean.flatten(), var.flatten(), _count(f.values, f.elements.weights))
@@ -214,7 +213,7 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
 
 
 def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
-    """Whether nothing but numbers is asked for, and γ is positive."""
+    """Whether the pool may come first: γ is positive, and no hook or subclass looks at what lies between."""
     if not _is_quick(f.values) or norm.all_reduce is not None or pool.mode != "max":
         return False
     altered = (type(norm), type(pool)) != (BatchNorm, SpatialPool) or hooks_on_all()
@@ -307,12 +306,16 @@ def _normalised(
     Returns:
         The values, their mean and their variance; the last two have no gradients.
     """
-    n = values.shape[2]
-    shares = values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
     if not (over_batch and is_channels_last(values)):
         values = values.contiguous()  # a copy made inside would have no graph
-    out, mean, var = _Normalised.apply(values, shares, weight, bias, over_batch, eps)
+    out, mean, var = _Normalised.apply(values, _filled(shares, values), weight, bias, over_batch, eps)
     return out, mean, var
+
+
+def _filled(shares: Tensor | None, values: Tensor) -> Tensor:
+    """Shares [n] of the elements in the dtype of values [b, c, n, h, w]; 1/n each where there are none."""
+    n = values.shape[2]
+    return values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
 
 
 class _Normalised(torch.autograd.Function):
@@ -320,8 +323,8 @@ class _Normalised(torch.autograd.Function):
 
     A row is one image, channel and element; over a batch in `torch.channels_last`, it is one channel and element of all
     images. q is its share of the statistics, m and u are its mean and variance: E = Σ q·m, Var = Σ q·(u + (m − E)²).
-    torch's norms find m and u in one pass over memory. The backward pass needs two sums of the gradient g per row,
-    A = Σ g and B = Σ g·(v − E):
+    torch's group norm finds m and u of images in one pass over memory, `_of_channels` those of a batch. The backward
+    pass needs two sums of the gradient g per row, A = Σ g and B = Σ g·(v − E):
 
         ∂v = s·γ·g − q/N·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²),
 
@@ -419,14 +422,14 @@ class _Maxima(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
-        top, index = _maxima(values.detach(), ctx.size)  # stored, the indices alone would be as large as half the map
+        top, index = _maxima(values.detach(), ctx.size)  # stored, the indices would take half of the map's memory
         again = torch.is_grad_enabled() or of_many_gradients(grad)
-        top, index, of_top = top.view(grad.shape), index.view(grad.shape), (0, 3, 4)
+        top, index, axes = top.view(grad.shape), index.view(grad.shape), (0, 3, 4)
         if again:  # the saved results have no graph
-            within, means = torch.var_mean(values, (0, 3, 4), correction=0, keepdim=True)
+            within, means = torch.var_mean(values, axes, correction=0, keepdim=True)
             mean, var = _combined(means, within, share, True)
             top = values.reshape(*values.shape[:3], -1).gather(3, index.flatten(3)).view(top.shape)
-        sums = (grad.sum(of_top, keepdim=True), (grad * (top - means)).sum(of_top, keepdim=True))
+        sums = (grad.sum(axes, keepdim=True), (grad * (top - means)).sum(axes, keepdim=True))
         found = _gradients(ctx, sums, (2,), 1, share, weight, bias, (means, within, mean, var))
         d_share, d_weight, d_bias, scale, d_mean, d_var = found
         d_values = None
@@ -519,7 +522,7 @@ def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tens
 def _of_channels(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel and element, [1, c, n, 1, 1], in `torch.channels_last`.
 
-    torch's batch norm adds up all pixels one after the other in this layout, which loses two digits.
+    torch's batch norm adds up all pixels one after the other in this layout, which loses digits.
     """
     means = flat(values).mean((0, 2, 3)).view(1, *values.shape[1:3], 1, 1)
     return means, _centred_sum(values, means, None) / values[:, 0, 0].numel()

@@ -9,7 +9,7 @@ import torch
 
 from partialsym.ops.calibrations import CALIBRATIONS, UNKNOWN, Calibration
 from partialsym.ops.fourier import frequencies, period_of
-from partialsym.ops.orders import Options
+from partialsym.ops.orders import Options, kernel_is_smaller
 
 CLEARLY = 0.9  # the spectral order must take less than this share of the others' time to be chosen
 PATHS = ("auto", "dense", "factored", "spectral")
@@ -173,7 +173,7 @@ def pays_channels_last(s: Shape, given: bool) -> bool:
     of its input, as `given`. A kernel larger than its output is applied in chunks, which write the usual layout.
     """
     kernel = s.n * s.m * s.in_channels * s.out_channels * s.kernel_size**2
-    small = s.m == 1 or kernel <= s.images * s.out_channels * s.m * s.pixels
+    small = kernel_is_smaller(kernel, s.m, s.images * s.out_channels * s.m * s.pixels)
     return s.groups == 1 and small and (given or s.kernel_size > 1)
 
 

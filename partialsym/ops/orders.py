@@ -84,7 +84,11 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options,
     whole, features = _matrices(k)
     maps, size, channels = flat(f), len(k.disc), len(k.weight)
     shape = (len(f), channels, len(k.phi), *options.size(f.shape[3], f.shape[4], size))
-    if channels_last or options.groups > 1 or _kernel_is_smaller(whole, features, math.prod(shape)):
+    if (
+        channels_last
+        or options.groups > 1
+        or kernel_is_smaller(len(whole) * features[0].numel(), len(k.phi), math.prod(shape))
+    ):
         kernel = _generated(whole, features, k.share).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
         bias = None if offset is None else offset.repeat_interleave(len(k.phi))
         kernel = kernel.reshape(channels * len(k.phi), -1, size, size)
@@ -107,7 +111,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
     maps, size, channels, last = flat(f), len(k.disc), len(k.weight), is_channels_last(grad)
     d_maps, d_whole, d_features = None, None, []
     maps = to_channels_last(maps) if last else maps
-    small = last or options.groups > 1 or _kernel_is_smaller(whole, features, grad.numel())
+    small = last or options.groups > 1 or kernel_is_smaller(len(whole) * features[0].numel(), len(k.phi), grad.numel())
     into = maps.shape[1] // options.groups
     for chunk in [slice(0, len(k.phi))] if small else _element_chunks(whole, features):
         g = flat(grad) if small else grad[:, :, chunk].transpose(1, 2).flatten(1, 2)
@@ -200,12 +204,16 @@ def _scaled(a: Tensor, b: Tensor, factor: float) -> Tensor:
     return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=factor)
 
 
-def _kernel_is_smaller(whole: Tensor, features: Tensor, outputs: int) -> bool:
+def kernel_is_smaller(kernel: int, m: int, outputs: int) -> bool:
     """Whether to transpose the whole kernel to the output's layout, `out` before m, instead of transposing the output.
 
     The kernel is generated with m before `out`, by one product of matrices per chunk. The smaller tensor is transposed.
+
+    Args:
+        kernel, outputs: how many numbers the kernel and the output have.
+        m: elements of the output.
     """
-    return features.shape[1] == 1 or features[0].numel() * len(whole) <= outputs
+    return m == 1 or kernel <= outputs
 
 
 def _plane(f: Tensor, k: FactoredKernel) -> Tensor:
