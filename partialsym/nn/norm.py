@@ -344,7 +344,7 @@ class _Normalised(torch.autograd.Function):
         last = over_batch and is_channels_last(values)
         rows = (1 if last else len(values), *values.shape[1:3], 1, 1)
         if last:
-            means, within = _of_channels(values)
+            means, within, _ = _of_channels(values)
         else:
             count, pixels = math.prod(rows), math.prod(values.shape[3:])
             maps = values.view(1, count, *values.shape[3:])
@@ -408,27 +408,26 @@ class _Maxima(torch.autograd.Function):
         eps: float,
         size: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        means, within = _of_channels(values)
-        top, _ = _maxima(values, size)
+        means, within, top = _of_channels(values, size)
         mean, var = _combined(means, within, share, True)
         scale = _scale(var, eps, weight)
         shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
         out = torch.addcmul(_maps(shift, values), top, _maps(scale, values)).unflatten(1, values.shape[1:3])
-        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var)
+        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top)
         ctx.eps, ctx.size = eps, size
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, share, weight, bias, means, within, mean, var = ctx.saved_tensors
-        top, index = _maxima(values.detach(), ctx.size)  # stored, the indices would take half of the map's memory
+        values, share, weight, bias, means, within, mean, var, top = ctx.saved_tensors
         again = torch.is_grad_enabled() or of_many_gradients(grad)
-        top, index, axes = top.view(grad.shape), index.view(grad.shape), (0, 3, 4)
+        top, axes, index = top.view(grad.shape), (0, 3, 4), None
         if again:  # the saved results have no graph
             within, means = torch.var_mean(values, axes, correction=0, keepdim=True)
             mean, var = _combined(means, within, share, True)
-            top = values.reshape(*values.shape[:3], -1).gather(3, index.flatten(3)).view(top.shape)
+            index = _maxima(flat(values.detach()), ctx.size)[1].reshape(*values.shape[:3], -1)
+            top = values.reshape(*values.shape[:3], -1).gather(3, index).view(grad.shape)
         sums = (grad.sum(axes, keepdim=True), (grad * (top - means)).sum(axes, keepdim=True))
         found = _gradients(ctx, sums, (2,), 1, share, weight, bias, (means, within, mean, var))
         d_share, d_weight, d_bias, scale, d_mean, d_var = found
@@ -437,22 +436,34 @@ class _Maxima(torch.autograd.Function):
             q = share.view(-1, 1, 1) * values.shape[2] / values[:, 0].numel()
             slope = 2 * q * d_var
             level = q * d_mean - slope * mean
-            if again:
-                line, peaks = values * slope + level, (grad * scale).reshape(*index.shape[:3], -1)
+            if index is not None:
+                line, peaks = values * slope + level, (grad * scale).reshape(index.shape)
                 line = line.reshape(*values.shape[:3], -1)
-                d_values = line.scatter_add(3, index.flatten(3), peaks).reshape(values.shape)
+                d_values = line.scatter_add(3, index, peaks).reshape(values.shape)
             else:
-                line = torch.addcmul(_maps(level, values), flat(values), _maps(slope, values))
-                peaks = (grad * scale).to(values.dtype)
-                _pixels(line).scatter_add_(1, *(_pixels(part.flatten(1, 2)) for part in (index, peaks)))
-                d_values = line.view(values.shape)
+                d_values = _peaks(grad, scale, values, slope, level, ctx.size)
         return d_values, d_share, d_weight, d_bias, None, None
 
 
-def _maxima(values: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Maxima of a `SpatialPool` over values in `torch.channels_last`, and their places, [b, c·n, h', w']."""
-    windows, margins = zip(*(symmetric_windows(side, size) for side in values.shape[3:]), strict=True)
-    return F.max_pool2d_with_indices(flat(values), windows, [size, size], margins)
+def _peaks(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor, size: int) -> Tensor:
+    """values·slope + level, plus grad·scale at the maxima, in chunks of images.
+
+    The maxima are found again: their places would take half of the memory of the map.
+    """
+    maps, of_maxima = flat(values), grad.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(maps)
+    scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
+    for images in _images(maps):
+        line = torch.addcmul(level, maps[images], slope, out=out[images])
+        peaks = of_maxima[images] * scale
+        _pixels(line).scatter_add_(1, *map(_pixels, (_maxima(maps[images], size)[1], peaks)))
+    return out.view(values.shape)
+
+
+def _maxima(maps: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Maxima of a `SpatialPool` over maps [b, c, h, w], and their places, [b, c, h', w']."""
+    windows, margins = zip(*(symmetric_windows(side, size) for side in maps.shape[2:]), strict=True)
+    return F.max_pool2d_with_indices(maps, windows, [size, size], margins)
 
 
 def _pixels(maps: Tensor) -> Tensor:
@@ -513,28 +524,47 @@ def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor
     return sums.view_as(means), products.view_as(means)
 
 
+def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Statistics of each channel and element in `torch.channels_last`, and perhaps maxima, reading the map once.
+
+    A chunk of images is summed around its own mean. torch's batch norm adds up all pixels one after the other in this
+    layout, which loses digits.
+
+    Returns:
+        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w'], if it is not 0.
+    """
+    maps, means, within, tops = flat(values), [], [], []
+    slices = _images(maps)
+    for images in slices:
+        part = maps[images]
+        means.append(part.mean((0, 2, 3)))
+        tops.append(_maxima(part, size)[0] if size else part)
+        part = part - means[-1][:, None, None]
+        within.append(part.mul_(part).mean((0, 2, 3)))
+    mean, var = means[0], within[0]
+    if len(slices) > 1:
+        counts = values.new_tensor([[images.stop - images.start] for images in slices]) / len(values)
+        of_chunks = torch.stack(means)
+        mean = (counts * of_chunks).sum(0)
+        var = (counts * (torch.stack(within) + (of_chunks - mean).square())).sum(0)
+    shape = (1, *values.shape[1:3], 1, 1)
+    return mean.view(shape), var.view(shape), torch.cat(tops) if size else maps
+
+
 def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over images and pixels, [1, c, n, 1, 1], in `torch.channels_last`."""
-    g = to_channels_last(grad.flatten(1, 2))
-    return g.sum((0, 2, 3)).view(means.shape), _centred_sum(values, means, g)
+    g, maps, centre = to_channels_last(grad.flatten(1, 2)), flat(values), _maps(means, values)
+    parts = [
+        torch.stack([g[images].sum((0, 2, 3)), (maps[images] - centre).mul_(g[images]).sum((0, 2, 3))])
+        for images in _images(maps)
+    ]
+    sums, products = torch.stack(parts).sum(0)
+    return sums.view(means.shape), products.view(means.shape)
 
 
-def _of_channels(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel and element, [1, c, n, 1, 1], in `torch.channels_last`.
-
-    torch's batch norm adds up all pixels one after the other in this layout, which loses digits.
-    """
-    means = flat(values).mean((0, 2, 3)).view(1, *values.shape[1:3], 1, 1)
-    return means, _centred_sum(values, means, None) / values[:, 0, 0].numel()
-
-
-def _centred_sum(values: Tensor, means: Tensor, maps: Tensor | None) -> Tensor:
-    """Σ (v − m)·maps over images and pixels, [1, c, n, 1, 1], in chunks of images; Σ (v − m)² without maps."""
-    centre, parts = _maps(means, values), []
-    for images in chunks(len(values), values[0].nbytes, CHUNK_BYTES["cpu"] // 16):
-        part = flat(values)[images] - centre
-        parts.append(part.mul_(part if maps is None else maps[images]).sum((0, 2, 3)))
-    return torch.stack(parts).sum(0).view(means.shape)
+def _images(maps: Tensor) -> list[slice]:
+    """Slices of images that fit into a core's own cache."""
+    return chunks(len(maps), maps[0].nbytes, CHUNK_BYTES["cpu"] // 8)
 
 
 def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
@@ -549,10 +579,13 @@ def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Ten
 
 
 def _line_of_channels(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
-    """grad·scale + values·slope + level, in `torch.channels_last`."""
+    """grad·scale + values·slope + level, in `torch.channels_last`, in chunks of images."""
     scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
-    line = torch.addcmul(level, flat(values), slope)
-    return line.addcmul_(to_channels_last(grad.flatten(1, 2)), scale).view(values.shape)
+    maps, g = flat(values), to_channels_last(grad.flatten(1, 2))
+    out = torch.empty_like(maps)
+    for images in _images(maps):
+        torch.addcmul(level, maps[images], slope, out=out[images]).addcmul_(g[images], scale)
+    return out.view(values.shape)
 
 
 def _maps(part: Tensor, values: Tensor) -> Tensor:

@@ -166,12 +166,15 @@ def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: st
     return min(times, key=lambda order: times[order])
 
 
-def pays_channels_last(s: Shape, given: bool) -> bool:
-    """Whether the dense order is to write its output in `torch.channels_last`, in float32 on a CPU.
+def pays_channels_last(order: str, s: Shape, given: bool) -> bool:
+    """Whether an order is to write its output in `torch.channels_last`, in float32 on a CPU.
 
-    The convolution is then faster, and so are the norm and the pool that follow. A kernel of one tap keeps the layout
-    of its input, as `given`. A kernel larger than its output is applied in chunks, which write the usual layout.
+    The dense order is then faster, and so are the norm and the pool that follow. A kernel of one tap keeps the layout
+    of its input, as `given`, and so does the spectral order. A kernel larger than its output is applied in chunks,
+    which write the usual layout.
     """
+    if order != "dense":
+        return order == "spectral" and given
     kernel = s.n * s.m * s.in_channels * s.out_channels * s.kernel_size**2
     small = kernel_is_smaller(kernel, s.m, s.images * s.out_channels * s.m * s.pixels)
     return s.groups == 1 and small and (given or s.kernel_size > 1)

@@ -120,10 +120,18 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
     inner, height, ends, last = window.sizes
     out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
     for images in window.chunks(planes):
-        flat = planes[images].to(out.dtype).reshape(-1, w)
-        across = torch.mm(window.across, flat.T, out=spaces("across", len(window.across), len(flat)))
-        c, s, e = across.unflatten(1, (-1, h)).mT.split([inner, inner, last])
         part = out[:, :, images].flatten(2)
+        count = part.shape[2]
+        if _by_pixel(planes):
+            pixels = spaces("pixels", h, w, count)
+            pixels.view(h, w, *planes[images].shape[:3]).copy_(planes[images].permute(3, 4, 0, 1, 2))
+            across = spaces("across", h, len(window.across), count)
+            rows = torch.bmm(window.across.expand(h, -1, -1), pixels, out=across).transpose(0, 1)
+        else:
+            flat = planes[images].to(out.dtype).reshape(-1, w)
+            across = torch.mm(window.across, flat.T, out=spaces("across", len(window.across), len(flat)))
+            rows = across.unflatten(1, (-1, h)).mT
+        c, s, e = rows.split([inner, inner, last])  # [., h, planes]
         if inner:
             re, im = part[:, : inner * height].unflatten(1, (inner, height))
             cos, sin = (turn.expand(inner, -1, -1) for turn in window.down)
@@ -135,27 +143,40 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
 
 
 def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | None, spaces: Spaces) -> None:
-    """Write the transpose of `analysed`, plus offset [.], into the planes out [b, ., ., h, w]."""
-    h = out.shape[3]
+    """Write the transpose of `analysed`, plus offset [.], into the planes out [b, ., ., h, w].
+
+    Until the end planes are the last axis, because BLAS is slow if rows of a result have few numbers.
+    """
+    h, w = out.shape[3:]
     inner, height, ends, last = window.sizes
     for images in window.chunks(out):
-        planes = out[images]
-        part = spectrum[:, :, images].flatten(2)
-        across = spaces("across", len(window.across), part.shape[2], h)
-        c, s, e = across.split([inner, inner, last])
+        part, to = spectrum[:, :, images].flatten(2), out[images]
+        count = part.shape[2]
+        rows = spaces("across", len(window.across), h, count)
+        c, s, e = rows.split([inner, inner, last])
         if inner:
-            re, im = part[:, : inner * height].unflatten(1, (inner, height)).mT
-            cos, sin = (turn.expand(inner, -1, -1) for turn in window.down)
-            torch.bmm(re, cos, out=c).baddbmm_(im, sin)
-            torch.bmm(im, cos, out=s).baddbmm_(re, sin, alpha=-1)
-        re, im = part[:, inner * height :].unflatten(1, (last, ends)).mT
-        cos, sin = (turn.expand(last, -1, -1) for turn in window.ends)
-        torch.bmm(re, cos, out=e).baddbmm_(im, sin)
-        flat = torch.mm(across.flatten(1).T, window.across, out=spaces("planes", part.shape[2] * h, out.shape[4]))
+            re, im = part[:, : inner * height].unflatten(1, (inner, height))
+            cos, sin = (turn.T.expand(inner, -1, -1) for turn in window.down)
+            torch.bmm(cos, re, out=c).baddbmm_(sin, im)
+            torch.bmm(cos, im, out=s).baddbmm_(sin, re, alpha=-1)
+        re, im = part[:, inner * height :].unflatten(1, (last, ends))
+        cos, sin = (turn.T.expand(last, -1, -1) for turn in window.ends)
+        torch.bmm(cos, re, out=e).baddbmm_(sin, im)
+        pixels = spaces("pixels", h, w, count)
+        torch.bmm(window.across.T.expand(h, -1, -1), rows.transpose(0, 1), out=pixels)
+        if _by_pixel(out):
+            planes = pixels.view(h, w, *to.shape[:3]).permute(2, 3, 4, 0, 1)
+        else:  # torch copies the transpose of a matrix fast
+            planes = spaces("planes", count, h * w).copy_(pixels.flatten(0, 1).T).view(to.shape)
         if offset is None:
-            planes.copy_(flat.view(planes.shape))
+            to.copy_(planes)
         else:
-            torch.add(flat.view(planes.shape), offset[:, None, None, None], out=planes)
+            torch.add(planes, offset[:, None, None, None], out=to)
+
+
+def _by_pixel(planes: Tensor) -> bool:
+    """Whether planes [b, ., ., h, w] lie in memory pixel by pixel, as in `torch.channels_last`."""
+    return planes.shape[4] > 1 and planes.stride(4) > 1
 
 
 def _ends(period: int) -> list[int]:

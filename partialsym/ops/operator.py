@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from partialsym._utils.layout import is_channels_last, to_channels_last
+from partialsym._utils.layout import empty, is_channels_last, packed
 from partialsym._utils.torch_func import eager_on_cpu, refuse_forward, refuse_second, transformed
 from partialsym.errors import UnsupportedError
 from partialsym.ops.batching import one_by_one, over_images
@@ -47,7 +47,7 @@ def convolve(
     if eager_on_cpu(f):
         shape = shape_of(f.shape, k.weight.shape, k.phi.shape, padding, stride, dilation, groups)
         path = resolved(path, shape, f.dtype)
-        channels_last = path == "dense" and f.dtype == torch.float32 and pays_channels_last(shape, is_channels_last(f))
+        channels_last = f.dtype == torch.float32 and pays_channels_last(path, shape, is_channels_last(f))
     return _run(f, *k, offset, padding, stride, dilation, groups, path, channels_last)
 
 
@@ -89,10 +89,12 @@ def _convolve(
     k = FactoredKernel(weight, bias, phi, mean, disc).to(dtype)
     offset = None if offset is None else offset.to(dtype)
     with torch.autocast(f.device.type, enabled=False):
-        if order == "dense":
-            out = dense(f, k, offset, options, channels_last)
-            return out if channels_last else out.contiguous()  # a compiler relies on the layout
-        return {"factored": factored, "spectral": spectral}[order](f.contiguous(), k.weighted(), offset, options)
+        if order == "factored":
+            return factored(f.contiguous(), k.weighted(), offset, options)
+        if order == "spectral":
+            return spectral(packed(f), k.weighted(), offset, options, channels_last)
+        out = dense(f, k, offset, options, channels_last)
+        return out if channels_last else out.contiguous()  # a compiler relies on the layout
 
 
 @_convolve.register_fake
@@ -114,9 +116,7 @@ def _(
     _refuse_onnx()
     size = Options(padding, stride, dilation).size(f.shape[3], f.shape[4], len(disc))
     shape = (f.shape[0], len(weight), len(phi), *size)  # len() makes these sizes static
-    if channels_last:
-        return to_channels_last(f.new_empty(shape).flatten(1, 2)).view(shape)
-    return f.new_empty(shape)
+    return empty(f, shape, channels_last)
 
 
 @torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
@@ -142,9 +142,10 @@ def _convolve_backward(
     with torch.autocast(f.device.type, enabled=False):
         if order == "dense":
             g = dense_backward(grad, f, k, options, wanted)
+        elif order == "factored":
+            g = factored_backward(grad.contiguous(), f.contiguous(), k.weighted(), options, wanted)
         else:
-            run = {"factored": factored_backward, "spectral": spectral_backward}[order]
-            g = run(grad.contiguous(), f.contiguous(), k.weighted(), options, wanted)
+            g = spectral_backward(packed(grad), packed(f), k.weighted(), options, wanted)
     d_mean, d_phi = None if mean is None else g.mean, g.phi
     d_phi = d_phi if order == "dense" or mean is not None else d_phi * k.share
     d_offset = _sum_per_channel(grad) if shifted else None

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from partialsym._utils.layout import empty
 from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, window
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, augmented, chunks
 from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
@@ -24,9 +25,11 @@ IMAGES = 8  # limit of the images' spectrum, in chunks
 TAPS, SPECTRUM = 2, 8  # numbers of kernels, and of kernels' spectra, that must fit into a chunk together
 
 
-def spectral(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
+def spectral(
+    f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options, channels_last: bool = False
+) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by products at every frequency, plus offset [out]."""
-    return _convolved(f, *augmented(k), k.disc, offset, options)
+    return _convolved(f, *augmented(k), k.disc, offset, options, channels_last)
 
 
 def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Options) -> Tensor:
@@ -38,9 +41,18 @@ def plain(f: Tensor, weight: Tensor, offset: Tensor, disc: Tensor, options: Opti
     return _convolved(f[:, :, None], weight.flatten(2), phi, disc, offset, options)[:, :, 0]
 
 
-def _convolved(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, offset: Tensor | None, options: Options) -> Tensor:
+def _convolved(
+    f: Tensor,
+    weight: Tensor,
+    phi: Tensor,
+    disc: Tensor,
+    offset: Tensor | None,
+    options: Options,
+    channels_last: bool = False,
+) -> Tensor:
     plan = _plan(f, weight, phi, disc, options)
-    out = f.new_empty(len(f), len(weight), len(phi), *options.size(f.shape[3], f.shape[4], len(disc)))
+    shape = (len(f), len(weight), len(phi), *options.size(f.shape[3], f.shape[4], len(disc)))
+    out = empty(f, shape, channels_last)
     kernel, spaces = Taps(weight, phi, plan.half), Spaces(weight)
     for images, (into, parts) in product(plan.images, plan.groups):
         f_hat = analysed(plan.into, f[images, into].transpose(1, 2), spaces, "f")

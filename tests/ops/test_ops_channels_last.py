@@ -55,16 +55,17 @@ def test_a_map_of_one_channel_has_strides_that_torch_recognises():
     assert other.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("order", ["dense", "spectral"])
 @pytest.mark.parametrize("layout", ["usual", "last"])
 @pytest.mark.parametrize("options", [Options(1), Options(2, 2), Options(0, 1, 2), Options(1, 2, 2, 2)])
-def test_the_convolution_and_its_gradients_are_the_same(options, layout):
+def test_the_convolution_and_its_gradients_are_the_same(options, layout, order):
     torch.manual_seed(0)
     (f, *rest), disc = arguments(3, groups=options.groups)
     f = last(f) if layout == "last" else f
     weight, bias, phi, mean, offset = rest
     named = options._asdict()
     expected = naive(f, weight, bias, phi * disc, mean, offset, disc, **named)
-    found = torch.ops.partialsym.convolve(f, weight, bias, phi * disc, mean, disc, offset, *options, "dense", True)
+    found = torch.ops.partialsym.convolve(f, weight, bias, phi * disc, mean, disc, offset, *options, order, True)
     assert is_channels_last(found)
     close(found, expected)
     grad = torch.randn_like(expected)
@@ -75,20 +76,21 @@ def test_the_convolution_and_its_gradients_are_the_same(options, layout):
             close(a, b)
 
 
+@pytest.mark.parametrize("order", ["dense", "spectral"])
 @pytest.mark.parametrize("given", ["usual", "last"])
 @pytest.mark.parametrize("flag", [False, True])
-def test_a_compiler_is_told_the_layout(given, flag):
+def test_a_compiler_is_told_the_layout(given, flag, order):
     """The operators keep torch's rules, of which one is that their strides are those of their fakes."""
     torch.manual_seed(0)
     (f, weight, bias, phi, mean, offset), disc = arguments(3)
     f = last(f) if given == "last" else f
     parts = (weight, bias, phi, mean, disc)
     torch.library.opcheck(
-        torch.ops.partialsym.convolve.default, (f, *parts, offset, 1, 1, 1, 1, "dense", flag), test_utils=CHECKS
+        torch.ops.partialsym.convolve.default, (f, *parts, offset, 1, 1, 1, 1, order, flag), test_utils=CHECKS
     )
     grad = torch.randn(3, 5, 2, 7, 6, dtype=f.dtype)
     for g in (grad, last(grad)):
-        args = (g, f, *parts, 1, 1, 1, 1, "dense", True, True)
+        args = (g, f, *parts, 1, 1, 1, 1, order, True, True)
         torch.library.opcheck(torch.ops.partialsym.convolve_backward.default, args, test_utils=CHECKS[:1])
 
 
@@ -103,15 +105,20 @@ def test_statistics_are_as_exact_as_in_the_usual_layout():
 
 
 def test_it_is_chosen_where_it_pays():
-    """In float32, eagerly; one tap keeps the layout, and a kernel larger than its output writes the usual one."""
+    """In float32, eagerly; one tap and the spectral order keep the layout, and a kernel larger than its output writes
+    the usual one.
+    """
     f = torch.randn(8, 3, 8, 8)
     lift = ps.GroupConv(3, 4, domain=ps.T2(), codomain=ps.haar(ps.SE2(), 4), kernel_size=3)
     mix = ps.GroupConv(4, 4, codomain=ps.haar(ps.SE2(), 4), kernel_size=1, path="dense")
+    waves = ps.GroupConv(4, 4, codomain=ps.haar(ps.SE2(), 4), kernel_size=3, path="spectral")
     large = ps.GroupConv(4, 4, codomain=ps.haar(ps.SE2(), 4), kernel_size=3, padding="valid", path="dense")
     out = lift(f)
     assert is_channels_last(out.values)
     assert is_channels_last(mix(out).values)
-    assert not is_channels_last(mix(ps.Signal(out.values.contiguous(), out.elements)).values)
+    assert is_channels_last(waves(out).values)
+    usual = ps.Signal(out.values.contiguous(), out.elements)
+    assert not any(is_channels_last(layer(usual).values) for layer in (mix, waves))
     assert is_channels_last(large(out).values)
     small = ps.Signal(out.values[..., :3, :3], out.elements)
     assert not is_channels_last(large(small).values)
