@@ -110,7 +110,8 @@ def waves(
     u = torch.cat([torch.arange(height).repeat(inner), torch.arange(half).repeat(len(_ends(width)))])
     v = torch.tensor([*range(1, inner + 1), *_ends(width)])
     v = torch.cat([v[:inner].repeat_interleave(height), v[inner:].repeat_interleave(half)])
-    angle = 2 * math.pi * ((u[:, None] * y) % height / height + (v[:, None] * x) % width / width).double()
+    down, across = ((w[:, None] * at % side).double() / side for w, at, side in ((u, y, height), (v, x, width)))
+    angle = 2 * math.pi * (down + across)
     return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
 
 
