@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 
+from partialsym._utils.layout import empty
 from partialsym.ops import (
     CLEARLY,
     PATHS,
@@ -31,6 +32,7 @@ from partialsym.ops import (
     spectral_time,
 )
 from partialsym.ops.calibrations import CALIBRATIONS
+from partialsym.ops.choice import pays_channels_last
 from partialsym.profiling import interleaved
 
 ROUNDS, LONG = (3, 15), 0.5  # of a shape, at least and at most; as many as these seconds hold
@@ -84,15 +86,19 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
     (32, 32, 64, 4, 4, 32, 7, 16),
     (32, 64, 64, 4, 4, 32, 7, 16),
     (64, 64, 64, 4, 4, 32, 7, -8),
-    (64, 3, 16, 1, 4, 32, 5, 32),  # the networks of `ask`: SE(2)-4
-    (64, 16, 16, 4, 4, 32, 5, 16),
-    (64, 16, 32, 4, 4, 32, 5, 8),
+    (64, 3, 16, 1, 4, 9, 3, 32),  # the networks of `ask`: SE(2)-4
+    (64, 16, 32, 3, 4, 27, 3, 8),
+    (64, 32, 64, 3, 4, 27, 3, 4),
+    (64, 3, 16, 1, 8, 9, 3, 32),  # E(2)-8
+    (64, 16, 32, 4, 8, 36, 3, 8),
+    (64, 32, 64, 4, 8, 36, 3, 4),
+    (32, 64, 64, 3, 4, 27, 3, 32),  # ResNet-18 on CIFAR
+    (32, 128, 128, 3, 4, 27, 3, 16),
+    (32, 256, 256, 3, 4, 27, 3, 8),
+    (32, 512, 512, 3, 4, 27, 3, 4),
+    (64, 16, 16, 4, 4, 32, 5, 16),  # 5×5
     (64, 32, 32, 4, 4, 32, 5, 8),
-    (64, 32, 32, 4, 4, 32, 5, -8),
-    (64, 3, 16, 1, 8, 32, 5, 32),  # E(2)-8
     (64, 16, 16, 8, 8, 32, 5, 16),
-    (64, 16, 32, 8, 8, 32, 5, 8),
-    (64, 32, 32, 8, 8, 32, 5, 8),
     (64, 32, 32, 8, 8, 32, 5, -8),
     (64, 16, 16, 1, 1, 32, 5, 16),  # T(2)
     (64, 32, 32, 1, 1, 32, 7, 14),
@@ -110,7 +116,8 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
 
 
 def arguments(s: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, FactoredKernel]:
-    f = torch.randn(s.images, s.in_channels, s.n, s.height, s.width).to(dtype).requires_grad_()
+    f = empty(torch.empty(0), (s.images, s.in_channels, s.n, s.height, s.width), pays_channels_last("dense", s, False))
+    f = f.normal_().to(dtype).requires_grad_()
     weight = torch.randn(s.out_channels, s.in_channels, s.features).requires_grad_()
     phi = torch.randn(s.m, s.features, s.n, s.kernel_size, s.kernel_size).requires_grad_()
     mean, disc = torch.full((s.n,), 1 / s.n), torch.ones(s.kernel_size, s.kernel_size)

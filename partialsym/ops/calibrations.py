@@ -26,14 +26,19 @@ class Calibration(NamedTuple):
 
 
 UNKNOWN = Calibration()
-_AVX512 = Calibration(transform=0.7, product=2.1, kernel=8.0, calls=6e7)  # AMD EPYC (Zen 4), one thread
+_AVX512 = Calibration(  # AMD EPYC (Zen 4), one thread
+    generate=7.8, convolve=1.2, mix=0.88, maps=210.0, transform=0.75, product=1.6, kernel=7.5, calls=4.3e7
+)
+_AVX512_BF16 = Calibration(
+    generate=6.9, convolve=1.5, mix=1.2, maps=150.0, transform=1.8, product=3.2, kernel=15.0, calls=3.7e7
+)
 _AVX2 = Calibration(transform=0.72, product=1.8, kernel=6.2, calls=4.7e7)  # the same processor, restricted to AVX2
 # Not measured: assumes that AMX halves the time of the plain convolution, but not that of the spectral order.
 _AMX = Calibration(transform=1.4, product=4.2, kernel=16.0, calls=12e7)
 CALIBRATIONS: Mapping[str, Mapping[str, Calibration]] = {  # processor → size of a number
     "AVX2": {"single": _AVX2, "half": _AVX2},  # 16 bits are slower than 32 without instructions for them
     "AVX-512 without bf16": {"single": _AVX512, "half": _AVX512},
-    "AVX-512": {"single": _AVX512, "half": Calibration(transform=0.9, product=4.0, kernel=15.0, calls=6e7)},
+    "AVX-512": {"single": _AVX512, "half": _AVX512_BF16},
     "AMX": {"single": _AMX, "half": UNKNOWN},
     "other": {"single": UNKNOWN, "half": UNKNOWN},
 }

@@ -169,12 +169,12 @@ def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: st
 def pays_channels_last(order: str, s: Shape, given: bool) -> bool:
     """Whether an order is to write its output in `torch.channels_last`, in float32 on a CPU.
 
-    The dense order is then faster, and so are the norm and the pool that follow. A kernel of one tap keeps the layout
-    of its input, as `given`, and so does the spectral order. A kernel larger than its output is applied in chunks,
-    which write the usual layout.
+    The norm and the pool that follow are then faster, and so is the dense order. Of its kernels, those of one tap keep
+    the layout of the input, as `given`, and those larger than their output are applied in chunks, which write the usual
+    layout.
     """
     if order != "dense":
-        return order == "spectral" and given
+        return order == "spectral"
     kernel = s.n * s.m * s.in_channels * s.out_channels * s.kernel_size**2
     small = kernel_is_smaller(kernel, s.m, s.images * s.out_channels * s.m * s.pixels)
     return s.groups == 1 and small and (given or s.kernel_size > 1)
@@ -186,8 +186,13 @@ def computed_in(order: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def calibration(dtype: torch.dtype, device: str) -> Calibration:
-    """The calibration for this machine's processor and a dtype; UNKNOWN for other devices."""
-    return CALIBRATIONS[processor()]["half" if dtype.itemsize == 2 else "single"] if device == "cpu" else UNKNOWN
+    """The calibration for this machine's processor and a dtype; UNKNOWN for a GPU.
+
+    Tensors on `meta` stand for those of the processor, so that operations counted there are those that would run.
+    """
+    if device not in ("cpu", "meta"):
+        return UNKNOWN
+    return CALIBRATIONS[processor()]["half" if dtype.itemsize == 2 else "single"]
 
 
 @lru_cache

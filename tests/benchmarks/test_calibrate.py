@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import calibrate
 from benchmarks.calibrate import EXPECTED, FACTORED, SPECTRAL, Found, fitted, times
-from partialsym.ops import Calibration
+from partialsym.ops import CLEARLY, Calibration
 
 TRUE = Calibration(generate=6.0, convolve=1.2, mix=2.0, maps=300.0, transform=1.1, product=1.5, kernel=12.0, calls=3e7)
 
@@ -26,7 +26,8 @@ def test_the_weights_that_made_the_times_are_found_again():
     measured = found(TRUE)
     best = fitted(measured, EXPECTED, FACTORED + SPECTRAL)
     assert sum(one.off(best) for one in measured) < 0.1 * sum(one.off(EXPECTED) for one in measured)
-    assert sum(one.lost(TRUE) for one in measured) == 0 < sum(one.lost(Calibration()) for one in measured)
+    assert max(one.lost(TRUE) for one in measured) < 1 / CLEARLY - 1  # where the spectral order leads by less
+    assert sum(one.lost(TRUE) for one in measured) < 0.1 * sum(one.lost(Calibration()) for one in measured)
     partly = fitted(measured, EXPECTED, SPECTRAL)
     assert partly.maps == EXPECTED.maps
     assert sum(one.off(partly) for one in measured) > sum(one.off(best) for one in measured)
