@@ -19,6 +19,7 @@ from benchmarks.peers import peers
 from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
 from benchmarks.training import CASES, training
+from partialsym._utils.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -56,4 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as our commands do, for both networks
     sys.exit(main())

@@ -36,7 +36,9 @@ def frozen(book: Book, pairs: int = PAIRS) -> None:
     set_proportional(model, True)
     calls = (partial(net, data[0][:HALF_BATCH]) for net in (to_conv2d(model), whole))
     name = f"frozen ResNet SE2-8, batch {HALF_BATCH}: θ = ½ on ⌈nθ⌉ elements"
-    book.add(quotient(name, *calls, target=0.45, unit="of θ = 1", precision="float32", pairs=pairs))
+    book.add(
+        quotient(name, *calls, target=0.45, unit="of θ = 1", precision="float32", pairs=pairs, together=book.together)
+    )
 
 
 def fold(twin: nn.Module) -> TwinResNet:

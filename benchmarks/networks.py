@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.cores import Together
 from benchmarks.rows import Book, Row, median_interval
 from partialsym._utils.atomic import replace_text
 from partialsym.models import create
@@ -55,12 +56,15 @@ def counted(name: str, images: int, side: int) -> dict[str, Any]:
     return found
 
 
-def measured(name: str, images: int, side: int, pairs: int, checkpoint: bool) -> dict[str, Any]:
+def measured(
+    name: str, images: int, side: int, pairs: int, checkpoint: bool, together: Together | None = None
+) -> dict[str, Any]:
     """Memory and seconds of a step; quotients are of pairs of steps, ours and the twin's in turn."""
     model = made(name)
     steps = [Step(net.train(), *batch(name, images, side)) for net in (model, dense_twin(model))]
     memory = [peak_memory(step) for step in steps]  # the warm-up too
-    rounds = interleaved(*steps, pairs=pairs, warm_up=0)
+    together = together or Together(0.0)
+    rounds = [times[1:] for times in interleaved(together, *steps, pairs=pairs, warm_up=0)]
     quotients = [a / b for a, b in rounds]
     a, b = (statistics.median(column) for column in zip(*rounds, strict=True))
     again = Step(made(name, checkpoint=True), *batch(name, images, side))
@@ -85,7 +89,7 @@ def row(name: str, images: int, side: int) -> dict[str, Any]:
 
 def required(book: Book, pairs: int = 2 * PAIRS) -> None:
     """The step of gresnet18 that has limits."""
-    found = measured(REQUIRED, IMAGES, SIDE, pairs, checkpoint=True)
+    found = measured(REQUIRED, IMAGES, SIDE, pairs, True, book.together)
     title = f"{REQUIRED} {GROUP}-{SAMPLES}, {SIDE}×{SIDE}, batch {IMAGES}"
     book.add(
         Row(f"{title}: peak memory", found["ours"]["memory"] / 1e9, None, MOST_GIGABYTES, "GB", "float32"),
@@ -99,6 +103,8 @@ def required(book: Book, pairs: int = 2 * PAIRS) -> None:
             "float32",
             found["ours"]["seconds"],
             found["twin"]["seconds"],
+            n=pairs,
+            note=book.together.note(),
         ),
     )
 

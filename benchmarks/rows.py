@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.cores import Together
 from partialsym._utils.atomic import replace_text
 from partialsym.profiling import interleaved
 from partialsym.runs.provenance import provenance
@@ -19,7 +20,9 @@ PAIRS = 20
 
 @dataclass(frozen=True)
 class Row:
-    """`value` with its 95 % `interval`, of `n` values; None where it was not measured, for which `note` says why.
+    """`value` with its 95 % `interval`, of `n` values; None where it was not measured.
+
+    `note` says why it was not, or what was amiss.
 
     `target` is an upper limit, required, and `aim` one that is hoped for; `ok` is None where nothing is to be met.
     `ours` and `twin` are the two seconds or bytes of a quotient.
@@ -47,6 +50,7 @@ class Row:
         aim = "" if self.aim is None else f"aim ≤ {self.aim:g}"
         mark = {None: "", True: "ok", False: "MISSED"}[self.ok]
         value = self.note if self.value is None else f"{self.value:>9.4g} {spread:<16} {self.unit:<17}"
+        mark = f"{mark} {self.note}".strip() if self.value is not None else mark
         return f"{self.name:<72} {self.precision:<8} {value:<44} {target:<7} {aim:<11} {mark}".rstrip()
 
 
@@ -70,10 +74,12 @@ def quotient(
     pairs: int = PAIRS,
     warm_up: int = 1,
     unit: str = "of the twin",
+    together: Together | None = None,
 ) -> Row:
     """The median of ours / twin over interleaved pairs."""
-    rounds = interleaved(ours, twin, pairs=pairs, warm_up=warm_up)
-    return quotient_of(name, *zip(*rounds, strict=True), precision=precision, target=target, unit=unit)
+    together = together or Together(0.0)
+    _, a, b = zip(*interleaved(together, ours, twin, pairs=pairs, warm_up=warm_up), strict=True)
+    return quotient_of(name, a, b, precision=precision, target=target, unit=unit, note=together.note())
 
 
 def quotient_of(
@@ -85,18 +91,20 @@ def quotient_of(
     target: float | None = None,
     aim: float | None = None,
     unit: str = "of the twin",
+    note: str = "",
 ) -> Row:
     """The median of ours / twin, of the seconds of interleaved pairs."""
     quotients = [a / b for a, b in zip(ours, twin, strict=True)]
     value, a, b = (statistics.median(column) for column in (quotients, ours, twin))
-    return Row(name, value, median_interval(quotients), target, unit, precision, a, b, aim, len(quotients))
+    return Row(name, value, median_interval(quotients), target, unit, precision, a, b, aim, len(quotients), note)
 
 
 class Book:
-    """Collects rows, prints each as it comes, writes them all as JSON."""
+    """Collects rows, prints each as it comes, writes them all as JSON; `together` is to run before each round."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.together = Together()
         self.origin = provenance()
 
     def add(self, *rows: Row) -> None:

@@ -104,7 +104,8 @@ def _threads(rows: Rows) -> str:
 def _value(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return str(row["note"])
-    return f"{row['value']:.3g} {row['unit'] if row['unit'] != 'of the twin' else ''}".strip()
+    value = f"{row['value']:.3g} {row['unit'] if row['unit'] != 'of the twin' else ''}".strip()
+    return f"{value} ({row['note']})" if row["note"] else value
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -79,10 +79,11 @@ def compare(
     steps[2]()
     memory = (MEMORY, MEMORY_AIM) if unit != "of e2cnn" else (None, None)
     book.add(Row(f"{name}: {PEAK}", a / b, None, memory[0], unit, row["precision"], a, b, memory[1]))
-    ours, twin, plain = zip(*interleaved(*steps, pairs=pairs, warm_up=0), strict=True)
+    _, ours, twin, plain = zip(*interleaved(book.together, *steps, pairs=pairs, warm_up=0), strict=True)
+    note = book.together.note()
     book.add(
-        quotient_of(f"{name}: {what}", ours, twin, unit=unit, **row),
-        quotient_of(f"{name}: {PLAIN}", ours, plain, unit="of the plain CNN", precision=row["precision"]),
+        quotient_of(f"{name}: {what}", ours, twin, unit=unit, note=note, **row),
+        quotient_of(f"{name}: {PLAIN}", ours, plain, unit="of the plain CNN", precision=row["precision"], note=note),
     )
 
 
