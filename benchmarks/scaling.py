@@ -32,7 +32,7 @@ def scaling(book: Book) -> None:
             model = GResNet("SE2", width=WIDTH, samples=elements)
             steps = [Step(net.train(), *batch(images, 1, side)) for net in (model, dense_twin(model))]
             name = f"ResNet, width {WIDTH}, {axis} {size}"
-            row = quotient(f"{name}: training step", *steps, precision="float32", pairs=PAIRS)
+            row = quotient(f"{name}: training step", *steps, precision="float32", pairs=PAIRS, together=book.together)
             a, b = (peak_memory(step) for step in steps)
             memory = Row(f"{name}: peak memory", a / b, None, None, "of the twin", "float32", a, b)
             book.add(row, memory)
