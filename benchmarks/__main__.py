@@ -19,7 +19,6 @@ from benchmarks.peers import peers
 from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
 from benchmarks.training import CASES, training
-from partialsym._utils.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -57,5 +56,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as our commands do, for both networks
     sys.exit(main())
