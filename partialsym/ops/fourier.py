@@ -116,7 +116,10 @@ def waves(
 
 
 def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tensor:
-    """Transform planes [b, ., ., h, w]: real and imaginary parts [2, frequencies, b, channels], in buffer `name`."""
+    """Transform planes [b, ., ., h, w]: real and imaginary parts [2, frequencies, b, channels], in buffer `name`.
+
+    The buffers `spare` and `scratch` are overwritten.
+    """
     h, w = planes.shape[3:]
     inner, height, ends, last = window.sizes
     out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
@@ -124,13 +127,13 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
         part = out[:, :, images].flatten(2)
         count = part.shape[2]
         if _by_pixel(planes):
-            pixels = spaces("pixels", h, w, count)
+            pixels = spaces("scratch", h, w, count)
             pixels.view(h, w, *planes[images].shape[:3]).copy_(planes[images].permute(3, 4, 0, 1, 2))
-            across = spaces("across", h, len(window.across), count)
+            across = spaces("spare", h, len(window.across), count)
             rows = torch.bmm(window.across.expand(h, -1, -1), pixels, out=across).transpose(0, 1)
         else:
             flat = planes[images].to(out.dtype).reshape(-1, w)
-            across = torch.mm(window.across, flat.T, out=spaces("across", len(window.across), len(flat)))
+            across = torch.mm(window.across, flat.T, out=spaces("spare", len(window.across), len(flat)))
             rows = across.unflatten(1, (-1, h)).mT
         c, s, e = rows.split([inner, inner, last])  # [., h, planes]
         if inner:
@@ -146,14 +149,15 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
 def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | None, spaces: Spaces) -> None:
     """Write the transpose of `analysed`, plus offset [.], into the planes out [b, ., ., h, w].
 
-    Until the end planes are the last axis, because BLAS is slow if rows of a result have few numbers.
+    Until the end planes are the last axis, because BLAS is slow if rows of a result have few numbers. The buffers
+    `spare` and `scratch` are overwritten.
     """
     h, w = out.shape[3:]
     inner, height, ends, last = window.sizes
     for images in window.chunks(out):
         part, to = spectrum[:, :, images].flatten(2), out[images]
         count = part.shape[2]
-        rows = spaces("across", len(window.across), h, count)
+        rows = spaces("spare", len(window.across), h, count)
         c, s, e = rows.split([inner, inner, last])
         if inner:
             re, im = part[:, : inner * height].unflatten(1, (inner, height))
@@ -163,7 +167,7 @@ def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | 
         re, im = part[:, inner * height :].unflatten(1, (last, ends))
         cos, sin = (turn.T.expand(last, -1, -1) for turn in window.ends)
         torch.bmm(cos, re, out=e).baddbmm_(sin, im)
-        pixels = spaces("pixels", h, w, count)
+        pixels = spaces("scratch", h, w, count)
         torch.bmm(window.across.T.expand(h, -1, -1), rows.transpose(0, 1), out=pixels)
         if _by_pixel(out):
             planes = pixels.view(h, w, *to.shape[:3]).permute(2, 3, 4, 0, 1)

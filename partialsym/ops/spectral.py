@@ -86,9 +86,9 @@ def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Ten
         for outs in parts:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
             taps = None if d_f is None else kernel.taps(outs, spaces)
-            d_taps = kernel.empty(outs, spaces, "d_taps")
+            d_taps = kernel.empty(outs, spaces, "spare")
             for at in plan.chunks(d_taps):
-                d_spectrum = spaces("k", 2, at.stop - at.start, *d_taps.shape[1:])
+                d_spectrum = spaces("scratch", 2, at.stop - at.start, *d_taps.shape[1:])
                 _multiply(g_hat[:, at].mT, f_hat[:, at], d_spectrum, conjugate=True)
                 sums.gather(d_taps, d_spectrum, at)
                 if taps is not None:

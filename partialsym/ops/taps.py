@@ -73,11 +73,11 @@ class Taps:
     def taps(self, outs: slice, spaces: Spaces) -> Tensor:
         """The sums and differences of some output channels, [taps, (out m), (n in)], in the buffer `taps`.
 
-        The buffer `d_taps` is overwritten.
+        The buffer `spare` is overwritten.
         """
         out, weight = self.empty(outs, spaces, "taps"), self.weight[outs].flatten(0, 1)
         arranged = self.features.shape[1] == 1
-        made = out.view(self.matrix(outs)) if arranged else spaces("d_taps", *self.matrix(outs))
+        made = out.view(self.matrix(outs)) if arranged else spaces("spare", *self.matrix(outs))
         torch.mm(self.features.flatten(0, 1), weight.T, out=made)
         if not arranged:
             self.by_channel(out, outs).copy_(made.view(len(out), -1, outs.stop - outs.start, self.weight.shape[1]))
@@ -98,7 +98,7 @@ class Taps:
 
     def spectrum(self, taps: Tensor, at: slice, spaces: Spaces) -> Tensor:
         """The spectrum of taps at some frequencies, [2, frequencies, (out m), (n in)]."""
-        out, halves = spaces("k", 2, at.stop - at.start, *taps.shape[1:]), (taps[: self.even], taps[self.even :])
+        out, halves = spaces("scratch", 2, at.stop - at.start, *taps.shape[1:]), (taps[: self.even], taps[self.even :])
         for part, turns, of in zip(out, (self.half.cos, self.half.sin), halves, strict=True):
             torch.mm(turns[at], of.flatten(1), out=part.flatten(1))
         return out
