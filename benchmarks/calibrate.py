@@ -116,8 +116,9 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
 
 
 def arguments(s: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, FactoredKernel]:
-    f = empty(torch.empty(0), (s.images, s.in_channels, s.n, s.height, s.width), pays_channels_last("dense", s, False))
-    f = f.normal_().to(dtype).requires_grad_()
+    last = dtype == torch.float32 and s.n > 1 and pays_channels_last("dense", s, False)  # as a network's signals are
+    f = empty(torch.empty(0), (s.images, s.in_channels, s.n, s.height, s.width), last).normal_().to(dtype)
+    f.requires_grad_()
     weight = torch.randn(s.out_channels, s.in_channels, s.features).requires_grad_()
     phi = torch.randn(s.m, s.features, s.n, s.kernel_size, s.kernel_size).requires_grad_()
     mean, disc = torch.full((s.n,), 1 / s.n), torch.ones(s.kernel_size, s.kernel_size)

@@ -18,7 +18,7 @@ REPEATS, PAUSE = 30, 0.5
 class Together:
     """A step to run before others: it waits until the cores share a cache, for at most `patience` seconds in all.
 
-    It counts its calls, and those after which they still did not, as `apart`.
+    `apart` counts the calls after which they still did not.
     """
 
     def __init__(self, patience: float = 120.0) -> None:

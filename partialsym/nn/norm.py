@@ -395,7 +395,7 @@ class _Normalised(torch.autograd.Function):
 class _Maxima(torch.autograd.Function):
     """Maxima over windows of the values that `_Normalised` returns for a batch in `torch.channels_last`, if γ > 0.
 
-    In its sums A and B, the gradient is 0 except at the maxima.
+    In its sums A and B, the gradient is 0 except at the maxima. These are saved, but not their places.
     """
 
     @staticmethod
@@ -409,6 +409,7 @@ class _Maxima(torch.autograd.Function):
         size: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         means, within, top = _of_channels(values, size)
+        assert top is not None
         mean, var = _combined(means, within, share, True)
         scale = _scale(var, eps, weight)
         shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
@@ -524,21 +525,21 @@ def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor
     return sums.view_as(means), products.view_as(means)
 
 
-def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
     """Statistics of each channel and element in `torch.channels_last`, and perhaps maxima, reading the map once.
 
     A chunk of images is summed around its own mean. torch's batch norm adds up all pixels one after the other in this
     layout, which loses digits.
 
     Returns:
-        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w'], if it is not 0.
+        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w']; None if it is 0.
     """
-    maps, means, within, tops = flat(values), [], [], []
+    maps, means, within, tops = flat(values), [], [], list[Tensor]()
     slices = _images(maps)
     for images in slices:
         part = maps[images]
         means.append(part.mean((0, 2, 3)))
-        tops.append(_maxima(part, size)[0] if size else part)
+        tops += [_maxima(part, size)[0]] if size else []
         part = part - means[-1][:, None, None]
         within.append(part.mul_(part).mean((0, 2, 3)))
     mean, var = means[0], within[0]
@@ -548,7 +549,7 @@ def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor]
         mean = (counts * of_chunks).sum(0)
         var = (counts * (torch.stack(within) + (of_chunks - mean).square())).sum(0)
     shape = (1, *values.shape[1:3], 1, 1)
-    return mean.view(shape), var.view(shape), torch.cat(tops) if size else maps
+    return mean.view(shape), var.view(shape), torch.cat(tops) if size else None
 
 
 def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
@@ -563,7 +564,7 @@ def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tens
 
 
 def _images(maps: Tensor) -> list[slice]:
-    """Slices of images that fit into a core's own cache."""
+    """Slices of images that stay in the cache."""
     return chunks(len(maps), maps[0].nbytes, CHUNK_BYTES["cpu"] // 8)
 
 

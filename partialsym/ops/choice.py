@@ -169,9 +169,8 @@ def resolved(path: str, s: Shape, dtype: torch.dtype = torch.float32, device: st
 def pays_channels_last(order: str, s: Shape, given: bool) -> bool:
     """Whether an order is to write its output in `torch.channels_last`, in float32 on a CPU.
 
-    The norm and the pool that follow are then faster, and so is the dense order. Of its kernels, those of one tap keep
-    the layout of the input, as `given`, and those larger than their output are applied in chunks, which write the usual
-    layout.
+    The norm and the pool that follow are then faster. Of the dense order's kernels, those of one tap keep the layout of
+    the input, as `given`, and those larger than their output are applied in chunks, which write the usual layout.
     """
     if order != "dense":
         return order == "spectral"
@@ -186,7 +185,7 @@ def computed_in(order: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def calibration(dtype: torch.dtype, device: str) -> Calibration:
-    """The calibration for this machine's processor and a dtype; UNKNOWN for a GPU.
+    """The calibration for this machine's processor and a dtype; UNKNOWN for other devices.
 
     Tensors on `meta` stand for those of the processor, so that operations counted there are those that would run.
     """

@@ -52,6 +52,7 @@ class Spaces:
         """An uninitialised tensor [*shape], in the memory of the previous one of that name."""
         size = torch.Size(shape).numel()
         if name not in self.held or self.held[name].numel() < size:
+            self.held.pop(name, None)  # before the larger one is there
             self.held[name] = self.like.new_empty(size)
         return self.held[name][:size].view(shape)
 

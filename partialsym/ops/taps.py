@@ -97,7 +97,7 @@ class Taps:
         return taps.view(len(taps), outs.stop - outs.start, -1, self.weight.shape[1]).transpose(1, 2)
 
     def spectrum(self, taps: Tensor, at: slice, spaces: Spaces) -> Tensor:
-        """The spectrum of taps at some frequencies, [2, frequencies, (out m), (n in)]."""
+        """The spectrum of taps at some frequencies, [2, frequencies, (out m), (n in)], in the buffer `scratch`."""
         out, halves = spaces("scratch", 2, at.stop - at.start, *taps.shape[1:]), (taps[: self.even], taps[self.even :])
         for part, turns, of in zip(out, (self.half.cos, self.half.sin), halves, strict=True):
             torch.mm(turns[at], of.flatten(1), out=part.flatten(1))

@@ -13,7 +13,7 @@ from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym.models import GCNN3
 from partialsym.nn.norm import norm_and_pool
 from partialsym.nn.pool import pool2d
-from partialsym.ops import operator
+from partialsym.ops import fourier, operator, orders
 from partialsym.ops.orders import Options
 from partialsym.signal import Elements
 
@@ -27,6 +27,19 @@ def last(values):
     return (
         to_channels_last(values.detach().flatten(1, 2).clone()).view(values.shape).requires_grad_(values.requires_grad)
     )
+
+
+@pytest.fixture(params=[None, 2], ids=["one chunk", "chunks of two images and one"])
+def in_chunks(request, monkeypatch):
+    """Whether norms see the three images of SHAPE, in float64, at once."""
+    if request.param:
+        image = torch.empty(SHAPE, dtype=torch.float64)[0].nbytes
+        monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", 8 * image * request.param)
+
+
+def uneven():
+    """Values of which each image has another mean."""
+    return 10 * torch.arange(3.0, dtype=torch.float64).view(3, 1, 1, 1, 1) + torch.randn(SHAPE, dtype=torch.float64)
 
 
 def close(a, b, tolerance=1e-11):
@@ -55,10 +68,14 @@ def test_a_map_of_one_channel_has_strides_that_torch_recognises():
     assert other.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("small", [False, True], ids=["", "small chunks"])
 @pytest.mark.parametrize("order", ["dense", "spectral"])
 @pytest.mark.parametrize("layout", ["usual", "last"])
 @pytest.mark.parametrize("options", [Options(1), Options(2, 2), Options(0, 1, 2), Options(1, 2, 2, 2)])
-def test_the_convolution_and_its_gradients_are_the_same(options, layout, order):
+def test_the_convolution_and_its_gradients_are_the_same(options, layout, order, small, monkeypatch):
+    if small:
+        monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", 1)
+        monkeypatch.setattr(fourier, "ROWS", 1)
     torch.manual_seed(0)
     (f, *rest), disc = arguments(3, groups=options.groups)
     f = last(f) if layout == "last" else f
@@ -162,13 +179,13 @@ def norm_of(affine, least):
     return norm
 
 
+@pytest.mark.usefixtures("in_chunks")
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
 def test_batch_norm_and_its_gradients_are_the_same(weights, affine):
     torch.manual_seed(0)
     weights = None if weights is None else torch.tensor(weights, dtype=torch.float64).requires_grad_()
-    values = (3 + torch.randn(SHAPE, dtype=torch.float64)).requires_grad_()
-    norm = norm_of(affine, -1)
+    values, norm = uneven().requires_grad_(), norm_of(affine, -1)
     pairs = [(values, copy.deepcopy(norm)), (last(values), norm)]
     (a, *rest), (b, *others) = (results(lambda norm, f: norm(f), norm, v, weights) for v, norm in pairs)
     assert not is_channels_last(a)
@@ -177,6 +194,7 @@ def test_batch_norm_and_its_gradients_are_the_same(weights, affine):
         close(x, y)
 
 
+@pytest.mark.usefixtures("in_chunks")
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
 @pytest.mark.parametrize("size", [2, 3])
@@ -184,7 +202,7 @@ def test_a_norm_and_a_pool_together_are_both_after_each_other(size, weights, aff
     """On sides of 6 and 5 pixels, windows overlap at size 2."""
     torch.manual_seed(0)
     weights = None if weights is None else torch.tensor(weights, dtype=torch.float64).requires_grad_()
-    values, norm = last(3 + torch.randn(SHAPE, dtype=torch.float64)).requires_grad_(), norm_of(affine, 0.1)
+    values, norm = last(uneven()).requires_grad_(), norm_of(affine, 0.1)
     other, pool = copy.deepcopy(norm), ps.SpatialPool(size)
     found = results(lambda norm, f: norm_and_pool(norm, pool, f), norm, values, weights)
     monkeypatch.setattr("partialsym.nn.norm._Maxima", None)  # the reference does without it

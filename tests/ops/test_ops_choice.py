@@ -43,7 +43,9 @@ MEASURED = [
     (Shape(16, 16, 16, 4, 4, 8, 3, 14, 14, 1), "dense"),  # where it is narrow, with few elements
     (Shape(64, 32, 32, 8, 8, 32, 7, 14, 14, 3), "spectral"),  # the ResNet's blocks
     (Shape(64, 64, 64, 8, 8, 32, 7, 7, 7, 3), "spectral"),
-    (Shape(64, 16, 16, 8, 8, 32, 5, 16, 16, 2), "spectral"),  # those of a question
+    (Shape(64, 16, 16, 8, 8, 32, 5, 16, 16, 2), "spectral"),
+    (Shape(32, 256, 256, 3, 4, 27, 3, 8, 8, 1), "spectral"),  # 3×3: a ResNet-18 on photographs
+    (Shape(64, 16, 32, 4, 8, 36, 3, 8, 8, 1), "spectral"),  # a question about E(2)
     (Shape(64, 32, 32, 1, 1, 32, 7, 14, 14, 3), "spectral"),  # T(2)
     (Shape(64, 1, 32, 1, 8, 32, 7, 28, 28, 3), "dense"),  # lifting
     (Shape(64, 3, 16, 1, 4, 32, 5, 32, 32, 2), "dense"),

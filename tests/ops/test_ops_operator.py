@@ -6,7 +6,7 @@ from convolutions import ORDERS, arguments, by_path, gradients, naive
 from helpers import few
 
 from partialsym import SE2, GroupConv, Signal, haar
-from partialsym.ops import PATHS
+from partialsym.ops import PATHS, fourier, orders
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,23 @@ def test_what_is_in_fresh_memory_is_never_read(path):
     finally:
         torch.use_deterministic_algorithms(False)
     assert not any(part.isnan().any() for part in (out, *grads))
+
+
+@pytest.mark.parametrize("chunk", [2**24, 1], ids=["one chunk", "many"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_step_reads_what_another_left_in_a_shared_buffer(groups, chunk, monkeypatch):
+    """Every request for a buffer fills it with NaN, so one that is still read would spoil the result."""
+    real = fourier.Spaces.__call__
+    monkeypatch.setattr(fourier.Spaces, "__call__", lambda self, *of: real(self, *of).fill_(torch.nan))
+    monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
+    monkeypatch.setattr(fourier, "ROWS", chunk)
+    leaves, disc = arguments(5, groups=groups)
+    grad = torch.randn_like(naive(*leaves, disc, 2, groups=groups))
+    for f in (leaves[0], leaves[0].detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)):
+        given = [f.requires_grad_(), *leaves[1:]]
+        pairs = (gradients(by_path(p), given, disc, 2, grad, groups=groups) for p in ("spectral", "dense"))
+        for found, expected in zip(*((out, *grads) for out, grads in pairs), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
 def test_an_unknown_path_is_refused():
