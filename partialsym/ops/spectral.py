@@ -5,9 +5,9 @@
 A plane of h × w pixels with padding p is one period of (h + p) × (w + p) pixels. Wrap-around then affects only pixels
 that are not read. A stride leaves pixels of the output out, a dilation moves the taps t apart, and every channel group
 is a convolution of its own. A real signal needs only half of the frequencies. All steps are products of matrices. BLAS
-reads their operands transposed, so frequencies come first without a copy of the spectra. The work is
-split into chunks that stay in the cache: the kernel's spectrum is formed for some frequencies at a time, never as a
-whole. Only the arguments are saved for the backward pass.
+reads their operands transposed, so frequencies come first without a copy of the spectra. The work is split
+into chunks that stay in the cache: the kernel's spectrum is formed for some frequencies at a time, never as a whole.
+Only the arguments are saved for the backward pass.
 """
 
 from itertools import product
@@ -85,7 +85,7 @@ def _gather(grad: Tensor, f: Tensor, plan: "_Plan", sums: TapsGradient, d_f: Ten
         d_hat = f_hat if len(parts) == 1 else spaces("d_f", *f_hat.shape)  # f_hat is used once, then overwritten
         for outs in parts:
             g_hat = analysed(plan.out, grad[images, outs], spaces, "y")
-            taps = None if d_f is None else kernel.taps(outs, spaces)  # by way of `spare`, which is then d_taps
+            taps = None if d_f is None else kernel.taps(outs, spaces)  # overwrites `spare`, so before d_taps
             d_taps = kernel.empty(outs, spaces, "spare")
             for at in plan.chunks(d_taps):
                 d_spectrum = spaces("scratch", 2, at.stop - at.start, *d_taps.shape[1:])
