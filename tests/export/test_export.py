@@ -70,7 +70,7 @@ def plain_aten(path):
     ("suffix", "plain", "cls", "name"),
     few(
         [(*format, *net) for net in NETS for format in ((".onnx", plain_onnx), (".pt2", plain_aten))],
-        (".onnx", plain_onnx, GResNet, "E2"),
+        (".onnx", plain_onnx, GResNet, "SE2"),
         (".pt2", plain_aten, GCNN13, "D4"),
     ),
 )

@@ -78,7 +78,7 @@ def test_settings_of_the_resnet(method, data):
 
 
 @pytest.mark.parametrize("method", PRINTED["table5"])
-@pytest.mark.parametrize("data", few(DATA, "rotMNIST", "CIFAR-10"))
+@pytest.mark.parametrize("data", few(DATA, "CIFAR-10"))
 def test_settings_of_the_13_layers(method, data):
     rotated, kind = data == "rotMNIST", method.split("/")[1]
     plain, fast = kind == "plain", kind in ("plain", "partial")

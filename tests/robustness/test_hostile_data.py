@@ -8,6 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from helpers import few
 from hostile import (
     VAST,
     bounded,
@@ -97,7 +98,11 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "i"), [(kind, i) for kind, contents in BOMBS.items() for i in range(len(contents))])
+LARGE = [("npz", 0), ("npz", 1), ("tar.gz", 2)]  # take a second to make
+EVERY_BOMB = [(kind, i) for kind, contents in BOMBS.items() for i in range(len(contents))]
+
+
+@pytest.mark.parametrize(("kind", "i"), few(EVERY_BOMB, *(bomb for bomb in EVERY_BOMB if bomb not in LARGE)))
 def test_bombs_are_refused(tmp_path, kind, i):
     content = BOMBS[kind][i]
     path = tmp_path / f"x.{kind}"

@@ -87,7 +87,7 @@ def learns(gpu, patch, make, precisions=PRECISIONS):
 
 def evaluating(gpu, patch):
     """Everything that reads a trained model."""
-    net, data = model("ResNet", "E2", proportional=True).cuda().eval(), load("digits-6-180")
+    net, data = model("CNN3", "E2", proportional=True).cuda().eval(), load("digits-6-180")
     part, preprocess = data.test[torch.arange(3)], Preprocessing(data.mean, data.std)
     batches = (preprocess(part.images.cuda()),)
     with gpu.noted() as recalibrating:
