@@ -12,7 +12,7 @@ from partialsym.errors import InputError
 from partialsym.measure.equivariance_error import STILL, TURNS
 from partialsym.measure.predictions import predicted
 from partialsym.measure.probe import Norms, batches, prepared
-from partialsym.measure.transforms import Motion, control_error, inscribed
+from partialsym.measure.transforms import Motion, centred_square, control_error, inscribed
 
 
 def dense_errors(
@@ -24,13 +24,14 @@ def dense_errors(
 ) -> list[dict[str, Any]]:
     """The difference between f(g·x) and g·f(x) of a network that answers pixel by pixel.
 
-    Both are compared where the image is, g⁻¹·f(g·x) with f(x), on the pixels of the inscribed disc. Images are moved
-    by `rotate`, on black outside the disc, and maps are moved back bilinearly: both are exact on multiples of 90° of
-    square images.
+    Both are compared where the image is, g⁻¹·f(g·x) with f(x), on the pixels of the inscribed disc. Of images that are
+    not square, the centred square is measured, because a quarter turn would exchange their sides. Images are moved by
+    `rotate`, on black outside the disc, and maps are moved back bilinearly: both are exact on multiples of 90°.
 
     Args:
         model: images [N, C, H, W] → logits [N, classes, H, W], such as those of a GUNet.
-        images: [N, C, H, W], uint8 or in [0, 1].
+        images: [N, C, H, W], uint8 or in [0, 1], not normalised.
+        preprocess: normalises them, such as `partialsym.data.Preprocessing(mean, std)`.
         angles: φ in degrees, counter-clockwise.
         mirrored: measure g = R(φ)·m, mirrored left-right and then turned, too.
     Returns:
@@ -46,7 +47,7 @@ def dense_errors(
     motions = dict.fromkeys(Motion(float(a), flip) for flip in (False, True)[: 1 + mirrored] for a in angles)
     norms, same, pixels = Norms(), defaultdict[Motion, float](float), 0.0
     with batches(model, images) as xs:
-        for x in xs:
+        for x in map(centred_square, xs):
             before = _maps(model(prepared(x, STILL, preprocess)), x)
             norms.add(STILL, before)
             disc = inscribed(before)
@@ -55,14 +56,14 @@ def dense_errors(
                 after = motion.undo(_maps(model(prepared(x, motion, preprocess)), x), "border")
                 norms.add((motion, "error"), after - before)
                 same[motion] += float(((predicted(after) == predicted(before)) * disc).sum())
-    height, width = images.shape[-2:]
+    side = min(images.shape[-2:])
     return [
         {
             "angle": g.degrees,
             "mirrored": g.mirrored,
             "error": norms.ratio((g, "error"), STILL),
             "agreement": same[g] / pixels,
-            "control": control_error(height, width, g),
+            "control": control_error(side, side, g),
         }
         for g in motions
     ]

@@ -72,6 +72,14 @@ def inscribed(images: Tensor) -> Tensor:
     return (x.square() + y.square() <= min(height, width) ** 2).to(images.dtype)
 
 
+def centred_square(images: Tensor) -> Tensor:
+    """The square [..., s, s] with s = min(H, W) in the middle of images [..., H, W]."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
+
+
 def control_image(height: int, width: int) -> Tensor:
     """A fixed band-limited image: eight plane waves in eight directions, of 64 to 8 pixels. [1, 1, H, W] float64."""
     x, y = (half.double() / 2 for half in _centres(height, width))

@@ -37,6 +37,15 @@ def test_a_full_network_goes_along_on_the_grid_and_a_plain_one_does_not():
     assert [row["error"] > 1e-3 for row in mirrored] == [False, True]
 
 
+@pytest.mark.parametrize("size", [(9, 12), (13, 9), (8, 12)])
+def test_it_is_exact_on_images_that_are_not_square(size):
+    net, images = unet("E2", 8), torch.rand(3, 1, *size)
+    rows = dense_errors(net, images, lambda x: x - 0.4, QUARTERS, mirrored=True)
+    assert max(row["error"] for row in rows) < 1e-5
+    assert all(row["control"] == 0 for row in rows)
+    assert dense_errors(unet("T2", 1), images, as_it_is, (90,))[0]["error"] > 1e-2
+
+
 class Rows(nn.Module):
     """1 in the upper half of the image and −1 in the lower, whatever it shows."""
 
