@@ -17,6 +17,8 @@ from partialsym.nn.pool import SpatialPool, symmetric_windows
 from partialsym.ops.orders import CHUNK_BYTES, chunks
 from partialsym.signal import Signal, autocasting, check_signal
 
+SPARSE = 4  # side of windows whose maxima are few beside the pixels
+
 
 def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], with keepdim.
@@ -344,7 +346,7 @@ class _Normalised(torch.autograd.Function):
         last = over_batch and is_channels_last(values)
         rows = (1 if last else len(values), *values.shape[1:3], 1, 1)
         if last:
-            means, within, _ = _of_channels(values)
+            means, within, *_ = _of_channels(values)
         else:
             count, pixels = math.prod(rows), math.prod(values.shape[3:])
             maps = values.view(1, count, *values.shape[3:])
@@ -395,7 +397,8 @@ class _Normalised(torch.autograd.Function):
 class _Maxima(torch.autograd.Function):
     """Maxima over windows of the values that `_Normalised` returns for a batch in `torch.channels_last`, if γ > 0.
 
-    In its sums A and B, the gradient is 0 except at the maxima. These are saved, but not their places.
+    In its sums A and B, the gradient is 0 except at the maxima. These are saved, but their places only where they are
+    few: for windows of 2×2 pixels they would take half of the map's memory, and are found again.
     """
 
     @staticmethod
@@ -408,20 +411,20 @@ class _Maxima(torch.autograd.Function):
         eps: float,
         size: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        means, within, top = _of_channels(values, size)
+        means, within, top, index = _of_channels(values, size)
         assert top is not None
         mean, var = _combined(means, within, share, True)
         scale = _scale(var, eps, weight)
         shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
         out = torch.addcmul(_maps(shift, values), top, _maps(scale, values)).unflatten(1, values.shape[1:3])
-        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top)
+        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top, index)
         ctx.eps, ctx.size = eps, size
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, share, weight, bias, means, within, mean, var, top = ctx.saved_tensors
+        values, share, weight, bias, means, within, mean, var, top, places = ctx.saved_tensors
         again = torch.is_grad_enabled() or of_many_gradients(grad)
         top, axes, index = top.view(grad.shape), (0, 3, 4), None
         if again:  # the saved results have no graph
@@ -442,22 +445,22 @@ class _Maxima(torch.autograd.Function):
                 line = line.reshape(*values.shape[:3], -1)
                 d_values = line.scatter_add(3, index, peaks).reshape(values.shape)
             else:
-                d_values = _peaks(grad, scale, values, slope, level, ctx.size)
+                d_values = _peaks(grad, scale, values, slope, level, ctx.size, places)
         return d_values, d_share, d_weight, d_bias, None, None
 
 
-def _peaks(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor, size: int) -> Tensor:
-    """values·slope + level, plus grad·scale at the maxima, in chunks of images.
-
-    The maxima are found again: their places would take half of the memory of the map.
-    """
+def _peaks(
+    grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor, size: int, places: Tensor | None
+) -> Tensor:
+    """values·slope + level, plus grad·scale at the maxima, in chunks of images."""
     maps, of_maxima = flat(values), grad.flatten(1, 2).contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(maps)
     scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
     for images in _images(maps):
         line = torch.addcmul(level, maps[images], slope, out=out[images])
         peaks = of_maxima[images] * scale
-        _pixels(line).scatter_add_(1, *map(_pixels, (_maxima(maps[images], size)[1], peaks)))
+        index = _maxima(maps[images], size)[1] if places is None else places[images]
+        _pixels(line).scatter_add_(1, *map(_pixels, (index, peaks)))
     return out.view(values.shape)
 
 
@@ -525,21 +528,25 @@ def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor
     return sums.view_as(means), products.view_as(means)
 
 
-def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
+def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Statistics of each channel and element in `torch.channels_last`, and perhaps maxima, reading the map once.
 
     A chunk of images is summed around its own mean. torch's batch norm adds up all pixels one after the other in this
     layout, which loses digits.
 
     Returns:
-        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w']; None if it is 0.
+        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w'], and their
+        places; None if it is 0, and no places if it is below `SPARSE`.
     """
-    maps, means, within, tops = flat(values), [], [], list[Tensor]()
+    maps, means, within, tops, places = flat(values), [], [], list[Tensor](), list[Tensor]()
     slices = _images(maps)
     for images in slices:
         part = maps[images]
         means.append(part.mean((0, 2, 3)))
-        tops += [_maxima(part, size)[0]] if size else []
+        if size:
+            top, index = _maxima(part, size)
+            tops.append(top)
+            places += [index] if size >= SPARSE else []
         part = part - means[-1][:, None, None]
         within.append(part.mul_(part).mean((0, 2, 3)))
     mean, var = means[0], within[0]
@@ -549,7 +556,7 @@ def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor 
         mean = (counts * of_chunks).sum(0)
         var = (counts * (torch.stack(within) + (of_chunks - mean).square())).sum(0)
     shape = (1, *values.shape[1:3], 1, 1)
-    return mean.view(shape), var.view(shape), torch.cat(tops) if size else None
+    return mean.view(shape), var.view(shape), torch.cat(tops) if tops else None, torch.cat(places) if places else None
 
 
 def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:

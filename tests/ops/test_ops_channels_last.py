@@ -197,7 +197,7 @@ def test_batch_norm_and_its_gradients_are_the_same(weights, affine):
 @pytest.mark.usefixtures("in_chunks")
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5], [1.0, 0.0]])
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_norm_and_a_pool_together_are_both_after_each_other(size, weights, affine, monkeypatch):
     """On sides of 6 and 5 pixels, windows overlap at size 2."""
     torch.manual_seed(0)
