@@ -12,7 +12,7 @@ from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, c
 from partialsym.nn.activation import Activation, Dropout
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
-from partialsym.signal import Signal, check_signal
+from partialsym.signal import Signal, autocasting, check_signal
 
 SCALE = 0.1  # initial γ of a block
 
@@ -142,6 +142,9 @@ class ChannelLinear(nn.Linear):
     def forward(self, f: Signal) -> Signal:  # type: ignore[override]
         """f [batch, in_features, n, h, w] → [batch, out_features, n, h, w] on the same elements."""
         check_signal(f, self.in_features)
-        weight = self.weight.expand(len(f.values), -1, -1)  # `matmul` would copy the values beside a parameter
-        values = torch.baddbmm(self.bias[:, None], weight, f.values.flatten(2))
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled(autocasting(f.values)):  # it does not act on `meta`
+            weight, bias = weight.to(f.values.dtype), bias.to(f.values.dtype)
+        weight = weight.expand(len(f.values), -1, -1)  # `matmul` would copy the values beside a parameter
+        values = torch.baddbmm(bias[:, None], weight, f.values.flatten(2))
         return Signal(values.unflatten(2, f.values.shape[2:]), f.elements)
