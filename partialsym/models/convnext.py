@@ -142,9 +142,9 @@ class ChannelLinear(nn.Linear):
     def forward(self, f: Signal) -> Signal:  # type: ignore[override]
         """f [batch, in_features, n, h, w] → [batch, out_features, n, h, w] on the same elements."""
         check_signal(f, self.in_features)
-        weight, bias = self.weight, self.bias
+        weight, bias = self.weight[None], self.bias[:, None]
         if torch.is_autocast_enabled(autocasting(f.values)):  # it does not act on `meta`
             weight, bias = weight.to(f.values.dtype), bias.to(f.values.dtype)
         weight = weight.expand(len(f.values), -1, -1)  # `matmul` would copy the values beside a parameter
-        values = torch.baddbmm(bias[:, None], weight, f.values.flatten(2))
+        values = torch.baddbmm(bias, weight, f.values.flatten(2))
         return Signal(values.unflatten(2, f.values.shape[2:]), f.elements)
