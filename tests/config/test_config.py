@@ -148,7 +148,7 @@ def test_compared_rows_differ_in_group_and_method_alone(name):
             if budget == "paper":  # the paper's rates and penalties differ between methods, and so do ours there
                 apart |= {"training.lr", "training.density_lr", "training.kernel_norm", "training.monotonic"}
                 apart |= {"model.dropout", "model.kernel_options"} if row.startswith("T2/plain/CIFAR") else set()
-            groups = row.split("/")[0] if name == "mnist6" else ""  # its groups unlearn at rates of their own
+            groups = row.split("/")[0] if name.startswith("mnist6") else ""  # its groups unlearn at rates of their own
             kind = tuple(flat[key] for key in KIND)  # rows of different kinds are not compared
             where = (budget, groups, *kind)
             for key in flat.keys() - apart:
