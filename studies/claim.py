@@ -32,6 +32,7 @@ class Question(NamedTuple):
     text: str
     other: str
     suffix: str = ""
+    ours: str = PARTIAL
 
 
 QUESTIONS = (
@@ -40,6 +41,8 @@ QUESTIONS = (
     Question("ahead of the CNN at equal training time", "T2/plain+long"),
     Question("ahead of the CNN at equal operations", "T2/plain+wide"),
     Question("ahead of the CNN at equal width, after three times the epochs", "T2/plain", "+long"),
+    Question("on E(2)-8 ahead of the G-CNN", "E2-8/full", ours="E2-8/partial"),
+    Question("on E(2)-8 ahead of the CNN at equal width", "T2/plain", ours="E2-8/partial"),
     Question("ahead of the G-CNN, with crops and flips", "SE2-4/full", "+augmented"),
     Question("ahead of the CNN at equal width, with crops and flips", "T2/plain", "+augmented"),
 )
@@ -89,7 +92,7 @@ def answers() -> str:
 
 
 def _cells(question: Question, data: str) -> tuple[str, str, str]:
-    ours = runs(f"{PARTIAL}{question.suffix}/{data}")
+    ours = runs(f"{question.ours}{question.suffix}/{data}")
     theirs = runs(f"{question.other}{question.suffix}/{data}")
     if not ours or not theirs:
         return "", "", ""
