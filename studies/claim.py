@@ -1,4 +1,4 @@
-"""The paper's claim on CIFAR, as four questions: `python -m studies.claim`, or `make tables`.
+"""The paper's claim on CIFAR, as questions: `python -m studies.claim`, or `make tables`.
 
 The claim is that a Partial G-CNN classifies natural images better than a G-CNN and than a CNN. All rows are those of
 table 2 with the budget `compact`. Differences are paired over test images; their intervals are those of
@@ -27,7 +27,7 @@ BUDGET, DATA, PARTIAL = "compact", ("CIFAR-10", "CIFAR-100"), "SE2-4/partial"
 
 
 class Question(NamedTuple):
-    """Whether the partial network is ahead of another one; both rows may carry the same suffix."""
+    """Whether a partial network, `ours`, is ahead of another one; both rows may carry the same suffix."""
 
     text: str
     other: str
