@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
-from partialsym.nn.norm import BatchNorm, norm_and_pool
+from partialsym.nn.fused import norm_and_pool
+from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 

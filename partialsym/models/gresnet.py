@@ -14,7 +14,8 @@ from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import ReLU
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.norm import BatchNorm, InstanceNorm, norm_and_pool
+from partialsym.nn.fused import norm_and_pool
+from partialsym.nn.norm import BatchNorm, InstanceNorm
 from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
 from partialsym.signal import Signal
 

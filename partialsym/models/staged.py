@@ -11,7 +11,8 @@ from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Dropout, ReLU
 from partialsym.nn.conv import GroupConv
-from partialsym.nn.norm import BatchNorm, norm_and_pool
+from partialsym.nn.fused import norm_and_pool
+from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
 from partialsym.signal import Signal
 

@@ -128,6 +128,11 @@ class GroupConv(nn.Module):
                 layer (without autocast), or fewer pixels than the kernel (`valid`) or the padding (`reflect`,
                 `circular`) needs; or the layer has no density and `elements` is missing.
         """
+        values, kernel, padding, out = self.prepared(f, elements)
+        return Signal(convolve(values, kernel, self.bias, padding, self.path, **self.steps), out)
+
+    def prepared(self, f: Signal | Tensor, elements: Elements | None) -> tuple[Tensor, FactoredKernel, int, Elements]:
+        """What `forward` convolves: values, kernel, how many zeros to pad, and the elements of the output."""
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
@@ -137,9 +142,12 @@ class GroupConv(nn.Module):
         else:
             kernel = self.factored_kernel(out, f.elements)
         read, padding = self.read(values.flatten(1, 2))
-        values = read.unflatten(1, values.shape[1:3])
-        options = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
-        return Signal(convolve(values, kernel, self.bias, padding, self.path, **options), out)
+        return read.unflatten(1, values.shape[1:3]), kernel, padding, out
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Stride, dilation and groups, as options of a plain convolution."""
+        return {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
 
     @property
     def reach(self) -> int:
@@ -155,11 +163,8 @@ class GroupConv(nn.Module):
 
         It includes the normalised weights of the input's elements.
         """
-        k = self.factored_kernel(out, into).weighted()
         with torch.autocast(autocasting(self.taps), enabled=False):
-            kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
-            bias = torch.einsum("oi,mnyx->ominyx", k.bias, k.box[:, 0])
-            return (kernel + bias).flatten(2, 3).flatten(0, 1)
+            return self.factored_kernel(out, into).whole()
 
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""

@@ -10,45 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
-from partialsym._utils.torch_func import batched, eager_on_cpu
-from partialsym._utils.torch_private import BatchNormBase, has_hooks, hooks_on_all, of_many_gradients
+from partialsym._utils.torch_func import batched
+from partialsym._utils.torch_private import BatchNormBase, of_many_gradients
 from partialsym.errors import InputError, UnsupportedError
-from partialsym.nn.pool import SpatialPool, symmetric_windows
+from partialsym.nn.statistics import (
+    combined,
+    count_of,
+    filled,
+    gradients,
+    is_quick,
+    moments,
+    of_channels,
+    per_map,
+    pooled,
+    scale_of,
+    slices_of,
+)
 from partialsym.ops.orders import CHUNK_BYTES, chunks
-from partialsym.signal import Signal, autocasting, check_signal
-
-SPARSE = 4  # side of windows whose maxima are few beside the pixels
-
-
-def _moments(values: Tensor, shares: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Weighted mean and (biased) variance over elements and `dims` of values [b, c, n, h, w], with keepdim.
-
-    Each element's own moments are computed first, so that values of an element with weight 0 never mix with others.
-    """
-    values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
-    var_j, mean_j = torch.var_mean(values, dims, correction=0, keepdim=True)  # [·, c, n, 1, 1]
-    mean = _mean(mean_j, shares)
-    return mean, _mean(var_j + (mean_j - mean).square(), shares)
-
-
-def _mean(values: Tensor, shares: Tensor) -> Tensor:
-    """Σ_n shares[n]·values[b, c, n, 1, 1], with keepdim, as one product."""
-    with torch.autocast(autocasting(values), enabled=False):  # which would round to 16 bits
-        return torch.matmul(values.flatten(2), shares.to(values.dtype)).view(*values.shape[:2], 1, 1, 1)
-
-
-def _pooled(
-    mean: Tensor, var: Tensor, count: Tensor, all_reduce: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variance and count over all processes, some of which may have no values.
-
-    The variance is summed around the common mean, which avoids cancellation.
-    """
-    first = all_reduce(torch.cat([count[None], count * mean.flatten()]))
-    total = first[0].clamp(min=torch.finfo(first.dtype).tiny)
-    common = (first[1:] / total).view_as(mean)
-    spread = all_reduce(count * (var + (mean - common).square()))
-    return common, spread / total, first[0]
+from partialsym.signal import Signal, check_signal
 
 
 class BatchNorm(BatchNormBase):
@@ -120,10 +99,10 @@ class BatchNorm(BatchNormBase):
         of_batch, tracked = self._takes_statistics(values)
         if tracked:
             self._check_tracked(values)
-        if of_batch and self.all_reduce is None and _is_quick(values):
+        if of_batch and self.all_reduce is None and is_quick(values):
             out, mean, var = _normalised(values, f.elements.mean_weights(), True, self.eps, self.weight, self.bias)
             if tracked:
-                self._track(mean.flatten(), var.flatten(), _count(values, weights))
+                self._track(mean.flatten(), var.flatten(), count_of(values, weights))
             return f.map(lambda _: out)
         if not of_batch or (weights is None and self.all_reduce is None):
             factor = self._factor() if tracked else 0.0
@@ -136,12 +115,12 @@ class BatchNorm(BatchNormBase):
             weights = values.new_ones(len(f.elements), dtype=torch.promote_types(values.dtype, torch.float32))
             shares = weights / len(weights)
         if values.numel():
-            mean, var = _moments(values, shares, (0, 3, 4))
+            mean, var = moments(values, shares, (0, 3, 4))
         else:  # zeros in the graph: the backward pass must take part in all_reduce, too
             mean = var = values.sum((0, 2, 3, 4), keepdim=True)
-        count = _count(values, weights)
+        count = count_of(values, weights)
         if self.all_reduce is not None:
-            mean, var, count = _pooled(mean, var, count, self.all_reduce)
+            mean, var, count = pooled(mean, var, count, self.all_reduce)
         if tracked:
             self._track(mean.flatten(), var.flatten(), count)
         return f.map(lambda v: _normalise(v, mean, var, self.eps, self.weight, self.bias))
@@ -191,39 +170,6 @@ class BatchNorm(BatchNormBase):
         return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
 
 
-def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
-    """pool(norm(f)) in less time and memory, where a BatchNorm and a maximum follow each other on a processor.
-
-    A maximum over pixels commutes with the scaling by γ/√(Var[f] + ε) if γ is positive. The whole map is then read for
-    its statistics and for its maxima, and never written.
-    """
-    if not (isinstance(norm, BatchNorm) and isinstance(pool, SpatialPool) and _commute(norm, pool, f)):
-        return pool(norm(f))
-    check_signal(f, norm.channels)
-    of_batch, tracked = norm._takes_statistics(f.values)
-    if not of_batch:
-        return norm(pool(f))
-    if not is_channels_last(f.values):
-        return pool(norm(f))
-    if tracked:
-        norm._check_tracked(f.values)
-    shares = _filled(f.elements.mean_weights(), f.values)
-    out, mean, var = _Maxima.apply(f.values, shares, norm.weight, norm.bias, norm.eps, pool.size)
-    if tracked:
-        norm._track(mean.flatten(), var.flatten(), _count(f.values, f.elements.weights))
-    return Signal(out, f.elements)
-
-
-def _commute(norm: BatchNorm, pool: SpatialPool, f: Signal) -> bool:
-    """Whether the pool may come first: γ is positive, and no hook or subclass looks at what lies between."""
-    if not _is_quick(f.values) or norm.all_reduce is not None or pool.mode != "max":
-        return False
-    altered = (type(norm), type(pool)) != (BatchNorm, SpatialPool) or hooks_on_all()
-    if altered or any("forward" in vars(module) or has_hooks(module) for module in (norm, pool)):
-        return False
-    return norm.weight is None or bool((norm.weight > 0).all())
-
-
 class InstanceNorm(nn.Module):
     """Instance normalisation (Ulyanov et al. 2016) of a signal, with E over space and the weighted elements:
 
@@ -249,10 +195,10 @@ class InstanceNorm(nn.Module):
         shares = f.elements.mean_weights()
         if shares is None or not f.values.numel():
             return f.map(self._unweighted)
-        if _is_quick(f.values):
+        if is_quick(f.values):
             out, *_ = _normalised(f.values, shares, False, self.eps)
             return f.map(lambda _: out)
-        mean, var = _moments(f.values, shares, (3, 4))
+        mean, var = moments(f.values, shares, (3, 4))
         return f.map(lambda v: _normalise(v, mean, var, self.eps))
 
     def _unweighted(self, v: Tensor) -> Tensor:
@@ -282,19 +228,6 @@ def _normalise(
     return torch.addcmul(shift, v, scale).to(v.dtype)  # one rounding, because f·scale − mean·scale cancels digits
 
 
-def _count(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Number of values per channel; those of an element count by its weight."""
-    each = len(values) * math.prod(values.shape[3:])
-    if weights is None:
-        return torch.tensor(float(each * values.shape[2]))
-    return each * weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))
-
-
-def _is_quick(values: Tensor) -> bool:
-    """Whether `_normalised` supports `values`."""
-    return values.dtype in (torch.float32, torch.float64) and values.numel() > 0 and eager_on_cpu(values)
-
-
 def _normalised(
     values: Tensor,
     shares: Tensor | None,
@@ -303,21 +236,15 @@ def _normalised(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Values normalised by their `_moments`, over the batch or image by image, faster than by `_normalise`.
+    """Values normalised by their `moments`, over the batch or image by image, faster than by `_normalise`.
 
     Returns:
         The values, their mean and their variance; the last two have no gradients.
     """
     if not (over_batch and is_channels_last(values)):
         values = values.contiguous()  # a copy made inside would have no graph
-    out, mean, var = _Normalised.apply(values, _filled(shares, values), weight, bias, over_batch, eps)
+    out, mean, var = _Normalised.apply(values, filled(shares, values), weight, bias, over_batch, eps)
     return out, mean, var
-
-
-def _filled(shares: Tensor | None, values: Tensor) -> Tensor:
-    """Shares [n] of the elements in the dtype of values [b, c, n, h, w]; 1/n each where there are none."""
-    n = values.shape[2]
-    return values.new_full((n,), 1 / n) if shares is None else shares.to(values.dtype)
 
 
 class _Normalised(torch.autograd.Function):
@@ -325,7 +252,7 @@ class _Normalised(torch.autograd.Function):
 
     A row is one image, channel and element; over a batch in `torch.channels_last`, it is one channel and element of all
     images. q is its share of the statistics, m and u are its mean and variance: E = Σ q·m, Var = Σ q·(u + (m − E)²).
-    torch's group norm finds m and u of images in one pass over memory, `_of_channels` those of a batch. The backward
+    torch's group norm finds m and u of images in one pass over memory, `of_channels` those of a batch. The backward
     pass needs two sums of the gradient g per row, A = Σ g and B = Σ g·(v − E):
 
         ∂v = s·γ·g − q/N·(s·γ·ΣA + s³·γ·ΣB·(v − E)),    ∂q = −s·γ·ΣA·m − ½·s³·γ·ΣB·(u + (m − E)²),
@@ -346,18 +273,18 @@ class _Normalised(torch.autograd.Function):
         last = over_batch and is_channels_last(values)
         rows = (1 if last else len(values), *values.shape[1:3], 1, 1)
         if last:
-            means, within, *_ = _of_channels(values)
+            means, within, *_ = of_channels(values)
         else:
             count, pixels = math.prod(rows), math.prod(values.shape[3:])
             maps = values.view(1, count, *values.shape[3:])
             out, means, scales = torch.native_group_norm(maps, None, None, 1, count, pixels, count, eps)
             means, scales = means.view(rows), scales.view(rows)
             within = (scales.square().reciprocal() - eps).clamp(min=0)
-        mean, var = _combined(means, within, share, over_batch)
-        scale = _scale(var, eps, weight)
+        mean, var = combined(means, within, share, over_batch)
+        scale = scale_of(var, eps, weight)
         if last:
             shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
-            out = torch.addcmul(_maps(shift, values), flat(values), _maps(scale, values)).view(values.shape)
+            out = torch.addcmul(per_map(shift, values), flat(values), per_map(scale, values)).view(values.shape)
         else:
             shift = (means - mean) * scale
             if bias is not None:
@@ -376,11 +303,11 @@ class _Normalised(torch.autograd.Function):
         again = torch.is_grad_enabled() or of_many_gradients(grad)  # torch's kernels support neither
         if again:
             within, means = torch.var_mean(values, of_row, correction=0, keepdim=True)
-            mean, var = _combined(means, within, share, ctx.over_batch)
+            mean, var = combined(means, within, share, ctx.over_batch)
             sums, products = (part.sum(of_row, keepdim=True) for part in (grad, grad * (values - means)))
         else:
             sums, products = (_sums_of_channels if ctx.last else _sums_of_images)(grad, values, means)
-        found = _gradients(ctx, (sums, products), dims, images, share, weight, bias, (means, within, mean, var))
+        found = gradients(ctx, (sums, products), dims, images, share, weight, bias, (means, within, mean, var))
         d_share, d_weight, d_bias, scale, d_mean, d_var = found
         q, pixels = share.view(-1, 1, 1) / images, math.prod(values.shape[i] for i in of_row)
         slope = 2 * q * d_var / pixels
@@ -394,129 +321,6 @@ class _Normalised(torch.autograd.Function):
         return d_values, d_share, d_weight, d_bias, None, None
 
 
-class _Maxima(torch.autograd.Function):
-    """Maxima over windows of the values that `_Normalised` returns for a batch in `torch.channels_last`, if γ > 0.
-
-    In its sums A and B, the gradient is 0 except at the maxima. These are saved, but their places only where they are
-    few: for windows of 2×2 pixels they would take half of the map's memory, and are found again.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: Tensor,
-        share: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        eps: float,
-        size: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        means, within, top, index = _of_channels(values, size)
-        assert top is not None
-        mean, var = _combined(means, within, share, True)
-        scale = _scale(var, eps, weight)
-        shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
-        out = torch.addcmul(_maps(shift, values), top, _maps(scale, values)).unflatten(1, values.shape[1:3])
-        ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top, index)
-        ctx.eps, ctx.size = eps, size
-        ctx.mark_non_differentiable(mean, var)
-        return out, mean, var
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, share, weight, bias, means, within, mean, var, top, places = ctx.saved_tensors
-        again = torch.is_grad_enabled() or of_many_gradients(grad)
-        top, axes, index = top.view(grad.shape), (0, 3, 4), None
-        if again:  # the saved results have no graph
-            within, means = torch.var_mean(values, axes, correction=0, keepdim=True)
-            mean, var = _combined(means, within, share, True)
-            index = _maxima(flat(values.detach()), ctx.size)[1].reshape(*values.shape[:3], -1)
-            top = values.reshape(*values.shape[:3], -1).gather(3, index).view(grad.shape)
-        sums = (grad.sum(axes, keepdim=True), (grad * (top - means)).sum(axes, keepdim=True))
-        found = _gradients(ctx, sums, (2,), 1, share, weight, bias, (means, within, mean, var))
-        d_share, d_weight, d_bias, scale, d_mean, d_var = found
-        d_values = None
-        if ctx.needs_input_grad[0]:
-            q = share.view(-1, 1, 1) * values.shape[2] / values[:, 0].numel()
-            slope = 2 * q * d_var
-            level = q * d_mean - slope * mean
-            if index is not None:
-                line, peaks = values * slope + level, (grad * scale).reshape(index.shape)
-                line = line.reshape(*values.shape[:3], -1)
-                d_values = line.scatter_add(3, index, peaks).reshape(values.shape)
-            else:
-                d_values = _peaks(grad, scale, values, slope, level, ctx.size, places)
-        return d_values, d_share, d_weight, d_bias, None, None
-
-
-def _peaks(
-    grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor, size: int, places: Tensor | None
-) -> Tensor:
-    """values·slope + level, plus grad·scale at the maxima, in chunks of images."""
-    maps, of_maxima = flat(values), grad.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-    out = torch.empty_like(maps)
-    scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
-    for images in _images(maps):
-        line = torch.addcmul(level, maps[images], slope, out=out[images])
-        peaks = of_maxima[images] * scale
-        index = _maxima(maps[images], size)[1] if places is None else places[images]
-        _pixels(line).scatter_add_(1, *map(_pixels, (index, peaks)))
-    return out.view(values.shape)
-
-
-def _maxima(maps: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Maxima of a `SpatialPool` over maps [b, c, h, w], and their places, [b, c, h', w']."""
-    windows, margins = zip(*(symmetric_windows(side, size) for side in maps.shape[2:]), strict=True)
-    return F.max_pool2d_with_indices(maps, windows, [size, size], margins)
-
-
-def _pixels(maps: Tensor) -> Tensor:
-    """Maps [b, c, h, w] as [b, h·w, c], the order of `torch.channels_last`."""
-    return maps.flatten(2).mT
-
-
-def _gradients(
-    ctx: Any,
-    sums: tuple[Tensor, Tensor],
-    dims: tuple[int, ...],
-    images: int,
-    share: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    moments: tuple[Tensor, Tensor, Tensor, Tensor],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
-    """Gradients of `_Normalised` from Σ g and Σ g·(v − m) of each row.
-
-    Returns:
-        Those of shares, γ and β; then the scale s·γ, and the gradients of E and Var.
-    """
-    means, within, mean, var = moments
-    products = sums[1] + (means - mean) * sums[0]
-    s = (var + ctx.eps).rsqrt()
-    total, product = sums[0].sum(dims, keepdim=True), products.sum(dims, keepdim=True)
-    d_weight = None if weight is None else (s * product).sum((0, 2, 3, 4))
-    d_bias = None if bias is None else sums[0].sum((0, 2, 3, 4))
-    scale = _scale(var, ctx.eps, weight)
-    d_mean, d_var = -scale * total, -0.5 * s.square() * scale * product
-    d_share = None
-    if ctx.needs_input_grad[1]:
-        d_share = (d_mean * means + d_var * (within + (means - mean).square())).sum((0, 1, 3, 4)) / images
-    return d_share, d_weight, d_bias, scale, d_mean, d_var
-
-
-def _combined(means: Tensor, within: Tensor, share: Tensor, over_batch: bool) -> tuple[Tensor, Tensor]:
-    """Common mean and variance of rows [b, c, n, 1, 1], weighted by their shares [n]."""
-    share, dims = (share / len(means), (0, 2)) if over_batch else (share, (2,))
-    q = share.view(-1, 1, 1)
-    mean = (q * means).sum(dims, keepdim=True)
-    return mean, (q * (within + (means - mean).square())).sum(dims, keepdim=True)
-
-
-def _scale(var: Tensor, eps: float, weight: Tensor | None) -> Tensor:
-    scale = (var + eps).rsqrt()
-    return scale if weight is None else scale * weight.view(-1, 1, 1, 1)
-
-
 def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over the pixels of each row, [b, c, n, 1, 1]."""
     rows, pixels = means.numel(), math.prod(values.shape[3:])
@@ -528,51 +332,15 @@ def _sums_of_images(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor
     return sums.view_as(means), products.view_as(means)
 
 
-def _of_channels(values: Tensor, size: int = 0) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Statistics of each channel and element in `torch.channels_last`, and perhaps maxima, reading the map once.
-
-    A chunk of images is summed around its own mean. torch's batch norm adds up all pixels one after the other in this
-    layout, which loses digits.
-
-    Returns:
-        Mean and variance, [1, c, n, 1, 1], and the `_maxima` over windows of `size`, [b, c·n, h', w'], and their
-        places; None if it is 0, and no places if it is below `SPARSE`.
-    """
-    maps, means, within, tops, places = flat(values), [], [], list[Tensor](), list[Tensor]()
-    slices = _images(maps)
-    for images in slices:
-        part = maps[images]
-        means.append(part.mean((0, 2, 3)))
-        if size:
-            top, index = _maxima(part, size)
-            tops.append(top)
-            places += [index] if size >= SPARSE else []
-        part = part - means[-1][:, None, None]
-        within.append(part.mul_(part).mean((0, 2, 3)))
-    mean, var = means[0], within[0]
-    if len(slices) > 1:
-        counts = values.new_tensor([[images.stop - images.start] for images in slices]) / len(values)
-        of_chunks = torch.stack(means)
-        mean = (counts * of_chunks).sum(0)
-        var = (counts * (torch.stack(within) + (of_chunks - mean).square())).sum(0)
-    shape = (1, *values.shape[1:3], 1, 1)
-    return mean.view(shape), var.view(shape), torch.cat(tops) if tops else None, torch.cat(places) if places else None
-
-
 def _sums_of_channels(grad: Tensor, values: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g and Σ g·(v − m) over images and pixels, [1, c, n, 1, 1], in `torch.channels_last`."""
-    g, maps, centre = to_channels_last(grad.flatten(1, 2)), flat(values), _maps(means, values)
+    g, maps, centre = to_channels_last(grad.flatten(1, 2)), flat(values), per_map(means, values)
     parts = [
         torch.stack([g[images].sum((0, 2, 3)), (maps[images] - centre).mul_(g[images]).sum((0, 2, 3))])
-        for images in _images(maps)
+        for images in slices_of(maps)
     ]
     sums, products = torch.stack(parts).sum(0)
     return sums.view(means.shape), products.view(means.shape)
-
-
-def _images(maps: Tensor) -> list[slice]:
-    """Slices of images that stay in the cache."""
-    return chunks(len(maps), maps[0].nbytes, CHUNK_BYTES["cpu"] // 8)
 
 
 def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
@@ -588,14 +356,9 @@ def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Ten
 
 def _line_of_channels(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
     """grad·scale + values·slope + level, in `torch.channels_last`, in chunks of images."""
-    scale, slope, level = (_maps(part, values) for part in (scale, slope, level))
+    scale, slope, level = (per_map(part, values) for part in (scale, slope, level))
     maps, g = flat(values), to_channels_last(grad.flatten(1, 2))
     out = torch.empty_like(maps)
-    for images in _images(maps):
+    for images in slices_of(maps):
         torch.addcmul(level, maps[images], slope, out=out[images]).addcmul_(g[images], scale)
     return out.view(values.shape)
-
-
-def _maps(part: Tensor, values: Tensor) -> Tensor:
-    """A number for each channel of values [b, c, n, h, w], and perhaps each element, as [1, c·n, 1, 1]."""
-    return part.to(values.dtype).expand(1, *values.shape[1:3], 1, 1).flatten(1, 2)

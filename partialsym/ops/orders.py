@@ -48,6 +48,13 @@ class FactoredKernel(NamedTuple):
         """The kernel with features that include all weights, as the factored and the spectral order need it."""
         return self if self.mean is not None else self._replace(phi=self.phi * self.share)
 
+    def whole(self) -> Tensor:
+        """The weight of the equivalent plain convolution, [(out m), (in n), k, k]."""
+        k = self.weighted()
+        kernel = torch.einsum("oif,mfnyx->ominyx", k.weight, k.phi)
+        bias = torch.einsum("oi,mnyx->ominyx", k.bias, k.box[:, 0])
+        return (kernel + bias).flatten(2, 3).flatten(0, 1)
+
     @property
     def box(self) -> Tensor:
         """mean ⊗ disc, [m, 1, n, k, k]: the feature of the bias of a `weighted` kernel."""

@@ -200,7 +200,7 @@ def test_one_value_a_channel_is_no_error():
 def _plain(values, weights, dims, weight=None, bias=None):
     """By operators of torch, each with its own derivative."""
     return norm_module._normalise(
-        values, *norm_module._moments(values, weights / weights.sum(), dims), 1e-5, weight, bias
+        values, *norm_module.moments(values, weights / weights.sum(), dims), 1e-5, weight, bias
     )
 
 

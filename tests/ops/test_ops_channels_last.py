@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import partialsym as ps
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym.models import GCNN3
-from partialsym.nn.norm import norm_and_pool
+from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.pool import pool2d
 from partialsym.ops import fourier, operator, orders
 from partialsym.ops.orders import Options
@@ -205,7 +205,7 @@ def test_a_norm_and_a_pool_together_are_both_after_each_other(size, weights, aff
     values, norm = last(uneven()).requires_grad_(), norm_of(affine, 0.1)
     other, pool = copy.deepcopy(norm), ps.SpatialPool(size)
     found = results(lambda norm, f: norm_and_pool(norm, pool, f), norm, values, weights)
-    monkeypatch.setattr("partialsym.nn.norm._Maxima", None)  # the reference does without it
+    monkeypatch.setattr("partialsym.nn.fused._Maxima", None)  # the reference does without it
     expected = results(lambda norm, f: pool(norm(f)), other, values, weights)
     for x, y in zip(found, expected, strict=True):
         close(x, y)
@@ -220,7 +220,7 @@ REASONS = ["a negative scale", "a mean", "the usual layout", "a hook", "a hook o
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_they_follow_each_other_where_they_do_not_commute(reason, monkeypatch, request):
-    monkeypatch.setattr("partialsym.nn.norm._Maxima", None)
+    monkeypatch.setattr("partialsym.nn.fused._Maxima", None)
     torch.manual_seed(0)
     norm, pool, values = norm_of(True, 0.1), ps.SpatialPool(2), last(torch.randn(SHAPE, dtype=torch.float64))
     seen = []

@@ -12,7 +12,7 @@ from helpers import few, perturbed
 from precision import calls, losses
 
 from partialsym import GCNN13, BatchNorm, GResNet, GroupConv, InstanceNorm
-from partialsym.nn import norm
+from partialsym.nn import fused, norm, statistics
 
 PHASE = {"SIREN": 10.0}  # ω₀: how many times a feature's argument is larger than what it is made of; others: about 4
 UNIT = {False: torch.finfo(torch.float32).eps / 2, True: torch.finfo(torch.bfloat16).eps / 2}
@@ -124,10 +124,11 @@ def test_positions_rounded_to_bf16_would_be_seen(monkeypatch):
 
 
 def test_statistics_in_bf16_would_be_seen(monkeypatch):
-    right = norm._combined
+    right = statistics.combined
 
     def rounded(means, *args):
         return [m.bfloat16().to(m) if means.dtype == torch.float32 else m for m in right(means, *args)]
 
-    monkeypatch.setattr(norm, "_combined", rounded)
+    for module in (norm, fused):
+        monkeypatch.setattr(module, "combined", rounded)
     assert {"block1.norm1", "block2.norm2", "norm3"} <= names_over(network("ResNet"))
