@@ -43,8 +43,8 @@ for partial in (False, True):
     torch.manual_seed(0)
     density = ps.learned(ps.SE2(), samples=4) if partial else ps.haar(ps.SE2(), samples=4)
     net = Net(density)
-    optimiser = torch.optim.Adam(ps.parameter_groups(net, lr=1e-2, density_lr=5e-2))
-    for _ in range(80):
+    optimiser = torch.optim.Adam(ps.parameter_groups(net, lr=3e-3, density_lr=2e-2))
+    for _ in range(160):
         batch = torch.randint(240, (32,))
         loss = F.cross_entropy(net(images[batch]), labels[batch])
         optimiser.zero_grad()
