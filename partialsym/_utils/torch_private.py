@@ -139,8 +139,8 @@ def foreach_copy(to: Sequence[Tensor], of: Sequence[Tensor]) -> None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module runs hooks besides `forward`; True if this is unknown."""
-    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    """Whether calling the module runs hooks, or a compiled `forward`; True if this is unknown."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks", "_compiled_call_impl")
     return any(getattr(module, kind, True) for kind in kinds)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
+from partialsym._utils.torch_func import eager_on_cpu
 from partialsym._utils.torch_private import has_hooks, hooks_on_all, of_many_gradients
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
@@ -58,24 +59,26 @@ def norm_and_pool(norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
 
 
 def lift_norm_and_pool(lifting: nn.Module, norm: nn.Module, pool: nn.Module, f: Signal) -> Signal:
-    """pool(norm(lifting(f))) in less time and memory, where few pixels of the lifted map are maxima.
+    """pool(norm(lifting(f))) in less time and memory, in training on a processor, where few pixels are maxima.
 
     A few images at a time, the map is convolved, read for its statistics and maxima, and forgotten. Where that does not
-    pay, or something looks at the map, `lifting` and `norm_and_pool` follow each other.
+    pay, or something looks at the map, `norm_and_pool` follows the convolution.
     """
-    if not (type(lifting) is GroupConv and _is_plain(lifting)):
+    if not (
+        eager_on_cpu(f.values)  # first, because a compiler cannot trace what follows
+        and type(lifting) is GroupConv
+        and isinstance(norm, BatchNorm)
+        and isinstance(pool, SpatialPool)
+        and pool.size >= SPARSE
+        and norm._takes_statistics(f.values)[0]
+        and _is_plain(lifting)
+    ):
         return norm_and_pool(norm, pool, lifting(f))
     values, kernel, padding, out = lifting.prepared(f, None)
     options = Options(padding, **lifting.steps)
     size = options.size(values.shape[3], values.shape[4], lifting.kernel_size)
     mapped = values.new_empty(()).expand(len(values), len(kernel.weight), len(out), *size)  # takes no memory
-    if not (
-        isinstance(norm, BatchNorm)
-        and isinstance(pool, SpatialPool)
-        and _commute(norm, pool, mapped)
-        and norm._takes_statistics(mapped)[0]
-        and _pays(values, kernel, pool, options, lifting.path)
-    ):
+    if not (_commute(norm, pool, mapped) and _pays(values, kernel, options, lifting.path)):
         maps = convolve(values, kernel, lifting.bias, padding, lifting.path, **lifting.steps)
         return norm_and_pool(norm, pool, Signal(maps, out))
     check_signal(Signal(mapped, out), norm.channels)
@@ -90,10 +93,10 @@ def lift_norm_and_pool(lifting: nn.Module, norm: nn.Module, pool: nn.Module, f: 
     return Signal(top, out)
 
 
-def _pays(values: Tensor, kernel: FactoredKernel, pool: SpatialPool, options: Options, path: str) -> bool:
-    """Whether `_LiftedMaxima` is faster: for few pixels that are maxima, fewer taps than filters, no gradient of f."""
+def _pays(values: Tensor, kernel: FactoredKernel, options: Options, path: str) -> bool:
+    """Whether `_LiftedMaxima` computes what is asked for, and faster: dense, few taps, no gradient of the images."""
     shape = shape_of(values.shape, kernel.weight.shape, kernel.phi.shape, *options)
-    few = pool.size >= SPARSE and len(kernel.disc) ** 2 * values.shape[1] <= len(kernel.weight) * len(kernel.phi)
+    few = len(kernel.disc) ** 2 * values.shape[1] <= len(kernel.weight) * len(kernel.phi)
     dense = options.groups == 1 and resolved(path, shape, values.dtype) == "dense"
     return few and dense and values.shape[2] == 1 and not values.requires_grad
 
@@ -170,10 +173,11 @@ class _Maxima(torch.autograd.Function):
 class _LiftedMaxima(torch.autograd.Function):
     """`_Maxima` of the maps v = k ⋆ f of a plain convolution, which are never in memory as a whole.
 
-    The gradient of v is slope·v + level, plus scale·g at the maxima. So that of a filter k needs sums over the patches
-    of f that it meets, and over those of the maxima. For patches p + c around a common centre c, which saves digits,
+    The gradient ∂v is slope·(v − E) + ∂E·q/N, plus scale·g at the maxima. So that of a filter k needs sums over the
+    patches of f that it meets, and over those of the maxima. For patches p + c around a common centre c, which saves
+    digits, v = ⟨k, p + c⟩, and
 
-        ∂k = slope·k·Σ p·pᵀ + (slope·k·c + level)·Σ p + Σ_maxima scale·g·p + c·Σ ∂v.
+        ∂k = slope·Σ p·⟨p, k⟩ + (slope·(⟨k, c⟩ − E) + ∂E·q/N)·Σ p + Σ_maxima scale·g·p + c·Σ ∂v.
 
     `mapped` has the shape of v. An offset of v moves its mean alone, and has the gradient 0.
     """
@@ -206,6 +210,7 @@ class _LiftedMaxima(torch.autograd.Function):
         return out, mean, var
 
     @staticmethod
+    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         filters, share, weight, bias, offset, means, within, mean, var, top, places, maps = saved
@@ -225,8 +230,8 @@ class _LiftedMaxima(torch.autograd.Function):
             parts = (per_map(part, ctx.mapped).view(-1, 1) for part in (slope, common, mean, total))
             slope, common, mean, total = parts
             centre = maps.mean((0, 2, 3))[:, None].expand(-1, filters[0, 0].numel()).flatten()
-            k = filters.flatten(1)
-            gram, peaks = _of_patches(maps, filters, centre, (grad * scale).flatten(1, 2), places, ctx.options)
+            k, weights = filters.flatten(1), (grad * scale).to(maps.dtype)
+            gram, peaks = _of_patches(maps, filters, centre, weights.flatten(1, 2), places, ctx.options)
             line = torch.cat([slope * k, slope * (k @ centre[:, None] - mean) + common], 1)
             d_filters = peaks.addmm_(line, gram)[:, :-1].add_(total * centre).view(filters.shape)
         return d_filters, d_share, d_weight, d_bias, d_offset, *[None] * 5
@@ -260,9 +265,9 @@ def _convolved(maps: Tensor, kernel: Tensor, bias: Tensor | None, options: Optio
 
 
 def _scaled(values: Tensor, mean: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """(values − mean)·scale + bias, with one rounding."""
+    """(values − mean)·scale + bias, with one rounding, in the dtype of values."""
     shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
-    return torch.addcmul(shift, values, scale)
+    return torch.addcmul(shift.to(values.dtype), values, scale.to(values.dtype))
 
 
 def _differentiable(ctx: Any, grad: Tensor, given: Sequence[Tensor | None], maps: Tensor) -> tuple[Tensor | None, ...]:

@@ -71,7 +71,7 @@ def gradients(
     bias: Tensor | None,
     moments: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
-    """Gradients of `_Normalised` from Σ g and Σ g·(v − m) of each row.
+    """Gradients of a weighted norm, as in `_Normalised`, from Σ g and Σ g·(v − m) of each row.
 
     Returns:
         Those of shares, γ and β; then the scale s·γ, and the gradients of E and Var.
@@ -157,5 +157,5 @@ def count_of(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def is_quick(values: Tensor) -> bool:
-    """Whether `_normalised` supports `values`."""
+    """Whether our own functions for norms support `values`."""
     return values.dtype in (torch.float32, torch.float64) and values.numel() > 0 and eager_on_cpu(values)

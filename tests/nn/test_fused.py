@@ -7,9 +7,12 @@ import torch
 
 import partialsym as ps
 from partialsym.errors import InputError
+from partialsym.models import GCNN3
 from partialsym.nn import fused
 from partialsym.nn.fused import lift_norm_and_pool
 from partialsym.ops import Options, orders
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by dynamo itself
 
 CHANNELS, OUT = 2, 6
 
@@ -198,6 +201,17 @@ def hook_on(index):
     return lambda modules, seen: modules[index].register_forward_hook(lambda *given: seen.append(given))
 
 
+def noted(seen):
+    def backend(graph, inputs):
+        def call(*given):
+            seen.append(given)
+            return graph(*given)
+
+        return call
+
+    return backend
+
+
 def nothing(modules, seen):
     pass
 
@@ -216,6 +230,7 @@ REASONS = {
     "evaluation": ({}, lambda modules, seen: modules.eval()),
     "a negative scale": ({}, negative_scale),
     "a mean": ({}, lambda modules, seen: setattr(modules[2], "mode", "mean")),
+    "a compiled lifting, its own": ({}, lambda modules, seen: modules[0].compile(backend=noted(seen))),
 }
 
 
@@ -243,3 +258,39 @@ def test_its_errors_are_the_layers():
         lift_norm_and_pool(lifting, ps.BatchNorm(OUT + 1).double(), pool, images())
     with pytest.raises(InputError, match="float32"):
         lift_norm_and_pool(*layers(), images(torch.float32))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_network_of_it_is_compiled_and_exported_whole(train):
+    torch.manual_seed(0)
+    net, x = GCNN3("SE2", width=2, samples=2, first_pool=4).train(train), torch.randn(6, 1, 12, 12)
+    expected = net.eval()(x)
+    net.train(train)
+    torch.compile(net, backend="eager", fullgraph=True)(x)
+    shapes = {"images": {0: torch.export.Dim("batch", min=2)}}
+    for options in ({"strict": True}, {"strict": False, "dynamic_shapes": shapes}):
+        program = torch.export.export(net, (x,), **options).module()
+        if not train:
+            torch.testing.assert_close(program(x), expected)
+    assert train or len(program(x[:3])) == 3
+
+
+def test_the_backward_pass_may_run_under_autocast():
+    torch.manual_seed(0)
+    filters, maps = torch.randn(4, CHANNELS, 3, 3, requires_grad=True), torch.randn(3, CHANNELS, 9, 9)
+    mapped, share = maps.new_empty(()).expand(3, 4, 1, 9, 9), maps.new_ones(1)
+    out, *_ = fused._LiftedMaxima.apply(filters, share, None, None, None, maps, mapped, 1e-5, 4, Options(1))
+    grad = torch.randn_like(out)
+    (expected,) = torch.autograd.grad(out, filters, grad, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = torch.autograd.grad(out, filters, grad)
+    assert torch.equal(found, expected)
+
+
+def test_a_wide_norm_keeps_the_dtype_of_the_images(lifted):
+    lifting, norm, pool = layers(dtype=torch.float32)
+    out = lift_norm_and_pool(lifting, norm.double(), pool, images(torch.float32))
+    assert lifted
+    assert out.values.dtype == torch.float32
+    out.values.sum().backward()
+    assert norm.weight.grad.dtype == torch.float64
