@@ -1,12 +1,16 @@
 """The convolution as a custom operator of torch: opaque to the compiler, with its own backward pass."""
 
+from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from partialsym._utils.layout import empty, is_channels_last, packed
 from partialsym._utils.torch_func import eager_on_cpu, refuse_forward, refuse_second, transformed
+from partialsym._utils.torch_private import dispatch_watched, of_many_gradients
 from partialsym.errors import UnsupportedError
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import computed_in, pays_channels_last, resolved, shape_of
@@ -48,6 +52,8 @@ def convolve(
         shape = shape_of(f.shape, k.weight.shape, k.phi.shape, padding, stride, dilation, groups)
         path = resolved(path, shape, f.dtype)
         channels_last = f.dtype == torch.float32 and pays_channels_last(path, shape, is_channels_last(f))
+        if _is_unseen(f, *k, offset):
+            return _Unseen.apply(f, *k, offset, padding, stride, dilation, groups, path, channels_last)
     return _run(f, *k, offset, padding, stride, dilation, groups, path, channels_last)
 
 
@@ -59,6 +65,14 @@ def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
     return _ConvolveBackward.apply(*arguments) if transformed() else _convolve_backward(*arguments)
 
 
+def _is_unseen(*tensors: Tensor | None) -> bool:
+    """Whether nothing looks at the operator, so that it may be computed past torch's dispatcher.
+
+    For a small layer the dispatcher takes as long as the arithmetic.
+    """
+    return not dispatch_watched() and {type(part) for part in tensors} <= {Tensor, Parameter, NoneType}
+
+
 def _refuse_onnx() -> None:
     if torch.onnx.is_in_onnx_export():
         raise UnsupportedError(
@@ -66,8 +80,7 @@ def _refuse_onnx() -> None:
         )
 
 
-@torch.library.custom_op("partialsym::convolve", mutates_args=())
-def _convolve(
+def _value(
     f: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -97,6 +110,9 @@ def _convolve(
         return out if channels_last else out.contiguous()  # a compiler relies on the layout
 
 
+_convolve = torch.library.custom_op("partialsym::convolve", _value, mutates_args=())
+
+
 @_convolve.register_fake
 def _(
     f: Tensor,
@@ -119,8 +135,7 @@ def _(
     return empty(f, shape, channels_last)
 
 
-@torch.library.custom_op("partialsym::convolve_backward", mutates_args=())
-def _convolve_backward(
+def _backward_of(
     grad: Tensor,
     f: Tensor,
     weight: Tensor,
@@ -169,6 +184,9 @@ def _sum_per_channel(grad: Tensor) -> Tensor:
     return grad.sum((0, 2, 3, 4), dtype=dtype)
 
 
+_convolve_backward = torch.library.custom_op("partialsym::convolve_backward", _backward_of, mutates_args=())
+
+
 @_convolve_backward.register_fake
 def _(
     grad: Tensor,
@@ -198,9 +216,11 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.rest, ctx.offset = rest, offset is not None
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any, grad: Tensor, run: Callable[..., tuple[Tensor, ...]] = _run_backward
+) -> tuple[Tensor | None, ...]:
     saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[0]  # checkpointing lets them be read once
-    d_f, *d_kernel, d_mean, d_offset = _run_backward(grad, *saved, *ctx.rest, wanted, ctx.offset)
+    d_f, *d_kernel, d_mean, d_offset = run(grad, *saved, *ctx.rest, wanted, ctx.offset)
     ends = (None if saved[4] is None else d_mean, None, d_offset if ctx.offset else None)
     return (d_f if wanted else None, *d_kernel, *ends, *[None] * (len(ctx.rest) + 1))
 
@@ -211,6 +231,21 @@ def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 def _no_backward(ctx: Any, *gradients: Tensor) -> Any:
     refuse_second("convolution")
+
+
+class _Unseen(torch.autograd.Function):
+    """`_convolve` past torch's dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        out = _value(*arguments)
+        _setup(ctx, arguments, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        plain = eager_on_cpu(grad) and _is_unseen(grad) and not (torch.is_grad_enabled() or of_many_gradients(grad))
+        return _backward(ctx, grad, _backward_of if plain else _run_backward)
 
 
 class _Convolve(torch.autograd.Function):

@@ -221,11 +221,21 @@ def hooks():
     return {"training": net(x).detach(), "evaluation": net.eval()(x).detach()}
 
 
+def watched():
+    """A network's gradients: where modes are unknown, each convolution passes torch's dispatcher."""
+    torch.manual_seed(0)
+    net, x = ps.GResNet("SE2", **SMALL).double(), torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    net(x).square().sum().backward()
+    return {name: p.grad for name, p in net.named_parameters()}
+
+
 FUNCTORCH = ("is_functorch_wrapped_tensor", "get_unwrapped", "is_batchedtensor", "is_legacy_batchedtensor")
 CHECKS = {
     "torch._C:_are_functorch_transforms_active": transforms,
     **{f"torch._C._functorch:{name}": transforms for name in FUNCTORCH},
     "torch.autograd.forward_ad:_current_level": forward_mode,
+    "torch._C:_len_torch_dispatch_stack": watched,
+    "torch._ops:_len_torch_dispatch_stack_pre_dispatch": watched,
     "torch._C:_get_fp32_precision_getter": precision,
     "torch._C:_set_fp32_precision_setter": precision,
     "torch._dynamo:maybe_mark_dynamic": every_size,
