@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from partialsym import GCNN13, GResNet, signal
 from partialsym.models.dense_twin import dense_twin
-from partialsym.nn import norm, pool
+from partialsym.nn import fused, pool, statistics
 from partialsym.ops import choice, operator
 
 VIEWS = {
@@ -72,7 +72,7 @@ def launches(net):
 @pytest.fixture
 def _as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(operator, "resolved", lambda *of: choice.resolved(*of[:3], "cuda"))
-    for module in (norm, operator, pool):
+    for module in (fused, operator, pool, statistics):
         monkeypatch.setattr(module, "eager_on_cpu", lambda tensor: False)
     monkeypatch.setattr(signal, "_check_range", lambda images: None)  # it would wait for the GPU
 
