@@ -260,19 +260,17 @@ def test_its_errors_are_the_layers():
         lift_norm_and_pool(*layers(), images(torch.float32))
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_a_network_of_it_is_compiled_and_exported_whole(train):
-    torch.manual_seed(0)
-    net, x = GCNN3("SE2", width=2, samples=2, first_pool=4).train(train), torch.randn(6, 1, 12, 12)
-    expected = net.eval()(x)
-    net.train(train)
-    torch.compile(net, backend="eager", fullgraph=True)(x)
+def test_a_network_of_it_is_compiled_whole():
+    net, x = GCNN3("SE2", width=2, samples=2, first_pool=4), torch.randn(6, 1, 12, 12)
+    out = torch.compile(net, backend="eager", fullgraph=True)(x)
+    assert out.shape == (6, 10)
+
+
+def test_a_network_of_it_is_exported_for_any_batch():
+    net, x = GCNN3("SE2", width=2, samples=2, first_pool=4).eval(), torch.randn(6, 1, 12, 12)
     shapes = {"images": {0: torch.export.Dim("batch", min=2)}}
-    for options in ({"strict": True}, {"strict": False, "dynamic_shapes": shapes}):
-        program = torch.export.export(net, (x,), **options).module()
-        if not train:
-            torch.testing.assert_close(program(x), expected)
-    assert train or len(program(x[:3])) == 3
+    program = torch.export.export(net, (x,), dynamic_shapes=shapes, strict=False).module()
+    torch.testing.assert_close(program(x[:3]), net(x[:3]))
 
 
 def test_the_backward_pass_may_run_under_autocast():
