@@ -135,9 +135,7 @@ class _Maxima(torch.autograd.Function):
         means, within, top, index = of_channels(values, size)
         assert top is not None
         mean, var = combined(means, within, share, True)
-        scale = scale_of(var, eps, weight)
-        shift = -mean * scale if bias is None else bias.view(-1, 1, 1, 1) - mean * scale
-        out = torch.addcmul(per_map(shift, values), top, per_map(scale, values)).unflatten(1, values.shape[1:3])
+        out = _scaled(top.unflatten(1, values.shape[1:3]), mean, scale_of(var, eps, weight), bias)
         ctx.save_for_backward(values, share, weight, bias, means, within, mean, var, top, index)
         ctx.eps, ctx.size = eps, size
         ctx.mark_non_differentiable(mean, var)
@@ -179,7 +177,10 @@ class _LiftedMaxima(torch.autograd.Function):
 
         ∂k = slope·Σ p·⟨p, k⟩ + (slope·(⟨k, c⟩ − E) + ∂E·q/N)·Σ p + Σ_maxima scale·g·p + c·Σ ∂v.
 
-    `mapped` has the shape of v. An offset of v moves its mean alone, and has the gradient 0.
+    An offset of v moves its mean alone, and has the gradient 0.
+
+    Shapes: filters k [c·n, i, k, k], shares of the elements [n], γ, β and offset [c], maps f [b, i, h, w]; `mapped` has
+    the shape of v, [b, c, n, h', w'], and no memory.
     """
 
     @staticmethod
