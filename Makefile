@@ -63,7 +63,7 @@ reproduce-cpu: setup
 	$(REPRODUCE) table2 --rows 'T2/plain+*/CIFAR-10,SE2-4/partial+long/CIFAR-10,T2/Aug*/CIFAR-10,*+augmented/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows 'E2-8/*/CIFAR-10,SE2-4/partial+gresnet18/CIFAR-10' --budget compact --seeds 0 $(NEXT)
 	$(REPRODUCE) table2 --rows T2/plain/CIFAR-100,SE2-4/full/CIFAR-100,SE2-4/partial/CIFAR-100 --budget compact --seeds 0,1 $(NEXT)
-	$(REPRODUCE) table2 --rows 'SE2-8/full/rotMNIST,*-16/*/rotMNIST,E2-8/full/rotMNIST' --seeds 0 $(NEXT)
+	$(REPRODUCE) table2 --rows 'SE2-8/full/rotMNIST,E2-8/full/rotMNIST,*/rotMNIST/width-16' --seeds 0 $(NEXT)
 	$(REPRODUCE) data_efficiency --rows '*/rotMNIST/125,*/rotMNIST/250,*/rotMNIST/500,*/rotMNIST/1000' $(NEXT)
 	$(REPRODUCE) table2 --rows SE2-8/partial/rotMNIST,E2-8/partial/rotMNIST --seeds 0 $(NEXT)
 	$(REPRODUCE) data_efficiency --rows '*/CIFAR-10/4500' --seeds 0 $(NEXT)
