@@ -29,8 +29,8 @@ UNKNOWN = Calibration()
 _AVX512 = Calibration(  # AMD EPYC (Zen 4), one thread
     generate=7.8, convolve=1.2, mix=0.88, maps=210.0, transform=0.75, product=1.6, kernel=7.5, calls=4.3e7
 )
-_AVX512_BF16 = Calibration(  # the same, on inputs in torch.channels_last: to be fitted again
-    generate=6.9, convolve=1.5, mix=1.2, maps=150.0, transform=1.8, product=3.2, kernel=15.0, calls=3.7e7
+_AVX512_BF16 = Calibration(  # the same
+    generate=7.3, convolve=1.5, mix=1.4, maps=130.0, transform=2.1, product=3.3, kernel=15.0, calls=2.6e7
 )
 _AVX2 = Calibration(  # the same processor, restricted to AVX2
     generate=5.1, convolve=0.87, mix=0.66, maps=190.0, transform=1.5, product=1.3, kernel=6.2, calls=3.1e7
