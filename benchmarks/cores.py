@@ -6,6 +6,8 @@ half as long again, and one of few large operations the same time as before.
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -13,6 +15,17 @@ from partialsym.profiling import seconds
 
 SERIAL, PARTS = 2**15, 8  # torch works with one thread on that many numbers or fewer
 REPEATS, PAUSE = 30, 0.5
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """A context in which torch uses `count` threads; None leaves their number as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Together:

@@ -6,20 +6,21 @@ import warnings
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.cores import threads
 from benchmarks.rows import PAIRS, Book
 from benchmarks.training import STEP, batch, compare, missing, plain_cnn
 from partialsym import GResNet
 from partialsym.profiling import Step
 
 BATCH, TARGET = 16, 0.35
-NAME = f"ResNet SE2-8 against e2cnn C8, batch {BATCH}"
+NAME = f"ResNet SE2-8 against e2cnn C8, batch {BATCH}, one thread"
 
 
 def peers(book: Book, pairs: int = PAIRS) -> None:
     if importlib.util.find_spec("e2cnn") is None:
         book.add(missing(f"{NAME}: {STEP}", TARGET, None, "float32", "e2cnn is not installed"))
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threads(1):
         warnings.simplefilter("ignore")  # e2cnn's, about newer torch
         model = GResNet("SE2")
         data = batch(BATCH, 1, 28)

@@ -101,7 +101,7 @@ def factored_work(s: Shape) -> Factored:
     return Factored(
         places * s.n * s.m * s.features * s.kernel_size**2,
         places * s.m * s.features * s.out_channels // s.groups,
-        places * s.out_channels * s.kernel_size**2 // s.groups,
+        places * (s.kernel_size**2 + s.out_channels // s.groups),
     )
 
 

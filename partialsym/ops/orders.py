@@ -150,7 +150,12 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
-    base = _conv(_plane(f, k), k.bias[..., None, None] * k.disc, offset, options)  # the same for all output elements
+    plane = _plane(f, k)
+    disc, each = _by_channel(k.disc, plane, options)
+    boxed = _conv(plane, disc, None, each)  # the kernel's bias mixes these channels
+    base = _each(_by_group(k.bias, 0, options), _by_group(boxed.flatten(2), 1, options))
+    base = base.view(len(f), len(k.bias), *boxed.shape[2:])  # the same for all output elements
+    base = base if offset is None else base.add_(offset[:, None, None])
     out = base.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
@@ -162,9 +167,12 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
-    plane, square = _plane(f, k), k.bias[..., None, None] * k.disc
-    d_plane, d_square = _conv_backward(grad.sum(2), plane, square, options, (True, True))
-    d_bias = (d_square * k.disc).sum((2, 3), dtype=_wide(f))
+    plane = _plane(f, k)
+    disc, each = _by_channel(k.disc, plane, options)
+    boxed, d_base = _conv(plane, disc, None, each), _by_group(grad.sum(2).flatten(2), 1, options)
+    d_bias = _products(d_base, _by_group(boxed.flatten(2), 1, options))
+    d_boxed = _each(_by_group(k.bias, 0, options).mT, d_base).view(boxed.shape)
+    d_plane = _conv_backward(d_boxed, plane, disc, each, (True, False))[0]
     d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f)
     shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
     d_f = d_plane[:, :, None].to(_wide(f)).expand_as(f) * shares if wanted else None
@@ -174,7 +182,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
         part, phi = f[images], k.phi[elements]
         maps = _by_group(_feature_maps(part, phi, options), 1, options)
         g = _by_group(grad[images, :, elements].flatten(2), 1, options)
-        more = (torch.bmm if options.groups == 1 else torch.matmul)(g, maps.mT).sum(0, dtype=_wide(f))
+        more = _products(g, maps)
         d_mix = more if d_mix is None else d_mix.add_(more)
         d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
         filters = phi.transpose(0, 1).flatten(0, 1)
@@ -185,7 +193,8 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
         if d_f is not None:
             d_f[images].add_(d_part.view(part.shape))
     assert d_mix is not None
-    return Gradients(None if d_f is None else d_f.to(f.dtype), d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
+    d_f = None if d_f is None else d_f.to(f.dtype)
+    return Gradients(d_f, d_mix.view(k.weight.shape), d_bias.view(k.bias.shape), d_phi, d_mean)
 
 
 def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
@@ -234,6 +243,17 @@ def _each(matrix: Tensor, batch: Tensor) -> Tensor:
     If the matrix is a parameter, `torch.matmul` folds the batch into one product, and copies it for that.
     """
     return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a·bᵀ over a batch of matrices [b, ., k], or [b, groups, ., k], in the dtype of sums."""
+    return (torch.bmm if a.dim() == 3 else torch.matmul)(a, b.mT).sum(0, dtype=_wide(a))
+
+
+def _by_channel(disc: Tensor, plane: Tensor, options: Options) -> tuple[Tensor, Options]:
+    """The disc as a filter for each channel of a plane [b, in, h, w], and the options to convolve with it."""
+    channels = plane.shape[1]
+    return disc.expand(channels, 1, -1, -1), options._replace(groups=channels)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
