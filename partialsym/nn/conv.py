@@ -1,5 +1,6 @@
 """The group convolution: one layer for lifting, convolution on the group, pointwise mixing and projection."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, Never
 
@@ -17,6 +18,7 @@ from partialsym.ops import PATHS, FactoredKernel, convolve
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_elements, check_group, constant
 
 HAAR_ROTATIONS = 16  # rotations in the quadrature that normalises the kernel at construction
+SIDE_BY_SIDE = 4  # channels whose moments are one product
 SAVED = 64  # products for each value of the input, from which on moments are worth a pass over it
 
 
@@ -206,8 +208,11 @@ class GroupConv(nn.Module):
             share = 1 / len(into) if mean is None else mean.to(embedded.dtype)
             functions = share * F.pad(embedded, (1, 0), value=1.0).mT
             functions = functions.to(values.dtype)
-            if is_channels_last(values):
-                return F.linear(values.permute(0, 3, 4, 1, 2), functions).permute(0, 3, 4, 1, 2)
+            if is_channels_last(values):  # [b, h, w, c, n], some channels at a time, because BLAS is slow for few rows
+                at_once = math.gcd(values.shape[1], SIDE_BY_SIDE)
+                rows = values.permute(0, 3, 4, 1, 2).unflatten(3, (-1, at_once)).flatten(4)
+                made = F.linear(rows, torch.block_diag(*at_once * [functions]))
+                return made.unflatten(4, (at_once, -1)).flatten(3, 4).permute(0, 3, 4, 1, 2)
             batch = functions.expand(len(values) * values.shape[1], -1, -1)
             return torch.bmm(batch, values.flatten(3).flatten(0, 1)).view(*values.shape[:2], -1, *values.shape[3:])
 

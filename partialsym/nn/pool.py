@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from partialsym._utils.layout import is_channels_last
 from partialsym._utils.torch_func import eager_on_cpu, first_only, refuse_forward
 from partialsym.errors import InputError
 from partialsym.groups import T2
@@ -181,7 +182,7 @@ class GlobalPool(nn.Module):
         if self.mode == "max" and f.elements.weights is None:
             return f.values.amax((2, 3, 4))
         # Space first, so that the discrete gradient of weights is that of the maximum over space and H.
-        values = f.values.amax((-2, -1)) if self.mode == "max" else f.values.mean((-2, -1))
+        values = f.values.amax((-2, -1)) if self.mode == "max" else _mean_over_space(f.values)
         return _over_elements(values, f.elements, self.mode)
 
 
@@ -228,6 +229,13 @@ class LinearPool(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, samples={self.samples}"
+
+
+def _mean_over_space(values: Tensor) -> Tensor:
+    """values [b, c, n, h, w] → [b, c, n], with a gradient in the layout of the values."""
+    if not is_channels_last(values):
+        return values.mean((-2, -1))
+    return values.flatten(1, 2).flatten(2).mT.mean(1).unflatten(1, values.shape[1:3])
 
 
 def _over_elements(values: Tensor, elements: Elements, mode: Mode) -> Tensor:

@@ -108,6 +108,7 @@ def of_chunks(parts: Iterable[Tensor], size: int = 0) -> tuple[Tensor, Tensor, T
         0, and no places if it is below `SPARSE`.
     """
     counts, means, within, tops, places = list[int](), [], [], list[Tensor](), list[Tensor]()
+    spare: Tensor | None = None  # newly mapped pages would cost as much time as the sums
     for part in parts:
         counts.append(len(part))
         means.append(part.mean((0, 2, 3)))
@@ -115,8 +116,9 @@ def of_chunks(parts: Iterable[Tensor], size: int = 0) -> tuple[Tensor, Tensor, T
             top, index = maxima(part, size)
             tops.append(top)
             places += [index] if size >= SPARSE else []
-        part = part - means[-1][:, None, None]
-        within.append(part.mul_(part).mean((0, 2, 3)))
+        spare = torch.empty_like(part) if spare is None else spare[: len(part)]
+        around = torch.sub(part, means[-1][:, None, None], out=spare)
+        within.append(around.mul_(around).mean((0, 2, 3)))
     mean, var = means[0], within[0]
     if len(counts) > 1:
         shares = mean.new_tensor([[count] for count in counts]) / sum(counts)

@@ -65,7 +65,7 @@ class Taps:
         if phi.shape[3] < half.side:
             phi = F.pad(phi, (0, 1, 0, 1))
         phi = phi.flatten(3)
-        first, second = phi[..., half.first], phi[..., half.second]
+        first, second = phi.index_select(3, half.first), phi.index_select(3, half.second)
         features = torch.cat([phi[..., half.middle, None], first + second, first - second], 3)  # [m, h, n, taps]
         self.features = features.permute(3, 0, 2, 1).flatten(1, 2).contiguous()  # [taps, (m n), h]
         self.even = 1 + len(half.first)
@@ -136,9 +136,6 @@ class TapsGradient:
         d = self.d_features.unflatten(1, (m, n)).permute(1, 3, 2, 0)
         d_phi = d.new_zeros(m, h, n, half.side**2)
         sums, differences = d[..., 1:even], d[..., even:]
-        d_phi[..., half.middle], d_phi[..., half.first], d_phi[..., half.second] = (
-            d[..., 0],
-            sums + differences,
-            sums - differences,
-        )
+        d_phi[..., half.middle] = d[..., 0]
+        d_phi.index_copy_(3, half.first, sums + differences).index_copy_(3, half.second, sums - differences)
         return self.d_weight, d_phi.unflatten(3, (half.side, half.side))[..., :size, :size]

@@ -8,18 +8,20 @@ from helpers import SAMPLES, few
 from torch.utils.flop_counter import FlopCounterMode
 
 import partialsym as ps
+from partialsym._utils.layout import is_channels_last
 from partialsym.nn import conv as module
 from partialsym.signal import Elements
+from partialsym.testing import assert_equivariant, assert_group_laws
 
 pytestmark = pytest.mark.usefixtures("float64")
 GROUPS = ["SE2", "E2", "Mirror", "C5", "D4"]
 
 
-def layer(name, order=1, n=8, **options):
+def layer(name, order=1, n=8, channels=2, **options):
     group, size = ps.group(name), options.pop("kernel_size", 3)
     kernel = partial(ps.Grid, kernel_size=size, order=order)
     density = ps.learned(group, n if group.dim else len(group.components))
-    return ps.GroupConv(2, 4, domain=group, codomain=density, kernel_size=size, kernel=kernel, **options)
+    return ps.GroupConv(channels, 4, domain=group, codomain=density, kernel_size=size, kernel=kernel, **options)
 
 
 def signal(conv):
@@ -27,7 +29,7 @@ def signal(conv):
     drawn = ps.haar(conv.domain, SAMPLES.get(conv.domain.name, len(conv.codomain.draw()))).draw()
     weights = torch.rand(len(drawn)).requires_grad_()
     elements = Elements(conv.domain, drawn.matrices.clone().requires_grad_(), weights)
-    return ps.Signal(torch.randn(2, 2, len(drawn), 7, 6, requires_grad=True), elements)
+    return ps.Signal(torch.randn(2, conv.in_channels, len(drawn), 7, 6, requires_grad=True), elements)
 
 
 def results(conv, f, out, saved, monkeypatch):
@@ -55,12 +57,26 @@ def test_moments_give_the_values_and_gradients_of_the_elements(name, order, monk
         assert fewer < more
 
 
+@pytest.mark.parametrize("channels", [3, 6, 8])
+def test_the_layout_of_the_input_does_not_matter(channels, monkeypatch):
+    """In `torch.channels_last` the moments of up to four channels are one product."""
+    conv = layer("E2", channels=channels)
+    f, out = signal(conv), conv.codomain.draw()
+    expected, _ = results(conv, f, out, 0, monkeypatch)
+    pixels = f.values.detach().permute(0, 3, 4, 1, 2).contiguous().requires_grad_()
+    f = ps.Signal(pixels.permute(0, 3, 4, 1, 2), f.elements)
+    assert is_channels_last(f.values)
+    found, _ = results(conv, f, out, 0, monkeypatch)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
 def test_they_are_exact_on_the_grid_and_under_autocast_as_near(monkeypatch):
     monkeypatch.setattr(module, "SAVED", 0)
     conv = layer("E2").eval()
     f = signal(conv)
     f = ps.Signal(f.values.detach(), Elements(conv.domain, f.elements.matrices.detach(), f.elements.weights.detach()))
-    ps.testing.assert_equivariant(conv, f, conv.domain)
+    assert_equivariant(conv, f, conv.domain)
     out, right = conv.codomain.sample(), conv(f).values
     conv, f = conv.float(), ps.Signal(f.values.float(), f.elements)
     with torch.autocast("cpu", torch.bfloat16):
@@ -92,11 +108,11 @@ def test_what_is_not_linear_or_too_small_reads_the_elements():
 @pytest.mark.parametrize("name", few(["SE2", "E2", "Mirror", "C5", "D4"], "E2"))
 def test_an_embedded_inverse_that_does_not_fit_its_embedding_is_found(name, monkeypatch):
     group = ps.group(name)
-    ps.testing.assert_group_laws(group)
+    assert_group_laws(group)
     right = type(group).embedded_inverse
     monkeypatch.setattr(type(group), "embedded_inverse", lambda self, h: right(self, h).mT * -1)
     with pytest.raises(AssertionError, match="embedded_inverse"):
-        ps.testing.assert_group_laws(group)
+        assert_group_laws(group)
 
 
 def test_subclasses_with_a_kernel_of_their_own_read_the_elements():
