@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts: dict[str, Callable[[Book], None]] = {
         "start": start,
         "training": partial(training, cases=cases, pairs=options.pairs),
-        "networks": partial(required, pairs=max(1, options.pairs // 3)),
+        "networks": partial(required, pairs=max(1, options.pairs // 6)),
         "frozen": partial(frozen, pairs=options.pairs),
         "peers": partial(peers, pairs=options.pairs),
         "latency": latency,

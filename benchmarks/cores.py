@@ -34,7 +34,7 @@ class Together:
     `apart` counts the calls after which they still did not.
     """
 
-    def __init__(self, patience: float = 30.0) -> None:
+    def __init__(self, patience: float = 15.0) -> None:
         self.patience, self.apart, self.calls = patience, 0, 0
         self.whole = torch.zeros(2, PARTS * SERIAL // 2)
         self.parts = [torch.zeros(2, SERIAL // 2) for _ in range(PARTS)]
