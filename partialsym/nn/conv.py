@@ -208,13 +208,13 @@ class GroupConv(nn.Module):
             share = 1 / len(into) if mean is None else mean.to(embedded.dtype)
             functions = share * F.pad(embedded, (1, 0), value=1.0).mT
             functions = functions.to(values.dtype)
-            if is_channels_last(values):  # [b, h, w, c, n], some channels at a time, because BLAS is slow for few rows
-                at_once = math.gcd(values.shape[1], SIDE_BY_SIDE)
+            if is_channels_last(values):  # [b, h, w, c, n]; of one channel, results would be too narrow for BLAS
+                at_once = math.gcd(values.shape[1] // self.groups, SIDE_BY_SIDE)
                 rows = values.permute(0, 3, 4, 1, 2).unflatten(3, (-1, at_once)).flatten(4)
                 made = F.linear(rows, torch.block_diag(*at_once * [functions]))
                 return made.unflatten(4, (at_once, -1)).flatten(3, 4).permute(0, 3, 4, 1, 2)
             batch = functions.expand(len(values) * values.shape[1], -1, -1)
-            return torch.bmm(batch, values.flatten(3).flatten(0, 1)).view(*values.shape[:2], -1, *values.shape[3:])
+            return torch.bmm(batch, values.flatten(3).flatten(0, 1)).view(*values.shape[:2], count, *values.shape[3:])
 
     def _kernel_of_moments(self, out: Elements, count: int) -> FactoredKernel:
         """The kernel between `count` moments of the input and a set of elements, as a sum of features."""

@@ -108,7 +108,7 @@ def of_chunks(parts: Iterable[Tensor], size: int = 0) -> tuple[Tensor, Tensor, T
         0, and no places if it is below `SPARSE`.
     """
     counts, means, within, tops, places = list[int](), [], [], list[Tensor](), list[Tensor]()
-    spare: Tensor | None = None  # newly mapped pages would cost as much time as the sums
+    spare: Tensor | None = None  # of the first chunk, which is the largest; new pages would take as long as the sums
     for part in parts:
         counts.append(len(part))
         means.append(part.mean((0, 2, 3)))
@@ -116,8 +116,8 @@ def of_chunks(parts: Iterable[Tensor], size: int = 0) -> tuple[Tensor, Tensor, T
             top, index = maxima(part, size)
             tops.append(top)
             places += [index] if size >= SPARSE else []
-        spare = torch.empty_like(part) if spare is None else spare[: len(part)]
-        around = torch.sub(part, means[-1][:, None, None], out=spare)
+        spare = torch.empty_like(part) if spare is None else spare
+        around = torch.sub(part, means[-1][:, None, None], out=spare[: len(part)])
         within.append(around.mul_(around).mean((0, 2, 3)))
     mean, var = means[0], within[0]
     if len(counts) > 1:

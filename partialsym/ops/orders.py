@@ -150,13 +150,8 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
 
 def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
-    plane = _plane(f, k)
-    disc, each = _by_channel(k.disc, plane, options)
-    boxed = _conv(plane, disc, None, each)  # the kernel's bias mixes these channels
-    base = _each(_by_group(k.bias, 0, options), _by_group(boxed.flatten(2), 1, options))
-    base = base.view(len(f), len(k.bias), *boxed.shape[2:])  # the same for all output elements
-    base = base if offset is None else base.add_(offset[:, None, None])
-    out = base.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
+    base = _of_bias(f, k, offset, options)
+    out = f.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
     mix = _by_group(k.weight.flatten(1), 0, options)
     for images, elements in _map_chunks(f, k, out):
         maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
@@ -167,15 +162,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
-    plane = _plane(f, k)
-    disc, each = _by_channel(k.disc, plane, options)
-    boxed, d_base = _conv(plane, disc, None, each), _by_group(grad.sum(2).flatten(2), 1, options)
-    d_bias = _products(d_base, _by_group(boxed.flatten(2), 1, options))
-    d_boxed = _each(_by_group(k.bias, 0, options).mT, d_base).view(boxed.shape)
-    d_plane = _conv_backward(d_boxed, plane, disc, each, (True, False))[0]
-    d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f)
-    shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
-    d_f = d_plane[:, :, None].to(_wide(f)).expand_as(f) * shares if wanted else None
+    d_bias, d_mean, d_f = _of_bias_backward(grad, f, k, options, wanted)
     mix = _by_group(k.weight.flatten(1), 0, options)
     d_mix, d_phi = None, torch.zeros_like(k.phi, dtype=_wide(f))
     for images, elements in _map_chunks(f, k, grad):
@@ -194,7 +181,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             d_f[images].add_(d_part.view(part.shape))
     assert d_mix is not None
     d_f = None if d_f is None else d_f.to(f.dtype)
-    return Gradients(d_f, d_mix.view(k.weight.shape), d_bias.view(k.bias.shape), d_phi, d_mean)
+    return Gradients(d_f, d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
 
 
 def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
@@ -250,10 +237,39 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     return (torch.bmm if a.dim() == 3 else torch.matmul)(a, b.mT).sum(0, dtype=_wide(a))
 
 
+def _of_bias(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options) -> Tensor:
+    """What the kernel's bias and offset add to the output, the same for all its elements: [b, out, h', w'].
+
+    Each channel of the plane is summed over the disc, then channels are mixed, in the dtype of sums: a sum over the
+    disc in 16 bits would lose digits.
+    """
+    plane = _plane(f, k).to(_wide(f))
+    disc, each = _by_channel(k.disc, plane, options)
+    boxed = _conv(plane, disc, None, each)
+    mixed = _each(_by_group(k.bias.to(plane.dtype), 0, options), _by_group(boxed.flatten(2), 1, options))
+    base = mixed.view(len(f), len(k.bias), *boxed.shape[2:])
+    return base if offset is None else base.add_(offset[:, None, None])
+
+
+def _of_bias_backward(
+    grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients of `_of_bias` with respect to the kernel's bias, its mean, and f if wanted."""
+    plane = _plane(f, k).to(_wide(f))
+    disc, each = _by_channel(k.disc, plane, options)
+    boxed, d_base = _conv(plane, disc, None, each), _by_group(grad.sum(2, dtype=plane.dtype).flatten(2), 1, options)
+    d_bias = _products(d_base, _by_group(boxed.flatten(2), 1, options)).view(k.bias.shape)
+    d_boxed = _each(_by_group(k.bias.to(plane.dtype), 0, options).mT, d_base).view(boxed.shape)
+    d_plane = _conv_backward(d_boxed, plane, disc, each, (True, False))[0]
+    d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f.to(plane.dtype))
+    shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
+    return d_bias, d_mean, d_plane[:, :, None].expand_as(f) * shares if wanted else None
+
+
 def _by_channel(disc: Tensor, plane: Tensor, options: Options) -> tuple[Tensor, Options]:
     """The disc as a filter for each channel of a plane [b, in, h, w], and the options to convolve with it."""
     channels = plane.shape[1]
-    return disc.expand(channels, 1, -1, -1), options._replace(groups=channels)
+    return disc.to(plane.dtype).expand(channels, 1, -1, -1), options._replace(groups=channels)
 
 
 def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:

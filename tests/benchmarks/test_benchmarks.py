@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from networks import shapes
 from torch import nn
 
@@ -122,6 +124,14 @@ def test_a_case_is_measured_beside_both_networks(capsys):
     assert step.ours == plain.ours
     assert step.twin != plain.twin  # other networks, in the same rounds
     assert "aim ≤ 0.5" in capsys.readouterr().out
+
+
+def test_a_case_is_measured_on_its_threads(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(training, "compare", lambda *_, **__: seen.append(torch.get_num_threads()))
+    training.training(Book(), [replace(small(), threads=count) for count in (1, None, 3)])
+    assert seen == [1, before, 3]
+    assert torch.get_num_threads() == before
 
 
 def test_inference_of_converted_networks_is_measured_beside_both():

@@ -71,6 +71,19 @@ def test_the_layout_of_the_input_does_not_matter(channels, monkeypatch):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+def test_channel_groups_stay_apart(monkeypatch):
+    """Also where numbers are infinite, and in a batch without images."""
+    monkeypatch.setattr(module, "SAVED", 0)
+    conv = layer("E2", channels=4, groups=4)
+    f, out = signal(conv), conv.codomain.draw()
+    values = f.values.detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
+    values[:, 0] = torch.inf
+    finite = conv(ps.Signal(values, f.elements), out).values.isfinite()
+    assert finite[:, 1:].all()
+    assert not finite[:, 0].any()
+    assert conv(ps.Signal(f.values[:0], f.elements), out).values.shape == (0, 4, len(out), 7, 6)
+
+
 def test_they_are_exact_on_the_grid_and_under_autocast_as_near(monkeypatch):
     monkeypatch.setattr(module, "SAVED", 0)
     conv = layer("E2").eval()

@@ -181,3 +181,13 @@ def test_chunks_cost_no_precision(path, monkeypatch):
             grads.append(torch.autograd.grad(out, x, torch.ones_like(out))[0].double())
         errors.append(float((grads[1] - grads[0]).norm() / grads[0].norm()))
     assert errors[0] < 1.3 * errors[1]
+
+
+def test_the_gradient_of_the_bias_does_not_overflow_in_float16():
+    """In the factored order it is a sum over all pixels, and over the disc of each."""
+    f, phi = torch.ones(1, 1, 1, 28, 28, dtype=torch.float16), torch.zeros(4, 1, 1, 7, 7)
+    weight, bias = torch.zeros(1, 1, 1), torch.zeros(1, 1, requires_grad=True)
+    out = convolve(f, FactoredKernel(weight, bias, phi, None, torch.ones(7, 7)), None, 3, "factored")
+    out.float().sum().backward()
+    places = (7 * 28 - 2 * (1 + 2 + 3)) ** 2  # pairs of a pixel and a tap that meet inside the image
+    assert bias.grad.item() == 4 * places > torch.finfo(torch.float16).max

@@ -1,6 +1,7 @@
 """Convolution, BatchNorm, pool and moments in `torch.channels_last`: the same numbers as in the usual layout."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym.models import GCNN3
 from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.pool import pool2d
+from partialsym.nn.statistics import of_channels, slices_of
 from partialsym.ops import fourier, operator, orders
 from partialsym.ops.orders import Options
 from partialsym.signal import Elements
@@ -119,6 +121,18 @@ def test_statistics_are_as_exact_as_in_the_usual_layout():
     far = [(norm(ps.Signal(v, SHARED)).values - exact).abs().max() for v in (values, last(values))]
     assert far[0] < 2e-5
     assert far[1] < 2e-5
+
+
+def test_chunks_may_grow_again(monkeypatch):
+    """Seven images in chunks of 2, 1, 2, 1 and 1."""
+    values = last(torch.randn(7, 4, 2, 6, 5, dtype=torch.float64))
+    monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", 12 * values[0].nbytes)
+    sizes = [part.stop - part.start for part in slices_of(flat(values))]
+    assert any(a < b for a, b in pairwise(sizes))
+    mean, var, _, _ = of_channels(values)
+    var_of_all, mean_of_all = torch.var_mean(values, (0, 3, 4), correction=0, keepdim=True)
+    close(mean, mean_of_all)
+    close(var, var_of_all)
 
 
 def test_it_is_chosen_where_it_pays():

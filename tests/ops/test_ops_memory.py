@@ -87,3 +87,15 @@ def test_the_factored_order_does_not_rearrange_feature_maps_for_a_parameter():
     assert "aten::bmm" in called.names
     assert "aten::mm" not in called.names
     assert "aten::mm" in control.names
+
+
+def test_the_factored_order_keeps_nothing_of_the_bias_beside_its_feature_maps():
+    f, k = (
+        torch.randn(64, 64, 1, 28, 28),
+        FactoredKernel(torch.randn(64, 64, 8), torch.randn(64, 64), torch.randn(1, 8, 1, 3, 3), None, torch.ones(3, 3)),
+    )
+    grad, options = torch.randn(64, 64, 1, 28, 28), Options(1)
+    _, peak = allocated(lambda: orders.factored(f, k, torch.randn(64), options))
+    assert 6 < peak / f.nbytes < 7
+    _, peak = allocated(lambda: orders.factored_backward(grad, f, k, options, True))
+    assert 7 < peak / f.nbytes < 9
