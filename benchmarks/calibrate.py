@@ -107,6 +107,9 @@ SHAPES = [  # images, in, out, n, m, features, kernel, side: the networks' layer
     (16, 8, 16, 8, 8, 32, 7, 7),
     (16, 16, 16, 8, 8, 32, 7, 7),
     (16, 8, 8, 4, 4, 32, 7, 14),
+    (8, 128, 32, 4, 1, 8, 5, 16),  # one element on a side, few features
+    (8, 32, 32, 1, 1, 8, 5, 16),
+    (8, 32, 128, 1, 4, 8, 3, 28),
     (64, 16, 16, 8, 8, 32, 5, 14),  # what else profits, or does not
     (64, 32, 32, 8, 8, 32, 5, 7),
     (4, 16, 16, 8, 8, 32, 7, 56),
