@@ -27,10 +27,10 @@ class Calibration(NamedTuple):
 
 UNKNOWN = Calibration()
 _AVX512 = Calibration(  # AMD EPYC (Zen 4), one thread
-    generate=7.8, convolve=1.2, mix=0.88, maps=210.0, transform=0.75, product=1.6, kernel=7.5, calls=4.3e7
+    generate=7.7, convolve=1.5, mix=1.0, maps=160.0, transform=0.59, product=1.7, kernel=7.5, calls=3.8e7
 )
 _AVX512_BF16 = Calibration(  # the same
-    generate=7.3, convolve=1.5, mix=1.4, maps=130.0, transform=2.1, product=3.3, kernel=15.0, calls=2.6e7
+    generate=4.7, convolve=1.5, mix=1.0, maps=270.0, transform=2.0, product=3.5, kernel=12.0, calls=1.1e7
 )
 _AVX2 = Calibration(  # the same processor, restricted to AVX2
     generate=5.1, convolve=0.87, mix=0.66, maps=190.0, transform=1.5, product=1.3, kernel=6.2, calls=3.1e7
