@@ -23,10 +23,8 @@ ROWS = {name: json.loads((ROOT / f"{name}.json").read_text(encoding="utf-8")) fo
 
 
 MISSED = {  # docs/performance.md says why
-    "ask SE2-4 at 32×32, batch 64: training step",
+    "ask SE2-4 at 32×32, batch 64, one thread: training step",
     "13-layer SE2-8, batch 1: training step",
-    "ResNet SE2-8, width 8, batch 16: training step",
-    "ResNet SE2-8 against e2cnn C8, batch 16: training step",
 }
 
 
