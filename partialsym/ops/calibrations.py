@@ -32,7 +32,7 @@ _AVX512 = Calibration(  # AMD EPYC (Zen 4), one thread
 _AVX512_BF16 = Calibration(  # the same
     generate=4.7, convolve=1.5, mix=1.0, maps=270.0, transform=2.0, product=3.5, kernel=12.0, calls=1.1e7
 )
-_AVX2 = Calibration(  # the same processor, restricted to AVX2
+_AVX2 = Calibration(  # the same processor, restricted to AVX2: to be fitted again
     generate=5.1, convolve=0.87, mix=0.66, maps=190.0, transform=1.5, product=1.3, kernel=6.2, calls=3.1e7
 )
 # Not measured: assumes that AMX halves the time of the plain convolution, but not that of the spectral order.

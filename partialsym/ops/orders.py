@@ -234,6 +234,8 @@ def _each(matrix: Tensor, batch: Tensor) -> Tensor:
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Σ a·bᵀ over a batch of matrices [b, ., k], or [b, groups, ., k], in the dtype of sums."""
+    if a.dim() == 3 and a.dtype == _wide(a):
+        return a.new_empty(a.shape[1], b.shape[1]).addbmm_(a, b.mT, beta=0)
     return (torch.bmm if a.dim() == 3 else torch.matmul)(a, b.mT).sum(0, dtype=_wide(a))
 
 

@@ -81,9 +81,9 @@ def _as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "group", "partial", "most"),
     [
-        (GResNet, "SE2", True, 543),
-        (GResNet, "SE2", False, 424),
-        (GResNet, "E2", True, 1145),
+        (GResNet, "SE2", True, 541),
+        (GResNet, "SE2", False, 422),
+        (GResNet, "E2", True, 1143),
         (GCNN13, "SE2", True, 645),
     ],
 )

@@ -273,6 +273,22 @@ def test_a_network_of_it_is_exported_for_any_batch():
     torch.testing.assert_close(program(x[:3]), net(x[:3]))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("train", [True, False])
+def test_a_network_of_it_is_compiled_and_exported_whole_in_both_modes(train):
+    torch.manual_seed(0)
+    net, x = GCNN3("SE2", width=2, samples=2, first_pool=4).train(train), torch.randn(6, 1, 12, 12)
+    expected = net.eval()(x)
+    net.train(train)
+    torch.compile(net, backend="eager", fullgraph=True)(x)
+    shapes = {"images": {0: torch.export.Dim("batch", min=2)}}
+    for options in ({"strict": True}, {"strict": False, "dynamic_shapes": shapes}):
+        program = torch.export.export(net, (x,), **options).module()
+        if not train:
+            torch.testing.assert_close(program(x), expected)
+    assert train or len(program(x[:3])) == 3
+
+
 def test_the_backward_pass_may_run_under_autocast():
     torch.manual_seed(0)
     filters, maps = torch.randn(4, CHANNELS, 3, 3, requires_grad=True), torch.randn(3, CHANNELS, 9, 9)
