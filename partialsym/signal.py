@@ -1,7 +1,7 @@
 """The feature map between layers: values on R² × H, together with the elements of H where they were sampled."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Never
 
 import torch
@@ -58,12 +58,14 @@ class Elements:
         matrices: [n, 2, 2].
         weights: [n], 0 for an element that was dropped and 1 otherwise; None if no element can be dropped.
         tied: number of consecutive elements that are drawn or dropped together and therefore share one weight.
+        ahead: what was computed ahead for layers that these elements will reach, or None: see `partialsym.nn.ahead`.
     """
 
     group: Group
     matrices: Tensor
     weights: Tensor | None = None
     tied: int = 1
+    ahead: Mapping[Any, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
@@ -88,7 +90,7 @@ class Elements:
 
     def transport(self, g: Tensor) -> "Elements":
         """The elements {g·h_i} for g [2, 2], which correspond to an input transformed by g."""
-        return replace(self, matrices=g.to(self.matrices) @ self.matrices)
+        return replace(self, matrices=g.to(self.matrices) @ self.matrices, ahead=None)
 
     def same_draw(self, other: "Elements") -> bool:
         """Whether both hold the tensors of the same draw. On T(2), whose only element is e, this is always true.

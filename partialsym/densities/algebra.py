@@ -1,6 +1,6 @@
 """Densities on the Lie algebra: Haar, Dirac and the learned Uniform."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,15 @@ class Uniform(AlgebraDensity):
         return _InwardClamp.apply(self.raw, self.all_reduce)
 
 
+def thetas(algebras: Sequence[AlgebraDensity]) -> Tensor:
+    """θ of each density, [n]; those of `Uniform` densities in as few operations as for one."""
+    plain = [a for a in algebras if type(a) is Uniform and a.shared is None and "theta" not in vars(a)]
+    if len(plain) < len(algebras) or any(a.all_reduce is not plain[0].all_reduce for a in plain):
+        return torch.stack([algebra.theta() for algebra in algebras])
+    refuse_forward("bound of θ")
+    return _InwardClamp.apply(torch.stack([algebra.raw for algebra in plain]), plain[0].all_reduce)
+
+
 @contextmanager
 def one_theta(model: nn.Module) -> Iterator[None]:
     """Within this context, every call of `theta()` returns the same tensor.
@@ -77,8 +86,8 @@ def one_theta(model: nn.Module) -> Iterator[None]:
     At a bound of θ, the gradients of a loss and of its penalties are then added before their direction is checked.
     """
     learned = [module for module in model.modules() if isinstance(module, Uniform)]
-    for module in learned:
-        module.shared = module.theta()
+    for module, theta in zip(learned, thetas(learned).unbind() if learned else (), strict=True):
+        module.shared = theta
     try:
         yield
     finally:

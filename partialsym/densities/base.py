@@ -123,16 +123,23 @@ class Density(nn.Module):
     def _elements(self, position: Tensor, weights: Tensor | None) -> Elements:
         """position [components or 1, r] in [−1, 1] and weights [components] → Elements, ordered by component."""
         with torch.autocast(autocasting(self.components), enabled=False):
-            angles = self._angles(position)[..., None][..., : self.group.dim]
-            matrices = self.group.exp(angles)
-            if len(self.components) > 1:  # the first is the identity
-                each = matrices.flatten(1, 2).expand(len(self.components), -1, -1)
-                matrices = torch.bmm(each, self.components).unflatten(1, (-1, 2))
-            matrices = matrices.flatten(0, 1)
+            matrices = self._matrices(self._angles(position), self.components)
+        return self._weighted(matrices, weights)
+
+    def _matrices(self, angles: Tensor, components: Tensor) -> Tensor:
+        """Angles [*k, c or 1, r] and components [*k, c, 2, 2] → matrices [*k, n, 2, 2], ordered by component."""
+        matrices, (*k, c) = self.group.exp(angles[..., None][..., : self.group.dim]), components.shape[:-2]
+        if c > 1:  # the first is the identity
+            each = matrices.flatten(-3, -2).expand(*k, c, -1, -1).flatten(0, -3)
+            matrices = torch.bmm(each, components.flatten(0, -3)).unflatten(0, (*k, c)).unflatten(-2, (-1, 2))
+        return matrices.flatten(-4, -3)
+
+    def _weighted(self, matrices: Tensor, weights: Tensor | None) -> Elements:
+        """Matrices [n, 2, 2] and weights [components] → Elements."""
         if weights is None:
             return Elements(self.group, matrices)
-        r = position.shape[1]
-        return Elements(self.group, matrices, weights.repeat_interleave(r), r)
+        tied = len(matrices) // len(weights)
+        return Elements(self.group, matrices, weights.repeat_interleave(tied), tied)
 
     def _angles(self, position: Tensor) -> Tensor:
         """The reparametrisation: positions in [−1, 1] → angles in [(c − θ)π, (c + θ)π], of the same shape."""
@@ -142,14 +149,15 @@ class Density(nn.Module):
     def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
 
-    def _drawn(self) -> Tensor:
+    def _drawn(self, *draws: int) -> Tensor:
+        """Random positions in [−1, 1], [*draws, components or 1, r]."""
         c, r = len(self.components), self.rotations
         if self.group.dim == 0:  # nothing to draw, so the generator must not advance
             return self._midpoints(r)
         device, dtype = self.components.device, self.components.dtype
         if self.sampling == "iid":
-            return torch.rand(c, r, device=device, dtype=dtype) * 2 - 1
-        u = torch.rand(1, 1, device=device, dtype=dtype)
+            return torch.rand(*draws, c, r, device=device, dtype=dtype) * 2 - 1
+        u = torch.rand(*draws, 1, 1, device=device, dtype=dtype)
         return torch.linspace(-1, 1 - 2 / r, r, device=device, dtype=dtype).add(u, alpha=2 / r)
 
     def support(self) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """The base class of continuous kernels, small networks that map coordinates to channel-mixing matrices."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,16 @@ class Kernel(nn.Module, ABC):
                 raise InputError(f"{name} is {value}: must be at least {least}.")
         self.out_channels, self.in_channels = out_channels, in_channels
         self.linear = nn.Linear(hidden, out_channels * in_channels, bias=bias)
+
+    @property
+    def kind(self) -> Hashable:
+        """What kernels must have in common to be computed `together`; None if this one must be called on its own."""
+        return None
+
+    @staticmethod
+    def together(kernels: Sequence[Any], z: Tensor) -> Tensor:
+        """φ of kernels of one kind, in as few operations as for one: coordinates [n, …, d] → [n, …, hidden]."""
+        raise NotImplementedError(f"a {type(kernels[0]).__name__} is called on its own.")
 
     @property
     def moments(self) -> int | None:

@@ -1,6 +1,7 @@
 """SIREN: a network with sine activations."""
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +40,22 @@ class SIREN(Kernel):
             rows = self._scaled(layer, rows).sin()
         return rows.view(*z.shape[:-1], rows.shape[1])
 
+    @property
+    def kind(self) -> Hashable:
+        plain = type(self) is SIREN and "features" not in vars(self)
+        if not plain or not all(isinstance(layer, nn.Linear) and is_plain(layer) for layer in self.hidden):
+            return None
+        sizes = [(layer.weight.shape, layer.weight.dtype, layer.bias is None) for layer in self.hidden]
+        return (self.omega0, *sizes) if not any(unshifted for *_, unshifted in sizes) else None
+
+    @staticmethod
+    def together(kernels: Sequence[Any], z: Tensor) -> Tensor:
+        rows = z.flatten(1, -2)
+        for layers in zip(*(kernel.hidden for kernel in kernels), strict=True):
+            weight, bias = (torch.stack(parts) for parts in zip(*((m.weight, m.bias) for m in layers), strict=True))
+            rows = _ScaledLinear.apply(rows, weight, bias, kernels[0].omega0).sin()
+        return rows.unflatten(1, z.shape[1:-1])
+
     def _scaled(self, layer: nn.Module, rows: Tensor) -> Tensor:
         """ω₀(W·z + b) of rows z [n, in], with whatever hooks the layer has."""
         if not isinstance(layer, nn.Linear) or not is_plain(layer) or layer.bias is None:
@@ -47,13 +64,14 @@ class SIREN(Kernel):
 
 
 class _ScaledLinear(torch.autograd.Function):
-    """c·(W·z + b) of rows z [n, in] in one call, and c in the backward pass applied once, not to each gradient."""
+    """c·(W·z + b) of rows z [*k, n, in] in one call, and c in the backward pass applied once, not to each gradient."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, weight: Tensor, bias: Tensor, factor: float) -> Tensor:
-        return torch.addmm(bias, z, weight.mT, beta=factor, alpha=factor)
+        product = torch.addmm if z.ndim == 2 else torch.baddbmm
+        return product(bias[..., None, :], z, weight.mT, beta=factor, alpha=factor)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
@@ -65,4 +83,4 @@ class _ScaledLinear(torch.autograd.Function):
         z, weight = (part.to(grad.dtype) for part in ctx.saved_tensors)  # autocast's is another
         grad = ctx.factor * grad
         d_z = grad @ weight if ctx.needs_input_grad[0] else None
-        return d_z, grad.mT @ z, grad.sum(0), None
+        return d_z, grad.mT @ z, grad.sum(-2), None

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Activation, Dropout
+from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.nn.separable import SeparableGroupConv
 from partialsym.signal import Signal, autocasting, check_signal
 
 SCALE = 0.1  # initial γ of a block
@@ -106,13 +108,22 @@ class GConvNeXt(nn.Module):
 
         The stem divides each side by `stem_stride`, and each stage after the first divides it by 2, rounding up.
         """
-        f = self.norm(self.lifting(images))
+        f = self.norm(self.lifting(ahead(Signal.image(images), self._links())))
         for name, stage in self.stages.items():
             if name in self.drawn:
                 f = self.norms[name](self.drawn[name](self.shrink(f)))
             for block in stage.children():
                 f = run(block, f, save_memory=self.checkpoint)
         return self.norm_last(f)
+
+    def _links(self) -> list[Link]:
+        links = chain(self.lifting)
+        for name, stage in self.stages.items():
+            links += chain(self.drawn[name], into=links[-1].out) if name in self.drawn else []
+            at = links[-1].out
+            convs = (block.conv for block in stage.children() if isinstance(block, SeparableBlock))
+            links += [Link(conv.pointwise, at, at) for conv in convs if isinstance(conv, SeparableGroupConv)]
+        return links
 
 
 class SeparableBlock(nn.Module):

@@ -10,6 +10,7 @@ from partialsym.errors import InputError
 from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Dropout, ReLU
+from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.norm import BatchNorm
@@ -122,11 +123,19 @@ class GStagedResNet(nn.Module):
 
         Each stage after the first halves the sides, rounding up; the `imagenet` stem halves them twice.
         """
-        f = self.act(norm_and_pool(self.norm, self.shrink, self.lifting(images)))
+        f = self.lifting(ahead(Signal.image(images), self._links()))
+        f = self.act(norm_and_pool(self.norm, self.shrink, f))
         for stage in self.stages.values():
             for block in stage.children():
                 f = run(block, f, save_memory=self.checkpoint)
         return self.act_last(self.norm_last(f))
+
+    def _links(self) -> list[Link]:
+        links = chain(self.lifting)
+        for block in self.stages.modules():
+            if isinstance(block, StagedBlock | PreactivatedBlock):
+                links += _links(block, links[-1].out)
+        return links
 
 
 class StagedBlock(nn.Module):
@@ -193,6 +202,14 @@ class PreactivatedBlock(nn.Module):
             return self.convs["2"](inner, elements=f.elements) + f
         out = self.convs["2"](inner)
         return out + self.shortcut(start, elements=out.elements)
+
+
+def _links(block: StagedBlock | PreactivatedBlock, into: nn.Module) -> list[Link]:
+    """The convolutions of a block, where `into` draws the elements of its input."""
+    *inner, last = block.convs.values()
+    links = chain(*inner, into=into)
+    links.append(Link(last, links[-1].out if inner else into, last if block.draws else into))
+    return links if block.shortcut is None else [*links, Link(block.shortcut, into, last)]
 
 
 def _convolutions(

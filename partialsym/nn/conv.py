@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Never
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, Never
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,14 @@ from partialsym.signal import Elements, Signal, as_signal, autocasting, check_el
 HAAR_ROTATIONS = 16  # rotations in the quadrature that normalises the kernel at construction
 SIDE_BY_SIDE = 4  # channels whose moments are one product
 SAVED = 64  # products for each value of the input, from which on moments are worth a pass over it
+
+
+class Ahead(NamedTuple):
+    """What a call of a GroupConv needs, if it was computed ahead: see `partialsym.nn.ahead`."""
+
+    into: Elements
+    out: Elements
+    phi: Tensor | None = None  # features on the square, [n_out, n_in, kernel_size², features]; None: not computed
 
 
 class GroupConv(nn.Module):
@@ -138,8 +147,15 @@ class GroupConv(nn.Module):
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
-        out = elements if elements is not None else self._density().sample()
-        if (count := self._moments_count(len(out), len(f.elements))) is not None:
+        ahead = self._ahead(f.elements, elements)
+        if elements is not None:
+            out = elements
+        else:
+            out = self._density().sample() if ahead is None else replace(ahead.out, ahead=f.elements.ahead)
+        if ahead is not None and ahead.phi is not None:
+            with torch.autocast(autocasting(self.taps), enabled=False):
+                kernel = self._of_features(ahead.phi, f.elements)
+        elif (count := self._moments_count(len(out), len(f.elements))) is not None:
             values, kernel = self._moments(values, f.elements, count), self._kernel_of_moments(out, count)
         else:
             kernel = self.factored_kernel(out, f.elements)
@@ -171,22 +187,37 @@ class GroupConv(nn.Module):
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
-            phi = self.kernel.features(self._coordinates(out.matrices, into.matrices))  # [n_out, n_in, taps, features]
-            mean = into.mean_weights()
-            mean = None if mean is None else mean.to(phi.dtype)
-            return self._with_weights(phi if mean is None else phi * mean[:, None, None], mean)
+            z = coordinates(self.domain, self.taps, out.matrices, into.matrices)
+            return self._of_features(self.on_square(self.kernel.features(z)), into)
 
-    def _with_weights(self, phi: Tensor, mean: Tensor | None) -> FactoredKernel:
-        """The kernel with features phi [n_out, n_in, taps, features] and the weights of the kernel network.
+    def on_square(self, phi: Tensor) -> Tensor:
+        """Features on the taps, [*k, taps, features] → on the square around them, [*k, kernel_size², features]."""
+        if len(self.inside) == self.disc.numel():
+            return phi
+        whole = phi.new_zeros(*phi.shape[:-2], self.disc.numel(), phi.shape[-1])
+        return whole.index_copy_(phi.ndim - 2, self.inside, phi)
 
-        phi includes `mean`, if that is not None.
-        """
+    def _of_features(self, phi: Tensor, into: Elements) -> FactoredKernel:
+        """The kernel from the elements `into`, with features phi [n_out, n_in, kernel_size², features]."""
+        if (mean := into.mean_weights()) is None:
+            return self._kernel(phi, None)
+        mean = mean.to(phi.dtype)
+        return self._kernel(phi * mean[:, None, None], mean)
+
+    def _kernel(self, phi: Tensor, mean: Tensor | None) -> FactoredKernel:
+        """The kernel with the weights of the kernel network, and features phi, which include `mean`."""
         weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
-        if len(self.inside) < self.disc.numel():
-            whole = phi.new_zeros(*phi.shape[:2], self.disc.numel(), phi.shape[3])
-            phi = whole.index_copy_(2, self.inside, phi)
-        phi = phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape)
-        return FactoredKernel(weight, bias, phi, mean, self.disc)
+        return FactoredKernel(weight, bias, phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape), mean, self.disc)
+
+    def _ahead(self, into: Elements, out: Elements | None) -> Ahead | None:
+        """What was computed ahead for this call; None if nothing was, or the elements are others."""
+        if into.ahead is None or torch.compiler.is_compiling():
+            return None
+        found = into.ahead.get(self)
+        if found is None or not found.into.same_draw(into):
+            return None
+        same = self.codomain is not None if out is None else found.out.same_draw(out)
+        return found if same else None
 
     def _moments_count(self, n_out: int, n_in: int) -> int | None:
         """How many moments of the input to convolve instead of its elements; None where that saves too little.
@@ -226,7 +257,7 @@ class GroupConv(nn.Module):
             functions = functions[:, : count - 1, : count - 1]
             functions = F.pad(functions, (1, 0, 1, 0)) + torch.eye(count)[0].to(h).diag()
             phi = (functions.mT[:, :, None, :, None] * plane[:, None, :, None, :]).flatten(3)
-            return self._with_weights(phi, torch.eye(count)[0].to(h))
+            return self._kernel(self.on_square(phi), torch.eye(count)[0].to(h))
 
     def _computed_in(self, values: Tensor) -> Tensor:
         """`values` in the dtype for the convolution: autocast's or the layer's."""
@@ -263,23 +294,8 @@ class GroupConv(nn.Module):
     def _mean_square(self, out: Tensor) -> Tensor:
         """Σ k² over channels and disc, averaged over the elements `out` and the domain's Haar grid."""
         with torch.autocast(autocasting(self.taps), enabled=False):
-            z = self._coordinates(out, self.domain_grid)
+            z = coordinates(self.domain, self.taps, out, self.domain_grid)
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
-
-    def _coordinates(self, out: Tensor, into: Tensor) -> Tensor:
-        """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [n_out, n_in, taps, 2 + e].
-
-        The result has the layer's dtype.
-        """
-        out, into = out.to(self.taps.dtype), into.to(self.taps.dtype)
-        vectors = torch.cat([self.taps, *into.unbind(2)])  # the taps, and both columns of every h̃
-        shape = (len(out), len(into), len(self.taps))
-        # h⁻¹v is the row v·h, since h is orthogonal; not `@`, which multiplies in another order, and rounds otherwise,
-        # if the elements need no gradient
-        moved = torch.bmm(vectors.expand(len(out), -1, -1), out)
-        position, product = moved.split([shape[2], 2 * shape[1]], 1)
-        relative = self.domain.embed(product.unflatten(1, (2, -1)).permute(0, 2, 3, 1))  # [n_out, n_in, e]
-        return torch.cat([position[:, None].expand(*shape, -1), relative[:, :, None].expand(*shape, -1)], -1)
 
     def _density(self) -> Density:
         if self.codomain is None:
@@ -298,6 +314,24 @@ class GroupConv(nn.Module):
     def extra_repr(self) -> str:
         channels = f"{self.in_channels}, {self.out_channels}"
         return f"{channels}, {self.domain} → {self.group}, kernel_size={self.kernel_size}{shown_options(self)}"
+
+
+def coordinates(domain: Group, taps: Tensor, out: Tensor, into: Tensor) -> Tensor:
+    """(h⁻¹(y − x), embedded h⁻¹h̃) for every pair of elements and tap: [*k, n_out, n_in, taps, 2 + e].
+
+    taps is [*k, taps, 2], out [*k, n_out, 2, 2] and into [*k, n_in, 2, 2], on the domain. The result has the dtype of
+    taps.
+    """
+    out, into = out.to(taps.dtype), into.to(taps.dtype)
+    *k, n_out = out.shape[:-2]
+    shape = (*k, n_out, into.shape[-3], taps.shape[-2])
+    vectors = torch.cat([taps, *into.unbind(-1)], -2).unsqueeze(-3)  # the taps, and both columns of every h̃
+    # h⁻¹v is the row v·h, since h is orthogonal; not `@`, which multiplies in another order, and rounds otherwise, if
+    # the elements need no gradient
+    moved = torch.bmm(vectors.expand(*k, n_out, -1, -1).flatten(0, -3), out.flatten(0, -3))
+    position, product = moved.unflatten(0, (*k, n_out)).split([shape[-1], 2 * shape[-2]], -2)
+    relative = domain.embed(product.unflatten(-2, (2, -1)).movedim(-3, -1))  # [*k, n_out, n_in, e]
+    return torch.cat([position.unsqueeze(-3).expand(*shape, -1), relative.unsqueeze(-2).expand(*shape, -1)], -1)
 
 
 def check_window(kernel_size: int, padding: str, padding_mode: str, **steps: int) -> None:
