@@ -23,6 +23,8 @@ from partialsym.densities.together import sample_together
 from partialsym.nn.conv import Ahead, GroupConv, coordinates
 from partialsym.signal import Signal, autocasting
 
+OVERRIDDEN = {"forward", "prepared", "factored_kernel", "_coordinates"}  # of a layer, for one instance
+
 
 class Link(NamedTuple):
     """A GroupConv, or what has replaced it, with those that draw the elements of its input and of its output.
@@ -71,6 +73,8 @@ def _possible(links: Sequence[Link]) -> bool:
         return False
     if not all(isinstance(layer.codomain, Density) for layer in drawing):
         return False
+    if any(OVERRIDDEN & vars(layer).keys() for layer in layers):
+        return False
     return not any(has_hooks(module) for layer in layers for module in layer.modules())
 
 
@@ -89,6 +93,7 @@ def _with_features(layers: Sequence[GroupConv], given: Sequence[Ahead]) -> dict[
     first, taps = layers[0], torch.stack([layer.taps for layer in layers])
     out = torch.stack([pair.out.matrices for pair in given])
     into = torch.stack([pair.into.matrices for pair in given])
-    phi = first.kernel.together([layer.kernel for layer in layers], coordinates(first.domain, taps, out, into))
+    z = coordinates(first.domain, taps, out, into)
+    phi = first.kernel.together([layer.kernel for layer in layers], z)
     parts = zip(layers, given, first.on_square(phi).unbind(), strict=True)
     return {layer: pair._replace(phi=one) for layer, pair, one in parts}

@@ -187,7 +187,7 @@ class GroupConv(nn.Module):
     def factored_kernel(self, out: Elements, into: Elements) -> FactoredKernel:
         """The kernel between two sets of elements, as a sum of features; never computed in reduced precision."""
         with torch.autocast(autocasting(self.taps), enabled=False):
-            z = coordinates(self.domain, self.taps, out.matrices, into.matrices)
+            z = self._coordinates(out.matrices, into.matrices)
             return self._of_features(self.on_square(self.kernel.features(z)), into)
 
     def on_square(self, phi: Tensor) -> Tensor:
@@ -294,8 +294,11 @@ class GroupConv(nn.Module):
     def _mean_square(self, out: Tensor) -> Tensor:
         """Σ k² over channels and disc, averaged over the elements `out` and the domain's Haar grid."""
         with torch.autocast(autocasting(self.taps), enabled=False):
-            z = coordinates(self.domain, self.taps, out, self.domain_grid)
+            z = self._coordinates(out, self.domain_grid)
             return self.kernel.squared_norm(z) / (z.shape[0] * z.shape[1])
+
+    def _coordinates(self, out: Tensor, into: Tensor) -> Tensor:
+        return coordinates(self.domain, self.taps, out, into)
 
     def _density(self) -> Density:
         if self.codomain is None:
