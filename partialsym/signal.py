@@ -58,14 +58,15 @@ class Elements:
         matrices: [n, 2, 2].
         weights: [n], 0 for an element that was dropped and 1 otherwise; None if no element can be dropped.
         tied: number of consecutive elements that are drawn or dropped together and therefore share one weight.
-        ahead: what was computed ahead for layers that these elements will reach, or None: see `partialsym.nn.ahead`.
+        precomputed: what a network has computed for its layers, within its forward pass: see
+            `partialsym.nn.precompute`.
     """
 
     group: Group
     matrices: Tensor
     weights: Tensor | None = None
     tied: int = 1
-    ahead: Mapping[Any, Any] | None = field(default=None, repr=False)
+    precomputed: Mapping[Any, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.matrices, Tensor):  # pytrees rebuild with placeholders
@@ -90,7 +91,7 @@ class Elements:
 
     def transport(self, g: Tensor) -> "Elements":
         """The elements {g·h_i} for g [2, 2], which correspond to an input transformed by g."""
-        return replace(self, matrices=g.to(self.matrices) @ self.matrices, ahead=None)
+        return replace(self, matrices=g.to(self.matrices) @ self.matrices, precomputed=None)
 
     def same_draw(self, other: "Elements") -> bool:
         """Whether both hold the tensors of the same draw. On T(2), whose only element is e, this is always true.

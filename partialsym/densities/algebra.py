@@ -72,11 +72,10 @@ class Uniform(AlgebraDensity):
 
 def thetas(algebras: Sequence[AlgebraDensity]) -> Tensor:
     """θ of each density, [n]; those of `Uniform` densities in as few operations as for one."""
-    plain = [a for a in algebras if type(a) is Uniform and a.shared is None and "theta" not in vars(a)]
-    if len(plain) < len(algebras) or any(a.all_reduce is not plain[0].all_reduce for a in plain):
+    learned = [a for a in algebras if type(a) is Uniform and a.shared is None and a.all_reduce is None]
+    if len(learned) < len(algebras):
         return torch.stack([algebra.theta() for algebra in algebras])
-    refuse_forward("bound of θ")
-    return _InwardClamp.apply(torch.stack([algebra.raw for algebra in plain]), plain[0].all_reduce)
+    return _InwardClamp.apply(torch.stack([algebra.raw for algebra in learned]), None)
 
 
 @contextmanager
@@ -86,8 +85,8 @@ def one_theta(model: nn.Module) -> Iterator[None]:
     At a bound of θ, the gradients of a loss and of its penalties are then added before their direction is checked.
     """
     learned = [module for module in model.modules() if isinstance(module, Uniform)]
-    for module, theta in zip(learned, thetas(learned).unbind() if learned else (), strict=True):
-        module.shared = theta
+    for module in learned:
+        module.shared = module.theta()
     try:
         yield
     finally:

@@ -102,7 +102,7 @@ class Density(nn.Module):
 
     def draw(self) -> Elements:
         """Draw n random elements from torch's global generator."""
-        return self._elements(self._drawn(), self.component.draw())
+        return self._elements(self._positions(self._random()), self.component.draw())
 
     def deterministic(self) -> Elements:
         """For every component, the midpoints of equal parts of the interval.
@@ -149,16 +149,21 @@ class Density(nn.Module):
     def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
 
-    def _drawn(self, *draws: int) -> Tensor:
-        """Random positions in [−1, 1], [*draws, components or 1, r]."""
-        c, r = len(self.components), self.rotations
+    def _random(self) -> Tensor | None:
+        """The random numbers of a draw, uniform on [0, 1): [1, 1], or for `iid` [components, r]; None without any."""
         if self.group.dim == 0:  # nothing to draw, so the generator must not advance
+            return None
+        shape = (len(self.components), self.rotations) if self.sampling == "iid" else (1, 1)
+        return torch.rand(shape, device=self.components.device, dtype=self.components.dtype)
+
+    def _positions(self, u: Tensor | None) -> Tensor:
+        """Random numbers [*k, ., .] → positions in [−1, 1], [*k, components or 1, r]."""
+        r = self.rotations
+        if u is None:
             return self._midpoints(r)
-        device, dtype = self.components.device, self.components.dtype
         if self.sampling == "iid":
-            return torch.rand(*draws, c, r, device=device, dtype=dtype) * 2 - 1
-        u = torch.rand(*draws, 1, 1, device=device, dtype=dtype)
-        return torch.linspace(-1, 1 - 2 / r, r, device=device, dtype=dtype).add(u, alpha=2 / r)
+            return u * 2 - 1
+        return torch.linspace(-1, 1 - 2 / r, r, device=u.device, dtype=u.dtype).add(u, alpha=2 / r)
 
     def support(self) -> dict[str, float]:
         """The support in readable numbers: `theta_deg` and, for each component c other than e, `P(c)`.

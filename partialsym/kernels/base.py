@@ -52,14 +52,14 @@ class Kernel(nn.Module, ABC):
         self.linear = nn.Linear(hidden, out_channels * in_channels, bias=bias)
 
     @property
-    def kind(self) -> Hashable:
-        """What kernels must have in common to be computed `together`; None if this one must be called on its own."""
+    def batch_key(self) -> Hashable:
+        """What kernels of one class need in common for `batched_features`; None if this one is called by itself."""
         return None
 
     @staticmethod
-    def together(kernels: Sequence[Any], z: Tensor) -> Tensor:
-        """φ of kernels of one kind, in as few operations as for one: coordinates [n, …, d] → [n, …, hidden]."""
-        raise NotImplementedError(f"a {type(kernels[0]).__name__} is called on its own.")
+    def batched_features(kernels: Sequence[Any], z: Tensor) -> Tensor:
+        """φ of n kernels with the same `batch_key`, in few operations: coordinates [n, …, d] → [n, …, hidden]."""
+        raise NotImplementedError(f"a {type(kernels[0]).__name__} is called by itself.")
 
     @property
     def moments(self) -> int | None:

@@ -41,15 +41,13 @@ class SIREN(Kernel):
         return rows.view(*z.shape[:-1], rows.shape[1])
 
     @property
-    def kind(self) -> Hashable:
-        plain = type(self) is SIREN and "features" not in vars(self)
-        if not plain or not all(isinstance(layer, nn.Linear) and is_plain(layer) for layer in self.hidden):
+    def batch_key(self) -> Hashable:
+        if type(self) is not SIREN or "features" in vars(self) or not all(map(_is_stackable, self.hidden)):
             return None
-        sizes = [(layer.weight.shape, layer.weight.dtype, layer.bias is None) for layer in self.hidden]
-        return (self.omega0, *sizes) if not any(unshifted for *_, unshifted in sizes) else None
+        return self.omega0, *((layer.weight.shape, layer.weight.dtype) for layer in self.hidden)
 
     @staticmethod
-    def together(kernels: Sequence[Any], z: Tensor) -> Tensor:
+    def batched_features(kernels: Sequence[Any], z: Tensor) -> Tensor:
         rows = z.flatten(1, -2)
         for layers in zip(*(kernel.hidden for kernel in kernels), strict=True):
             weight, bias = (torch.stack(parts) for parts in zip(*((m.weight, m.bias) for m in layers), strict=True))
@@ -61,6 +59,11 @@ class SIREN(Kernel):
         if not isinstance(layer, nn.Linear) or not is_plain(layer) or layer.bias is None:
             return self.omega0 * layer(rows)
         return _ScaledLinear.apply(rows, layer.weight, layer.bias, self.omega0)
+
+
+def _is_stackable(layer: nn.Module) -> bool:
+    """Whether the layer is a linear one with a bias whose parameters can be read without computing them."""
+    return type(layer) is nn.Linear and is_plain(layer) and layer.bias is not None
 
 
 class _ScaledLinear(torch.autograd.Function):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Activation, Dropout
-from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.nn.precompute import Link, chain, precompute, without_precomputed
 from partialsym.nn.separable import SeparableGroupConv
 from partialsym.signal import Signal, autocasting, check_signal
 
@@ -108,13 +108,13 @@ class GConvNeXt(nn.Module):
 
         The stem divides each side by `stem_stride`, and each stage after the first divides it by 2, rounding up.
         """
-        f = self.norm(self.lifting(ahead(Signal.image(images), self._links())))
+        f = self.norm(self.lifting(precompute(self, images, self._links())))
         for name, stage in self.stages.items():
             if name in self.drawn:
                 f = self.norms[name](self.drawn[name](self.shrink(f)))
             for block in stage.children():
                 f = run(block, f, save_memory=self.checkpoint)
-        return self.norm_last(f)
+        return without_precomputed(self.norm_last(f))
 
     def _links(self) -> list[Link]:
         links = chain(self.lifting)

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
-from partialsym.nn.ahead import ahead, chain
 from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.nn.precompute import chain, precompute, without_precomputed
 from partialsym.signal import Signal
 
 POOLED, DROPPED = (2, 5), (2, 5, 8)  # group convolutions before a pool or dropout, counted from 1
@@ -83,10 +83,10 @@ class GCNN13(nn.Module):
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
-        f = ahead(Signal.image(images), chain(self.lifting, *self.convs.values()))
+        f = precompute(self, Signal.image(images), chain(self.lifting, *self.convs.values()))
         f = self.norm0(self.lifting(f)).map(F.relu)
         for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
             f = norm_and_pool(norm, self.shrink, conv(f)) if i in POOLED else norm(conv(f))
             f = f.map(F.relu)
             f = f.map(self.dropout) if i in DROPPED else f
-        return f
+        return without_precomputed(f)

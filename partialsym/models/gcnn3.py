@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from partialsym.errors import InputError
 from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
-from partialsym.nn.ahead import ahead, chain
 from partialsym.nn.fused import lift_norm_and_pool, norm_and_pool
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.nn.precompute import chain, precompute, without_precomputed
 from partialsym.signal import Signal
 
 
@@ -88,7 +88,7 @@ class GCNN3(nn.Module):
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
-        f = ahead(Signal.image(images), chain(self.lifting, self.conv1, self.conv2))
+        f = precompute(self, Signal.image(images), chain(self.lifting, self.conv1, self.conv2))
         f = lift_norm_and_pool(self.lifting, self.norm0, self.pool0, f).map(F.relu)
         f = norm_and_pool(self.norm1, self.pool1, self.conv1(f)).map(F.relu)
-        return self.norm2(self.conv2(f)).map(F.relu)
+        return without_precomputed(self.norm2(self.conv2(f)).map(F.relu))

@@ -13,11 +13,11 @@ from partialsym.groups import T2
 from partialsym.models.backbone import classifier
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import ReLU
-from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.norm import BatchNorm, InstanceNorm
 from partialsym.nn.pool import GlobalPool, LinearPool, SpatialPool
+from partialsym.nn.precompute import Link, chain, precompute, without_precomputed
 from partialsym.signal import Signal
 
 PLACES = ("lifting", "block1", "block2")
@@ -113,17 +113,17 @@ class GResNet(nn.Module):
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
-        f = ahead(Signal.image(images), self._links())
+        f = precompute(self, Signal.image(images), self._links())
         f = norm_and_pool(self.norm0, self.pool0, self.lifting(f)).map(F.relu)
         f = norm_and_pool(self.norm1, self.pool1, self.block1(f)).map(F.relu)
         f = norm_and_pool(self.norm2, self.pool2, self.block2(f)).map(F.relu)
-        return self.norm3(self.last(f)).map(F.relu)
+        return without_precomputed(self.norm3(self.last(f)).map(F.relu))
 
     def _links(self) -> list[Link]:
         links = chain(self.lifting)
         for part in (self.block1, self.block2):
             for block in (module for module in part.modules() if isinstance(module, ResidualBlock)):
-                links += block.links(links[-1].out)
+                links += _block_links(block, links[-1].out)
         return links + chain(self.last, into=links[-1].out)
 
 
@@ -150,9 +150,10 @@ class ResidualBlock(nn.Module):
         out = self.norm2(self.conv2(inner)).map(F.relu)
         return out + self.shortcut(f, elements=out.elements)
 
-    def links(self, into: nn.Module) -> list[Link]:
-        """Its convolutions, where `into` draws the elements of the input."""
-        return [*chain(self.conv1, self.conv2, into=into), Link(self.shortcut, into, self.conv2)]
+
+def _block_links(block: ResidualBlock, into: nn.Module) -> list[Link]:
+    """The convolutions of a block, where `into` draws the elements of its input."""
+    return [*chain(block.conv1, block.conv2, into=into), Link(block.shortcut, into, block.conv2)]
 
 
 def _check_pools(pools: Sequence[str]) -> None:

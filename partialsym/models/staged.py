@@ -10,11 +10,11 @@ from partialsym.errors import InputError
 from partialsym.models.backbone import check_blocks, classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Dropout, ReLU
-from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import GlobalPool, SpatialPool
+from partialsym.nn.precompute import Link, chain, precompute, without_precomputed
 from partialsym.signal import Signal
 
 BLOCKS = {"basic": 1, "bottleneck": 4, "preactivated": 1}  # kind → output channels per inner channel
@@ -123,18 +123,18 @@ class GStagedResNet(nn.Module):
 
         Each stage after the first halves the sides, rounding up; the `imagenet` stem halves them twice.
         """
-        f = self.lifting(ahead(Signal.image(images), self._links()))
+        f = self.lifting(precompute(self, images, self._links()))
         f = self.act(norm_and_pool(self.norm, self.shrink, f))
         for stage in self.stages.values():
             for block in stage.children():
                 f = run(block, f, save_memory=self.checkpoint)
-        return self.act_last(self.norm_last(f))
+        return without_precomputed(self.act_last(self.norm_last(f)))
 
     def _links(self) -> list[Link]:
         links = chain(self.lifting)
         for block in self.stages.modules():
             if isinstance(block, StagedBlock | PreactivatedBlock):
-                links += _links(block, links[-1].out)
+                links += _block_links(block, links[-1].out)
         return links
 
 
@@ -204,7 +204,7 @@ class PreactivatedBlock(nn.Module):
         return out + self.shortcut(start, elements=out.elements)
 
 
-def _links(block: StagedBlock | PreactivatedBlock, into: nn.Module) -> list[Link]:
+def _block_links(block: StagedBlock | PreactivatedBlock, into: nn.Module) -> list[Link]:
     """The convolutions of a block, where `into` draws the elements of its input."""
     *inner, last = block.convs.values()
     links = chain(*inner, into=into)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from partialsym.models.backbone import classifier, run
 from partialsym.models.layers import LayerOptions, Layers, check_at_least_one, check_dropout
 from partialsym.nn.activation import Dropout, ReLU
-from partialsym.nn.ahead import Link, ahead, chain
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import Mode, SpatialPool, check_mode, project
+from partialsym.nn.precompute import Link, chain, precompute, without_precomputed
 from partialsym.nn.resampling import Upsample
 from partialsym.signal import Signal, cat
 
@@ -104,7 +104,7 @@ class GUNet(nn.Module):
 
     def features(self, images: Tensor) -> Signal:
         """The signal at full resolution before the projection, [batch, num_features, n, height, width]."""
-        f = self.act(self.norm(self.lifting(ahead(Signal.image(images), self._links()))))
+        f = self.act(self.norm(self.lifting(precompute(self, images, self._links()))))
         skipped: list[Signal] = []
         for conv in self.down.values():
             f = self.shrink(f) if skipped else f
@@ -117,16 +117,15 @@ class GUNet(nn.Module):
                 merge(f, elements=skip.elements), size=skip.values.shape[-2:]
             )  # merging is cheaper before upsampling
             f = run(conv, cat([skip, f]), save_memory=self.checkpoint)
-        return f
+        return without_precomputed(f)
 
     def _links(self) -> list[Link]:
         links, drew = chain(self.lifting), []
         for down in (block for block in self.down.values() if isinstance(block, DoubleConv)):
             links += chain(down.conv1, down.conv2, into=links[-1].out)
             drew.append(down.conv2)
-        for merge, rise, before, at in zip(
-            self.merge.values(), self.rise.values(), drew[::-1], drew[-2::-1], strict=False
-        ):
+        rising = zip(self.merge.values(), self.rise.values(), drew[::-1], drew[-2::-1], strict=False)  # or replaced
+        for merge, rise, before, at in rising:
             if isinstance(rise, DoubleConv):
                 links += [Link(merge, before, at), Link(rise.conv1, at, at), Link(rise.conv2, at, at)]
         return links

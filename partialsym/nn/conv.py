@@ -23,8 +23,8 @@ SIDE_BY_SIDE = 4  # channels whose moments are one product
 SAVED = 64  # products for each value of the input, from which on moments are worth a pass over it
 
 
-class Ahead(NamedTuple):
-    """What a call of a GroupConv needs, if it was computed ahead: see `partialsym.nn.ahead`."""
+class Precomputed(NamedTuple):
+    """What a call of a GroupConv needs, if its network has computed it: see `partialsym.nn.precompute`."""
 
     into: Elements
     out: Elements
@@ -147,14 +147,16 @@ class GroupConv(nn.Module):
         f = as_signal(f, self.domain, self.in_channels)
         self._check(f, elements)
         values = self._computed_in(f.values)
-        ahead = self._ahead(f.elements, elements)
+        known = self._precomputed(f.elements, elements)
         if elements is not None:
             out = elements
+        elif known is None:
+            out = self._density().sample()
         else:
-            out = self._density().sample() if ahead is None else replace(ahead.out, ahead=f.elements.ahead)
-        if ahead is not None and ahead.phi is not None:
+            out = replace(known.out, precomputed=f.elements.precomputed)
+        if known is not None and known.phi is not None:
             with torch.autocast(autocasting(self.taps), enabled=False):
-                kernel = self._of_features(ahead.phi, f.elements)
+                kernel = self._of_features(known.phi, f.elements)
         elif (count := self._moments_count(len(out), len(f.elements))) is not None:
             values, kernel = self._moments(values, f.elements, count), self._kernel_of_moments(out, count)
         else:
@@ -209,11 +211,9 @@ class GroupConv(nn.Module):
         weight, bias = (part.unflatten(0, (self.out_channels, -1)) for part in self.kernel.last(phi))
         return FactoredKernel(weight, bias, phi.permute(0, 3, 1, 2).unflatten(3, self.disc.shape), mean, self.disc)
 
-    def _ahead(self, into: Elements, out: Elements | None) -> Ahead | None:
-        """What was computed ahead for this call; None if nothing was, or the elements are others."""
-        if into.ahead is None or torch.compiler.is_compiling():
-            return None
-        found = into.ahead.get(self)
+    def _precomputed(self, into: Elements, out: Elements | None) -> Precomputed | None:
+        """What the network has computed for a call on these elements; None if it has not."""
+        found = None if into.precomputed is None else into.precomputed.get(self)
         if found is None or not found.into.same_draw(into):
             return None
         same = self.codomain is not None if out is None else found.out.same_draw(out)

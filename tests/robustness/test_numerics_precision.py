@@ -118,7 +118,7 @@ def test_positions_rounded_to_bf16_would_be_seen(monkeypatch):
         z = coordinates(layer, *args)
         return z.bfloat16().float() if layer.rounds else z
 
-    monkeypatch.setattr(gresnet, "ahead", lambda f, links: f)  # each layer makes its own features
+    monkeypatch.setattr(gresnet, "precompute", lambda network, f, links: f)  # each layer makes its own features
     monkeypatch.setattr(GroupConv, "factored_kernel", autocast_or_not)
     model = network("ResNet")
     monkeypatch.setattr(GroupConv, "_coordinates", rounded)
