@@ -204,6 +204,11 @@ def fitted(found: Sequence[Found], start: Calibration, names: Sequence[str]) -> 
     return best
 
 
+def rounded(c: Calibration) -> Calibration:
+    """With two digits, as the weights are written. Their choices may differ from those of the exact ones."""
+    return Calibration(*(float(f"{value:.2g}") for value in c))
+
+
 def main() -> None:
     found_in = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if processor() in ("AMX", "AVX-512") else {})
     for name, dtype in found_in.items():
@@ -221,8 +226,8 @@ def _report(name: str, dtype: torch.dtype, found: Sequence[Found]) -> None:
     """Measured beside predicted, what wrong choices cost, and the weights as they stand in calibrations.py."""
     used = calibration(dtype, "cpu")
     start = used if math.isfinite(used.calls) else EXPECTED
-    spectral = fitted(found, start, SPECTRAL)
-    whole = fitted(found, start, FACTORED + SPECTRAL)
+    spectral = rounded(fitted(found, start, SPECTRAL))
+    whole = rounded(fitted(found, start, FACTORED + SPECTRAL))
     for one in found:
         predicted = times(one.shape, whole)
         text = "  ".join(f"{p} ×{q:.2f}, predicted ×{predicted[p]:.2f}" for p, q in one.quotients.items())

@@ -27,7 +27,7 @@ class Calibration(NamedTuple):
 
 UNKNOWN = Calibration()
 _AVX512 = Calibration(  # AMD EPYC (Zen 4), one thread
-    generate=7.7, convolve=1.5, mix=1.0, maps=160.0, transform=0.59, product=1.7, kernel=7.5, calls=3.8e7
+    generate=6.0, convolve=1.5, mix=1.4, maps=130.0, transform=1.1, product=1.7, kernel=6.4, calls=2.5e7
 )
 _AVX512_BF16 = Calibration(  # the same
     generate=4.7, convolve=1.5, mix=1.0, maps=270.0, transform=2.0, product=3.5, kernel=12.0, calls=1.1e7
