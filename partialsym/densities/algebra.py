@@ -71,7 +71,7 @@ class Uniform(AlgebraDensity):
 
 
 def thetas(algebras: Sequence[AlgebraDensity]) -> Tensor:
-    """θ of each density, [n]; those of `Uniform` densities in as few operations as for one."""
+    """θ of each density, [n]; in as few operations as for one, if all are `Uniform` and none is shared."""
     learned = [a for a in algebras if type(a) is Uniform and a.shared is None and a.all_reduce is None]
     if len(learned) < len(algebras):
         return torch.stack([algebra.theta() for algebra in algebras])

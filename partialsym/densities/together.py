@@ -47,7 +47,8 @@ def _batch_key(density: Density) -> Hashable:
         return None
     return (
         *(density.group, density.samples, len(held), held.dtype, held.device),
-        *(density.sampling, density.training, type(algebra) is Uniform),  # no gradient where none is needed
+        *(density.sampling, density.training),
+        isinstance(algebra, Uniform) and algebra.raw.requires_grad,  # no gradient where none is needed
     )
 
 
@@ -56,7 +57,8 @@ def _as_one(draws: Sequence[_Draw]) -> list[Elements]:
     with torch.autocast(autocasting(first.components), enabled=False):
         random = [draw.random for draw in draws if draw.random is not None]
         position = first._positions(torch.stack(random)) if random else first._midpoints(first.rotations)
-        angles = thetas([draw.density.algebra for draw in draws])[:, None, None] * (torch.pi * position)
+        theta = thetas([draw.density.algebra for draw in draws]).to(position.dtype)
+        angles = theta[:, None, None] * (torch.pi * position)
         if len(first.components) > 1:
             components = torch.stack([draw.density.components for draw in draws])
         else:

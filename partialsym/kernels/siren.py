@@ -44,7 +44,8 @@ class SIREN(Kernel):
     def batch_key(self) -> Hashable:
         if type(self) is not SIREN or "features" in vars(self) or not all(map(_is_stackable, self.hidden)):
             return None
-        return self.omega0, *((layer.weight.shape, layer.weight.dtype) for layer in self.hidden)
+        parts = [part for layer in self.hidden for part in (layer.weight, layer.bias)]
+        return self.omega0, *((part.shape, part.dtype, part.requires_grad) for part in parts)
 
     @staticmethod
     def batched_features(kernels: Sequence[Any], z: Tensor) -> Tensor:

@@ -121,7 +121,8 @@ class GConvNeXt(nn.Module):
         for name, stage in self.stages.items():
             links += chain(self.drawn[name], into=links[-1].out) if name in self.drawn else []
             at = links[-1].out
-            convs = (block.conv for block in stage.children() if isinstance(block, SeparableBlock))
+            blocks = list(stage) if isinstance(stage, nn.Sequential) else []
+            convs = (block.conv for block in blocks if isinstance(block, SeparableBlock))
             links += [Link(conv.pointwise, at, at) for conv in convs if isinstance(conv, SeparableGroupConv)]
         return links
 

@@ -80,10 +80,11 @@ class GCNN13(nn.Module):
 
     def features(self, images: Tensor) -> Signal:
         """Images → the signal on the base group before global pooling, [batch, 2w, n, ⌈height / 4⌉, ⌈width / 4⌉]."""
+        f = Signal.image(images)
         height, width = images.shape[-2:]
         if min(height, width) < (k := self.settings["kernel_size"]):
             raise InputError(f"the images of {height}×{width} pixels are smaller than the {k}×{k} kernel.")
-        f = precompute(self, Signal.image(images), chain(self.lifting, *self.convs.values()))
+        f = precompute(self, f, chain(self.lifting, *self.convs.values()))
         f = self.norm0(self.lifting(f)).map(F.relu)
         for i, (conv, norm) in enumerate(zip(self.convs.values(), self.norms.values(), strict=True), 1):
             f = norm_and_pool(norm, self.shrink, conv(f)) if i in POOLED else norm(conv(f))

@@ -122,8 +122,8 @@ class GResNet(nn.Module):
     def _links(self) -> list[Link]:
         links = chain(self.lifting)
         for part in (self.block1, self.block2):
-            for block in (module for module in part.modules() if isinstance(module, ResidualBlock)):
-                links += _block_links(block, links[-1].out)
+            for block in part if isinstance(part, nn.Sequential) else [part]:
+                links += _block_links(block, links[-1].out) if isinstance(block, ResidualBlock) else []
         return links + chain(self.last, into=links[-1].out)
 
 

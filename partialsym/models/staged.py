@@ -132,9 +132,10 @@ class GStagedResNet(nn.Module):
 
     def _links(self) -> list[Link]:
         links = chain(self.lifting)
-        for block in self.stages.modules():
-            if isinstance(block, StagedBlock | PreactivatedBlock):
-                links += _block_links(block, links[-1].out)
+        for stage in self.stages.values():
+            for block in stage if isinstance(stage, nn.Sequential) else []:
+                if isinstance(block, StagedBlock | PreactivatedBlock):
+                    links += _block_links(block, links[-1].out)
         return links
 
 

@@ -21,11 +21,11 @@ from partialsym._utils.torch_private import has_hooks, hooks_on_all, in_forward_
 from partialsym.densities import Density, Uniform
 from partialsym.densities.together import sample_together
 from partialsym.nn.conv import GroupConv, Precomputed, coordinates
-from partialsym.ops.orders import CHUNK_BYTES
 from partialsym.signal import Signal, autocasting
 
 PARTS = ("partialsym.", "torch.nn.modules.")  # where the classes of a network's parts are defined
-OVERRIDDEN = {"forward", "prepared", "factored_kernel", "_coordinates"}  # of a layer, for one instance
+OVERRIDDEN = {"prepared", "factored_kernel", "_coordinates"}  # of a layer, for one instance
+HELD = 2**24  # bytes of features, which are all in memory until the last layer has used its own
 
 
 class Link(NamedTuple):
@@ -47,9 +47,10 @@ def chain(*layers: nn.Module, into: nn.Module | None = None) -> list[Link]:
 def precompute(network: nn.Module, images: Any, links: Sequence[Link]) -> Any:
     """Images as a signal with what the layers of `links` need; what was given if that is not possible.
 
-    It is possible only if nothing else can see or change what a layer computes: every part of the network is a module
-    of this package or of torch.nn, on one device and in one dtype, without hooks. Compilers, tracers, transforms of
-    torch.func, and processes that share statistics have each layer draw and compute for itself.
+    It is possible only if nothing else can see or change what a layer computes. Every part of the network must be a
+    module of this package or of torch.nn, with its class's `forward` and without hooks. Each layer must be used once,
+    and all layers must be on one device and in one dtype. Compilers, tracers, transforms of torch.func, and processes
+    that share statistics have each layer draw and compute for itself.
     """
     values = images.values if isinstance(images, Signal) else images
     if not (isinstance(values, Tensor) and _is_possible(network, values, links)):
@@ -76,9 +77,13 @@ def without_precomputed(f: Signal) -> Signal:
 def _is_possible(network: nn.Module, values: Tensor, links: Sequence[Link]) -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed() or in_forward_mode():
         return False
+    if torch.is_autocast_enabled(autocasting(values)) and values.dtype != torch.float32:
+        return False  # layers may refuse the dtype
     if not links or hooks_on_all() or not all(_is_plain(part) for part in network.modules() if part is not network):
         return False
     layers, drawing = [at.layer for at in links], [at.out for at in links]
+    if len(set(layers)) < len(layers):
+        return False
     if any(type(layer) is not GroupConv or OVERRIDDEN & vars(layer).keys() for layer in (*layers, *drawing)):
         return False
     if not all(isinstance(layer.codomain, Density) for layer in drawing):
@@ -89,7 +94,7 @@ def _is_possible(network: nn.Module, values: Tensor, links: Sequence[Link]) -> b
 
 def _is_plain(part: nn.Module) -> bool:
     """Whether the part is ours or torch's, and nothing looks at it, in this process or in others."""
-    if has_hooks(part) or not type(part).__module__.startswith(PARTS):
+    if has_hooks(part) or "forward" in vars(part) or not type(part).__module__.startswith(PARTS):
         return False
     return not (isinstance(part, Uniform) and part.all_reduce is not None)
 
@@ -106,10 +111,9 @@ def _batch_key(layer: GroupConv, given: Precomputed) -> Hashable:
 
 
 def _is_small(layers: Sequence[GroupConv], given: Precomputed) -> bool:
-    """Whether the features of all layers fit into a chunk: they are all held until the last layer has used its own."""
+    """Whether the features of all layers may be held."""
     each = len(given.into) * len(given.out) * layers[0].disc.numel() * layers[0].kernel.linear.in_features
-    taps = layers[0].taps
-    return len(layers) * each * taps.element_size() <= CHUNK_BYTES.get(taps.device.type, CHUNK_BYTES["cuda"])
+    return len(layers) * each * layers[0].taps.element_size() <= HELD
 
 
 def _with_features(layers: Sequence[GroupConv], given: Sequence[Precomputed]) -> dict[GroupConv, Precomputed]:

@@ -15,7 +15,6 @@ from partialsym.kernels import MLP
 from partialsym.models import convnext, gcnn3, gcnn13, gresnet, staged, unet
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.precompute import Link, chain, precompute
-from partialsym.ops.orders import CHUNK_BYTES
 from partialsym.signal import Elements, Signal
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -193,6 +192,8 @@ CHANGES = {
     "a compiled layer": lambda net: setattr(net.last, "_compiled_call_impl", net.last.forward),
     "a class of one's own": lambda net: setattr(net.last, "__class__", type("Own", (GroupConv,), {})),
     "a layer's method": lambda net: setattr(net.last, "factored_kernel", net.last.factored_kernel),
+    "a block's method": lambda net: setattr(net.block1, "forward", net.block1.forward),
+    "a norm's method": lambda net: setattr(net.norm1, "forward", net.norm1.forward),
     "no density": lambda net: setattr(net.last, "codomain", None),
     "statistics of processes": lambda net: setattr(net.last.codomain.algebra, "all_reduce", hook),
     "another dtype": lambda net: net.last.float(),
@@ -208,9 +209,44 @@ def test_nothing_is_precomputed_where_something_could_see_or_change_a_layer(chan
     CHANGES[change](net)
     if change.startswith("a class"):
         net.last.__class__.__module__ = "mine"
-    assert precompute(net, images(), links) is not images  # the images are made anew
     given = images()
     assert precompute(net, given, links) is given
+
+
+def test_frozen_layers_need_no_gradients(monkeypatch):
+    """A gradient that reaches them through what they share with trained ones would cost a whole backward pass."""
+    net = GResNet("SE2", **SMALL, samples=4).requires_grad_(False)
+    net.last.requires_grad_(True)
+    seen = []
+    known = precompute(net, images(), net._links()).elements.precomputed
+    for layer, of in known.items():
+        seen.append((layer is net.last, of.out.matrices.requires_grad, of.phi is not None and of.phi.requires_grad))
+    assert [row for row in seen if any(row)] == [(True, True, False)]  # its features are its own
+    mine = found(net)
+    one_by_one(monkeypatch)
+    assert_same(mine, found(net))
+
+
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        ("GResNet", lambda net: net.block1.__setitem__(3, net.block1[0])),
+        ("GCNN13", lambda net: net.convs.__setitem__("8", net.convs["3"])),
+        ("GConvNeXt", lambda net: net.stages["2"].__setitem__(1, net.stages["2"][0])),
+    ],
+)
+def test_a_layer_used_twice_draws_twice(name, again, monkeypatch):
+    net = NETWORKS[name]("SE2", samples=4)
+    again(net)
+    mine = found(net)
+    one_by_one(monkeypatch)
+    assert_same(mine, found(net))
+
+
+def test_a_theta_of_another_dtype_changes_no_other():
+    densities = [learned(SE2(), 4).float() for _ in range(2)]
+    densities[0].algebra.double()
+    assert [e.matrices.dtype for e in together.sample_together(densities)] == 2 * [torch.float32]
 
 
 def test_parts_of_ones_own_work_as_before(monkeypatch):
@@ -266,9 +302,9 @@ def test_a_parametrisation_is_evaluated_once(monkeypatch):
 def test_features_too_large_to_be_held_are_left_to_the_layers(monkeypatch):
     one, two, three = layers()
     assert made([one, two, three]).elements.precomputed[two].phi is not None
-    monkeypatch.setitem(CHUNK_BYTES, "cpu", 2 * 4 * 4 * 9 * 32 * 8 - 1)
+    monkeypatch.setattr("partialsym.nn.precompute.HELD", 2 * 4 * 4 * 9 * 32 * 8 - 1)
     assert made([one, two, three]).elements.precomputed[two].phi is None
-    monkeypatch.setitem(CHUNK_BYTES, "cpu", 2 * 4 * 4 * 9 * 32 * 8)
+    monkeypatch.setattr("partialsym.nn.precompute.HELD", 2 * 4 * 4 * 9 * 32 * 8)
     assert made([one, two, three]).elements.precomputed[two].phi is not None
 
 
