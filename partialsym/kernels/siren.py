@@ -50,16 +50,16 @@ class SIREN(Kernel):
     @staticmethod
     def batched_features(kernels: Sequence[Any], z: Tensor) -> Tensor:
         rows = z.flatten(1, -2)
-        for layers in zip(*(kernel.hidden for kernel in kernels), strict=True):
+        for depth, layers in enumerate(zip(*(kernel.hidden for kernel in kernels), strict=True)):
             weight, bias = (torch.stack(parts) for parts in zip(*((m.weight, m.bias) for m in layers), strict=True))
-            rows = _ScaledLinear.apply(rows, weight, bias, kernels[0].omega0).sin()
-        return rows.unflatten(1, z.shape[1:-1])
+            rows = _ScaledLinear.apply(rows, weight, bias, kernels[0].omega0, depth > 0)
+        return rows.sin().unflatten(1, z.shape[1:-1])
 
     def _scaled(self, layer: nn.Module, rows: Tensor) -> Tensor:
         """ω₀(W·z + b) of rows z [n, in], with whatever hooks the layer has."""
         if not isinstance(layer, nn.Linear) or not is_plain(layer) or layer.bias is None:
             return self.omega0 * layer(rows)
-        return _ScaledLinear.apply(rows, layer.weight, layer.bias, self.omega0)
+        return _ScaledLinear.apply(rows, layer.weight, layer.bias, self.omega0, False)
 
 
 def _is_stackable(layer: nn.Module) -> bool:
@@ -68,23 +68,27 @@ def _is_stackable(layer: nn.Module) -> bool:
 
 
 class _ScaledLinear(torch.autograd.Function):
-    """c·(W·z + b) of rows z [*k, n, in] in one call, and c in the backward pass applied once, not to each gradient."""
+    """c·(W·z + b) of rows z [*k, n, in] in one call, and c in the backward pass applied once, not to each gradient.
+
+    With `sine`, sin z takes the place of z. It is computed again in the backward pass, not saved.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, weight: Tensor, bias: Tensor, factor: float) -> Tensor:
+    def forward(z: Tensor, weight: Tensor, bias: Tensor, factor: float, sine: bool) -> Tensor:
         product = torch.addmm if z.ndim == 2 else torch.baddbmm
-        return product(bias[..., None, :], z, weight.mT, beta=factor, alpha=factor)
+        return product(bias[..., None, :], z.sin() if sine else z, weight.mT, beta=factor, alpha=factor)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
-        z, weight, _, ctx.factor = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float, bool], output: Tensor) -> None:
+        z, weight, _, ctx.factor, ctx.sine = inputs
         ctx.save_for_backward(z, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         z, weight = (part.to(grad.dtype) for part in ctx.saved_tensors)  # autocast's is another
         grad = ctx.factor * grad
         d_z = grad @ weight if ctx.needs_input_grad[0] else None
-        return d_z, grad.mT @ z, grad.sum(-2), None
+        d_z = d_z * z.cos() if ctx.sine and d_z is not None else d_z
+        return d_z, grad.mT @ (z.sin() if ctx.sine else z), grad.sum(-2), None, None
