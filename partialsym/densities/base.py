@@ -102,7 +102,7 @@ class Density(nn.Module):
 
     def draw(self) -> Elements:
         """Draw n random elements from torch's global generator."""
-        return self._elements(self._positions(self._random()), self.component.draw())
+        return self._elements(self._drawn(), self.component.draw())
 
     def deterministic(self) -> Elements:
         """For every component, the midpoints of equal parts of the interval.
@@ -149,6 +149,10 @@ class Density(nn.Module):
     def _midpoints(self, r: int) -> Tensor:
         return (torch.arange(r, device=self.components.device, dtype=self.components.dtype) * 2 + (1 - r))[None] / r
 
+    def _drawn(self) -> Tensor:
+        """Random positions in [−1, 1], [components or 1, r]."""
+        return self._positions(self._random())
+
     def _random(self) -> Tensor | None:
         """The random numbers of a draw, uniform on [0, 1): [1, 1], or for `iid` [components, r]; None without any."""
         if self.group.dim == 0:  # nothing to draw, so the generator must not advance
@@ -157,7 +161,7 @@ class Density(nn.Module):
         return torch.rand(shape, device=self.components.device, dtype=self.components.dtype)
 
     def _positions(self, u: Tensor | None) -> Tensor:
-        """Random numbers [*k, ., .] → positions in [−1, 1], [*k, components or 1, r]."""
+        """The numbers of `_random` [*k, ., .] → positions [*k, components or 1, r]."""
         r = self.rotations
         if u is None:
             return self._midpoints(r)
