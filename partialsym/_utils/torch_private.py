@@ -154,6 +154,11 @@ def has_hooks(module: nn.Module) -> bool:
     return any(getattr(module, kind, True) for kind in kinds)
 
 
+def runs_its_class(module: nn.Module) -> bool:
+    """Whether calling the module runs its class's `forward` and, but for hooks on all modules, nothing else."""
+    return "forward" not in vars(module) and not has_hooks(module)
+
+
 def hooks_on_all() -> bool:
     """Whether hooks are registered for all modules; True if this is unknown."""
     found = _find("torch.nn.modules.module:_has_any_global_hook")

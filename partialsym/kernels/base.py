@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from partialsym._utils.torch_func import batched
-from partialsym._utils.torch_private import has_hooks
+from partialsym._utils.torch_private import runs_its_class
 from partialsym.errors import InputError, InputTypeError
 
 
@@ -58,8 +58,11 @@ class Kernel(nn.Module, ABC):
 
     @staticmethod
     def batched_features(kernels: Sequence[Any], z: Tensor) -> Tensor:
-        """φ of n kernels with the same `batch_key`, in few operations: coordinates [n, …, d] → [n, …, hidden]."""
-        raise NotImplementedError(f"a {type(kernels[0]).__name__} is called by itself.")
+        """φ of n kernels with the same `batch_key`: coordinates [n, …, d] → [n, …, hidden].
+
+        Subclasses with a `batch_key` compute them in few operations.
+        """
+        return torch.stack([kernel.features(each) for kernel, each in zip(kernels, z, strict=True)])
 
     @property
     def moments(self) -> int | None:
@@ -125,7 +128,7 @@ class Kernel(nn.Module, ABC):
 
 def is_plain(linear: nn.Module) -> bool:
     """Whether calling the layer applies its weight and bias and nothing else."""
-    return type(linear).forward is nn.Linear.forward and "forward" not in linear.__dict__ and not has_hooks(linear)
+    return type(linear).forward is nn.Linear.forward and runs_its_class(linear)
 
 
 def _asked(linear: nn.Module, phi: Tensor, outputs: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 from partialsym._utils.torch_func import eager_on_cpu
-from partialsym._utils.torch_private import has_hooks, hooks_on_all, of_many_gradients
+from partialsym._utils.torch_private import hooks_on_all, of_many_gradients, runs_its_class
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.pool import SpatialPool
@@ -112,7 +112,7 @@ def _commute(norm: BatchNorm, pool: SpatialPool, values: Tensor) -> bool:
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether a call of the module is one of its class's `forward`, and nothing else."""
-    return not (hooks_on_all() or "forward" in vars(module) or has_hooks(module))
+    return runs_its_class(module) and not hooks_on_all()
 
 
 class _Maxima(torch.autograd.Function):

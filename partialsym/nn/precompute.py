@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from partialsym._utils.torch_func import transformed
-from partialsym._utils.torch_private import has_hooks, hooks_on_all, in_forward_mode
+from partialsym._utils.torch_private import hooks_on_all, in_forward_mode, runs_its_class
 from partialsym.densities import Density, Uniform
 from partialsym.densities.together import sample_together
 from partialsym.nn.conv import GroupConv, Precomputed, coordinates
@@ -94,7 +94,7 @@ def _is_possible(network: nn.Module, values: Tensor, links: Sequence[Link]) -> b
 
 def _is_plain(part: nn.Module) -> bool:
     """Whether the part is ours or torch's, and nothing looks at it, in this process or in others."""
-    if has_hooks(part) or "forward" in vars(part) or not type(part).__module__.startswith(PARTS):
+    if not (runs_its_class(part) and type(part).__module__.startswith(PARTS)):
         return False
     return not (isinstance(part, Uniform) and part.all_reduce is not None)
 
