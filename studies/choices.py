@@ -62,9 +62,9 @@ TRIALS = (
         SIXES,
         "medium",
         {
-            f"epochs-{epochs}{'-crop' * bool(augment)}": {"data": {"augment": augment}, "training": {"epochs": epochs}}
-            for augment in ((), ("crop",))
-            for epochs in (12, 24)
+            "epochs-12": {},
+            "epochs-12-crop": {"data": {"augment": ("crop",)}},
+            "epochs-24-crop": {"data": {"augment": ("crop",)}, "training": {"epochs": 24}},
         },
         {"data": {"validation": 0.3}},
         (0, 1),
@@ -90,10 +90,11 @@ def main() -> None:
     parser.add_argument("--out", default="runs", help="folder of all runs; interrupted ones are resumed")
     parser.add_argument("--rows", default="*", help="only the trials of rows that match this pattern")
     parser.add_argument("--candidates", default="*", help="only the candidates that match this pattern")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     options = parser.parse_args()
     for trial in TRIALS:
         for name, config in experiments(trial) if fnmatchcase(trial.row, options.rows) else ():
-            if not fnmatchcase(name, options.candidates):
+            if not fnmatchcase(name, options.candidates) or config.seed not in (options.seeds or trial.seeds):
                 continue
             last = train(config, options.out, resume=True, progress=False).result()["history"][-1]
             shown = f"{100 * last['validation_accuracy']:.2f} % (loss {last['validation_loss']:.4f})"
