@@ -152,36 +152,39 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
     base = _of_bias(f, k, offset, options)
     out = f.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
-    mix = _by_group(k.weight.flatten(1), 0, options)
-    for images, elements in _map_chunks(f, k, out):
-        maps = _by_group(_feature_maps(f[images], k.phi[elements], options), 1, options)
-        mixed = _each(mix, maps).view(out[images, :, elements].shape)
-        torch.add(mixed, base[images, :, None], out=out[images, :, elements])
+    filters = _filters(k)
+    for images, parts in _map_chunks(f, k, out, options):
+        mixed = None
+        for channels in parts:
+            maps = _feature_maps(_channels(f[images], channels, options), filters, len(k.phi), options)
+            mixed = _add_product(mixed, _by_group(k.weight[:, channels].flatten(1), 0, options), maps)
+        assert mixed is not None
+        torch.add(mixed.view(out[images].shape), base[images, :, None], out=out[images])
     return out
 
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
     d_bias, d_mean, d_f = _of_bias_backward(grad, f, k, options, wanted)
-    mix = _by_group(k.weight.flatten(1), 0, options)
-    d_mix, d_phi = None, torch.zeros_like(k.phi, dtype=_wide(f))
-    for images, elements in _map_chunks(f, k, grad):
-        part, phi = f[images], k.phi[elements]
-        maps = _by_group(_feature_maps(part, phi, options), 1, options)
-        g = _by_group(grad[images, :, elements].flatten(2), 1, options)
-        more = _products(g, maps)
-        d_mix = more if d_mix is None else d_mix.add_(more)
-        d_maps = _each(mix.mT, g).view(-1, phi.shape[0] * phi.shape[1], *grad.shape[3:])
-        filters = phi.transpose(0, 1).flatten(0, 1)
-        d_part, d_filters = _conv_backward(
-            d_maps, part.flatten(0, 1), filters, options._replace(groups=1), (wanted, True)
-        )
-        d_phi[elements].add_(d_filters.view(phi.shape[1], phi.shape[0], *phi.shape[2:]).transpose(0, 1))
-        if d_f is not None:
-            d_f[images].add_(d_part.view(part.shape))
-    assert d_mix is not None
-    d_f = None if d_f is None else d_f.to(f.dtype)
-    return Gradients(d_f, d_mix.view(k.weight.shape), d_bias, d_phi, d_mean)
+    filters, d_filters = _filters(k), None
+    d_weight = torch.empty_like(k.weight, dtype=_wide(f))
+    for images, parts in _map_chunks(f, k, grad, options):
+        g = _by_group(grad[images].flatten(2), 1, options)
+        for channels in parts:
+            part = _channels(f[images], channels, options)
+            maps = _feature_maps(part, filters, len(k.phi), options)
+            mix = _by_group(k.weight[:, channels].flatten(1), 0, options)
+            more = _products(g, maps).view(len(k.weight), -1, k.weight.shape[2])
+            d_weight[:, channels] = more if images.start == 0 else d_weight[:, channels] + more
+            d_maps = _each(mix.mT, g).view(-1, len(filters), *grad.shape[3:])
+            one = options._replace(groups=1)
+            d_part, more = _conv_backward(d_maps, part.flatten(0, -4), filters, one, (wanted, True))
+            d_filters = more.to(_wide(f)) if d_filters is None else d_filters.add_(more)
+            if d_f is not None:
+                _channels(d_f[images], channels, options).add_(d_part.view(part.shape))
+    assert d_filters is not None
+    d_phi = d_filters.unflatten(0, (-1, len(k.phi))).transpose(0, 1)
+    return Gradients(None if d_f is None else d_f.to(f.dtype), d_weight, d_bias, d_phi, d_mean)
 
 
 def augmented(k: FactoredKernel) -> tuple[Tensor, Tensor]:
@@ -232,6 +235,15 @@ def _each(matrix: Tensor, batch: Tensor) -> Tensor:
     return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
 
 
+def _add_product(total: Tensor | None, matrix: Tensor, batch: Tensor) -> Tensor:
+    """total + `_each` of matrix and batch, in place; from two terms on in the dtype of sums."""
+    if total is None:
+        return _each(matrix, batch)
+    if matrix.dim() == 2 and batch.dtype == _wide(batch):
+        return total.baddbmm_(matrix.expand(len(batch), -1, -1), batch)
+    return total.to(_wide(batch)).add_(_each(matrix, batch))
+
+
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Σ a·bᵀ over a batch of matrices [b, ., k], or [b, groups, ., k], in the dtype of sums."""
     if a.dim() == 3 and a.dtype == _wide(a):
@@ -279,11 +291,20 @@ def _by_group(x: Tensor, axis: int, options: Options) -> Tensor:
     return x if options.groups == 1 else x.unflatten(axis, (options.groups, -1))
 
 
-def _feature_maps(f: Tensor, phi: Tensor, options: Options) -> Tensor:
-    """f [b, in, n, h, w] convolved with phi [m, h, n, k, k]: [b, in·h, m·h'·w']."""
-    filters = phi.transpose(0, 1).flatten(0, 1)
-    maps = _conv(f.flatten(0, 1), filters, None, options._replace(groups=1))  # [b·in, h·m, h', w']
-    return maps.view(len(f), f.shape[1] * phi.shape[1], phi.shape[0] * math.prod(maps.shape[2:]))
+def _channels(f: Tensor, channels: slice, options: Options) -> Tensor:
+    """A slice of the channels of each group of f [b, in, n, h, w]: [b, c, n, h, w], or [b, groups, c, n, h, w]."""
+    return f[:, channels] if options.groups == 1 else f.unflatten(1, (options.groups, -1))[:, :, channels]
+
+
+def _filters(k: FactoredKernel) -> Tensor:
+    """The features as filters of a plain convolution, [h·m, n, k, k]."""
+    return k.phi.transpose(0, 1).flatten(0, 1)
+
+
+def _feature_maps(f: Tensor, filters: Tensor, m: int, options: Options) -> Tensor:
+    """f [..., c, n, h, w] convolved with filters [h·m, n, k, k]: [..., c·h, m·h'·w']."""
+    maps = _conv(f.flatten(0, -4), filters, None, options._replace(groups=1))
+    return maps.view(*f.shape[:-4], f.shape[-4] * len(filters) // m, m * math.prod(maps.shape[2:]))
 
 
 def _conv(f: Tensor, weight: Tensor, bias: Tensor | None, o: Options) -> Tensor:
@@ -329,14 +350,18 @@ def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
     return chunks(features.shape[1], each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
-def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor) -> list[tuple[slice, slice]]:
-    """Slices of images and of output elements whose feature maps fit into a chunk."""
-    m, h = k.phi.shape[:2]
-    limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
-    each = f.shape[1] * h * math.prod(out.shape[3:]) * f.element_size()
-    elements = chunks(m, each, limit)
-    images = chunks(len(f), each * m, limit)
-    return [(i, e) for i in images for e in elements]
+def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor, options: Options) -> list[tuple[slice, list[slice]]]:
+    """Slices of images, each with slices of the channels of a group, whose feature maps fit into a chunk.
+
+    On a CPU into a quarter of one: they are read from the cache then, and no memory is returned to the system between
+    two of them. New pages would take longer than the convolution.
+    """
+    device, count = f.device.type, k.weight.shape[1]
+    limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"])
+    each = options.groups * math.prod(k.phi.shape[:2]) * math.prod(out.shape[3:]) * f.element_size()
+    each *= 4 if device == "cpu" else 1
+    images = chunks(len(f), count * each, limit)
+    return [(i, chunks(count, (i.stop - i.start) * each, limit)) for i in images]
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:

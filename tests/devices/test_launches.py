@@ -81,9 +81,9 @@ def _as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "group", "partial", "most"),
     [
-        (GResNet, "SE2", True, 347),
-        (GResNet, "SE2", False, 300),
-        (GResNet, "E2", True, 915),
+        (GResNet, "SE2", True, 345),
+        (GResNet, "SE2", False, 298),
+        (GResNet, "E2", True, 913),
         (GCNN13, "SE2", True, 333),
     ],
 )

@@ -115,9 +115,11 @@ def test_weights_left_out_are_equal_ones(path):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("chunk", [1, 2**24], ids=lambda b: f"{b} bytes")
 @pytest.mark.parametrize("path", ORDERS)
-def test_reduced_precision_errs_like_a_plain_convolution(path):
+def test_reduced_precision_errs_like_a_plain_convolution(path, chunk, monkeypatch):
     """bf16 against float64, beside what rounding the whole kernel and the input alone costs."""
+    monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
     leaves, disc = arguments(3)
     exact = naive(*leaves, disc, 1)
     half = [leaf.detach().to(torch.float32) for leaf in leaves]
