@@ -15,6 +15,7 @@ from partialsym.profiling import seconds
 
 SERIAL, PARTS = 2**15, 8  # torch works with one thread on that many numbers or fewer
 REPEATS, PAUSE = 30, 0.5
+PATIENCE = 15.0  # seconds
 
 
 @contextmanager
@@ -34,7 +35,7 @@ class Together:
     `apart` counts the calls after which they still did not.
     """
 
-    def __init__(self, patience: float = 15.0) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self.patience, self.apart, self.calls = patience, 0, 0
         self.whole = torch.zeros(2, PARTS * SERIAL // 2)
         self.parts = [torch.zeros(2, SERIAL // 2) for _ in range(PARTS)]

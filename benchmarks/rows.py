@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.cores import Together
+from benchmarks.cores import PATIENCE, Together
 from partialsym._utils.atomic import replace_text
 from partialsym.profiling import interleaved
 from partialsym.runs.provenance import provenance
@@ -102,9 +102,9 @@ def quotient_of(
 class Book:
     """Collects rows, prints each as it comes, writes them all as JSON; `together` is to run before each round."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self.rows: list[Row] = []
-        self.together = Together()
+        self.together = Together(patience)
         self.origin = provenance()
 
     def add(self, *rows: Row) -> None:
