@@ -1,7 +1,6 @@
 """`python -m benchmarks`: measure, print, write benchmarks/results.json; exit status 1 where a target is missed.
 
-Every part, and every case of a training, has a process of its own, as a training has. What the allocator retained from
-the rows before would change the time of the twin's large maps by a quarter.
+Every part, and every case of a training, has a process of its own.
 
 `--pairs 2` and `--parts training frozen` are for a trial: nothing is written.
 """
@@ -10,18 +9,17 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+from benchmarks.alone import alone
 from benchmarks.export import latency
 from benchmarks.frozen import frozen
 from benchmarks.networks import required
 from benchmarks.peers import peers
-from benchmarks.rows import PAIRS, Book, Row
+from benchmarks.rows import PAIRS, Book
 from benchmarks.start import start
 from benchmarks.training import CASES, Case, training
 
@@ -43,14 +41,6 @@ def tasks(cases: Sequence[Case], pairs: int) -> dict[str, list[Callable[[Book], 
     }
 
 
-def alone(task: Callable[[Book], None], patience: float) -> tuple[list[Row], float]:
-    """The rows of a task, and what it left of the seconds that all may wait for the cores."""
-    torch.manual_seed(0)
-    book = Book(patience)
-    task(book)
-    return book.rows, book.together.patience
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of interleaved steps")
@@ -59,14 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if options.case in f"{case.name}, {case.precision}"]
     book, begun = Book(), time.perf_counter()
-    patience = book.together.patience
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for part, todo in tasks(cases, options.pairs).items():
-            for task in todo if part in (options.parts or PARTS) else ():
-                before = time.perf_counter()
-                rows, patience = pool.submit(alone, task, patience).result()
-                book.rows += rows
-                sys.stdout.write(f"  ({part}: {time.perf_counter() - before:.0f} s)\n")
+    for part, todo in tasks(cases, options.pairs).items():
+        for task in todo if part in (options.parts or PARTS) else ():
+            before = time.perf_counter()
+            alone(book, task)
+            sys.stdout.write(f"  ({part}: {time.perf_counter() - before:.0f} s)\n")
+            sys.stdout.flush()
     if torch.cuda.is_available() and not options.parts:
         from benchmarks.gpu import gpu
 

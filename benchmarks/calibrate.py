@@ -2,9 +2,9 @@
 
 Every shape is run forward and backward in all orders but those that are far from being chosen. The weights printed are
 those under which the times of the factored and the spectral order, relative to the dense one, are mistaken least over
-all shapes, and wrong choices cost least; they belong into partialsym/ops/calibrations.py. On two cores without other
-work it takes about five minutes: float32, and bf16 where the processor has it; `float32` or `bf16` after the command
-measures one of them. Another processor's instructions are measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
+all shapes, and wrong choices cost least; they belong into partialsym/ops/calibrations.py. It uses one thread, and takes
+some twenty minutes: float32, and bf16 where the processor has it; `float32` or `bf16` after the command measures one
+of them. Another processor's instructions are measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 MKL_ENABLE_INSTRUCTIONS=AVX2 in the environment.
 """
 
@@ -210,6 +210,7 @@ def rounded(c: Calibration) -> Calibration:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     found_in = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if processor() in ("AMX", "AVX-512") else {})
     for name, dtype in found_in.items():
         if name not in (sys.argv[1:] or found_in):

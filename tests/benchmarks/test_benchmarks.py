@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -10,8 +12,9 @@ from networks import shapes
 from torch import nn
 
 from benchmarks import __main__ as command, cores, peers, training
+from benchmarks.alone import alone
 from benchmarks.frozen import Inference, fold
-from benchmarks.rows import Book
+from benchmarks.rows import Book, Row
 from benchmarks.soak import LIMIT, said
 from benchmarks.tables import PERFORMANCE, ROOT, growth, processes, steps
 from benchmarks.training import CASES, Case, plain_cnn
@@ -122,6 +125,27 @@ def test_a_case_is_measured_beside_both_networks(capsys):
     assert step.ours == plain.ours
     assert step.twin != plain.twin  # other networks, in the same rounds
     assert "aim ≤ 0.5" in capsys.readouterr().out
+
+
+def process(book):
+    book.together.patience -= 1
+    book.add(Row(str(os.getpid()), torch.initial_seed(), None, None, "", ""))
+
+
+def test_every_task_has_a_process_of_its_own_and_waits_for_the_cores_only_once():
+    book = Book(patience=3.0)
+    for _ in range(2):
+        alone(book, process)
+    assert len({os.getpid(), *(int(row.name) for row in book.rows)}) == 3
+    assert [row.value for row in book.rows] == [0, 0]
+    assert book.together.patience == 1.0
+
+
+def test_every_part_and_every_case_is_one_task():
+    tasks = command.tasks(CASES, pairs=1)
+    assert tuple(tasks) == command.PARTS
+    assert [task.keywords["cases"] for task in tasks["training"]] == [[case] for case in CASES]
+    assert pickle.dumps(tasks)  # another process can get them
 
 
 def test_a_case_is_measured_on_its_threads(monkeypatch):
