@@ -65,6 +65,8 @@ TRIALS = (
             "epochs-12": {},
             "epochs-12-crop": {"data": {"augment": ("crop",)}},
             "epochs-24-crop": {"data": {"augment": ("crop",)}, "training": {"epochs": 24}},
+            "epochs-12-crop-lr-0.001": {"data": {"augment": ("crop",)}, "training": {"lr": 1e-3}},
+            "epochs-12-crop-density-lr-0.1": {"data": {"augment": ("crop",)}, "training": {"density_lr": 1e-1}},
         },
         {"data": {"validation": 0.3}},
         (0, 1),
