@@ -2,7 +2,7 @@
 
 `python -m studies.choices` runs the trials. Each has fewer images, epochs or channels than its row. The rules were set
 before the trials: for `short` and `compact` the highest accuracy, mean over the methods; for `medium` of MNIST6 the
-highest accuracy, then the lowest loss; for `long` of MNIST6, where accuracy is at its ceiling, the lowest loss, mean
+highest accuracy, then the lowest loss; for crops of MNIST6, where accuracy is at its ceiling, the lowest loss, mean
 over seeds. Of the test split 200 images are evaluated, and nobody reads that number.
 """
 
