@@ -24,8 +24,6 @@ from benchmarks.start import start
 from benchmarks.training import CASES, Case, training
 
 RESULTS = Path(__file__).parent / "results.json"
-
-
 PARTS = ("start", "training", "networks", "frozen", "peers", "latency")
 
 
@@ -58,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if torch.cuda.is_available() and not options.parts:
         from benchmarks.gpu import gpu
 
-        gpu(book)
+        alone(book, gpu)
     if options.pairs >= PAIRS and not options.parts and not options.case:
         book.write(RESULTS)
     missed, gated = len(book.missed), sum(row.ok is not None for row in book.rows)

@@ -9,19 +9,18 @@ from multiprocessing import get_context
 
 import torch
 
-from benchmarks.rows import Book
+from benchmarks.rows import Book, Row
 
 
 def alone(book: Book, task: Callable[[Book], None]) -> None:
     """Add the rows of a task. It waits for the cores no longer than `book` has left to wait."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(_measured, task, book.together.patience).result()
-    book.rows += found.rows
-    book.together.patience = found.together.patience
+        rows, book.together.patience = pool.submit(_measured, task, book.together.patience).result()
+    book.rows += rows
 
 
-def _measured(task: Callable[[Book], None], patience: float) -> Book:
+def _measured(task: Callable[[Book], None], patience: float) -> tuple[list[Row], float]:
     torch.manual_seed(0)
     book = Book(patience)
     task(book)
-    return book
+    return book.rows, book.together.patience

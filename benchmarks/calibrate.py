@@ -2,7 +2,7 @@
 
 Every shape is run forward and backward in all orders but those that are far from being chosen. The weights printed are
 those under which the times of the factored and the spectral order, relative to the dense one, are mistaken least over
-all shapes, and wrong choices cost least; they belong into partialsym/ops/calibrations.py. It uses one thread, and takes
+all shapes, and wrong choices cost least; they belong in partialsym/ops/calibrations.py. It uses one thread, and takes
 some twenty minutes: float32, and bf16 where the processor has it; `float32` or `bf16` after the command measures one
 of them. Another processor's instructions are measured with ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 MKL_ENABLE_INSTRUCTIONS=AVX2 in the environment.

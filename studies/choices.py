@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs", help="folder of all runs; interrupted ones are resumed")
     parser.add_argument("--rows", default="*", help="only the trials of rows that match this pattern")
     parser.add_argument("--candidates", default="*", help="only the candidates that match this pattern")
-    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds, of those that a trial has")
     options = parser.parse_args()
     for trial in TRIALS:
         for name, config in experiments(trial) if fnmatchcase(trial.row, options.rows) else ():

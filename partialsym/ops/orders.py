@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
 
 CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of intermediates: fits into a last-level cache; occupies a GPU
+MIXED = 64  # feature maps, at least, that one product mixes: it is slow for few
 
 
 class FactoredKernel(NamedTuple):
@@ -152,38 +153,39 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
     """f [b, in, n, h, w] → [b, out, m, h', w'] by convolving with the features, then mixing channels, plus offset."""
     base = _of_bias(f, k, offset, options)
     out = f.new_empty(len(f), len(k.weight), len(k.phi), *base.shape[2:])
-    filters = _filters(k)
-    for images, parts in _map_chunks(f, k, out, options):
-        mixed = None
-        for channels in parts:
-            maps = _feature_maps(_channels(f[images], channels, options), filters, len(k.phi), options)
+    for images, elements, slices in _map_chunks(f, k, out, options):
+        part, filters = out[images, :, elements], _filters(k.phi[elements])
+        in_place = part.is_contiguous() and options.groups == 1 and f.dtype == _wide(f)
+        mixed = part.copy_(base[images, :, None]).flatten(2) if in_place else None
+        for channels in slices:
+            maps = _feature_maps(_channels(f[images], channels, options), filters, part.shape[2], options)
             mixed = _add_product(mixed, _by_group(k.weight[:, channels].flatten(1), 0, options), maps)
         assert mixed is not None
-        torch.add(mixed.view(out[images].shape), base[images, :, None], out=out[images])
+        if not in_place:
+            torch.add(mixed.view(part.shape), base[images, :, None], out=part)
     return out
 
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
     d_bias, d_mean, d_f = _of_bias_backward(grad, f, k, options, wanted)
-    filters, d_filters = _filters(k), None
-    d_weight = torch.empty_like(k.weight, dtype=_wide(f))
-    for images, parts in _map_chunks(f, k, grad, options):
-        g = _by_group(grad[images].flatten(2), 1, options)
-        for channels in parts:
+    d_weight, d_phi = (torch.empty_like(part, dtype=_wide(f)) for part in (k.weight, k.phi))
+    one_group = options._replace(groups=1)
+    for images, elements, slices in _map_chunks(f, k, grad, options):
+        g, filters = grad[images, :, elements], _filters(k.phi[elements])
+        m, g = g.shape[2], _by_group(g.flatten(2), 1, options)
+        for channels in slices:
             part = _channels(f[images], channels, options)
-            maps = _feature_maps(part, filters, len(k.phi), options)
+            maps = _feature_maps(part, filters, m, options)
+            d_mix = _products(g, maps).view(len(k.weight), -1, k.weight.shape[2])
+            _add_up(d_weight[:, channels], d_mix, first=images.start == elements.start == 0)
             mix = _by_group(k.weight[:, channels].flatten(1), 0, options)
-            more = _products(g, maps).view(len(k.weight), -1, k.weight.shape[2])
-            d_weight[:, channels] = more if images.start == 0 else d_weight[:, channels] + more
             d_maps = _each(mix.mT, g).view(-1, len(filters), *grad.shape[3:])
-            one = options._replace(groups=1)
-            d_part, more = _conv_backward(d_maps, part.flatten(0, -4), filters, one, (wanted, True))
-            d_filters = more.to(_wide(f)) if d_filters is None else d_filters.add_(more)
+            d_part, d_filters = _conv_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))
+            d_filters = d_filters.unflatten(0, (-1, m)).transpose(0, 1)
+            _add_up(d_phi[elements], d_filters, first=images.start == channels.start == 0)
             if d_f is not None:
                 _channels(d_f[images], channels, options).add_(d_part.view(part.shape))
-    assert d_filters is not None
-    d_phi = d_filters.unflatten(0, (-1, len(k.phi))).transpose(0, 1)
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_weight, d_bias, d_phi, d_mean)
 
 
@@ -233,6 +235,11 @@ def _each(matrix: Tensor, batch: Tensor) -> Tensor:
     If the matrix is a parameter, `torch.matmul` folds the batch into one product, and copies it for that.
     """
     return torch.matmul(matrix, batch) if matrix.dim() > 2 else torch.bmm(matrix.expand(len(batch), -1, -1), batch)
+
+
+def _add_up(total: Tensor, more: Tensor, first: bool) -> None:
+    """total + more, in place; `more` alone if it is the first term."""
+    total.copy_(more) if first else total.add_(more)
 
 
 def _add_product(total: Tensor | None, matrix: Tensor, batch: Tensor) -> Tensor:
@@ -296,9 +303,9 @@ def _channels(f: Tensor, channels: slice, options: Options) -> Tensor:
     return f[:, channels] if options.groups == 1 else f.unflatten(1, (options.groups, -1))[:, :, channels]
 
 
-def _filters(k: FactoredKernel) -> Tensor:
-    """The features as filters of a plain convolution, [h·m, n, k, k]."""
-    return k.phi.transpose(0, 1).flatten(0, 1)
+def _filters(phi: Tensor) -> Tensor:
+    """The features [m, h, n, k, k] as filters of a plain convolution, [h·m, n, k, k]."""
+    return phi.transpose(0, 1).flatten(0, 1)
 
 
 def _feature_maps(f: Tensor, filters: Tensor, m: int, options: Options) -> Tensor:
@@ -350,22 +357,25 @@ def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:
     return chunks(features.shape[1], each, CHUNK_BYTES.get(whole.device.type, CHUNK_BYTES["cuda"]))
 
 
-def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor, options: Options) -> list[tuple[slice, list[slice]]]:
-    """Slices of images, each with slices of the channels of a group, whose feature maps fit into a chunk.
+def _map_chunks(f: Tensor, k: FactoredKernel, out: Tensor, options: Options) -> list[tuple[slice, slice, list[slice]]]:
+    """Slices of images and of output elements, each with slices of the channels of a group, by the size of their maps.
 
-    On a CPU into a quarter of one: they are read from the cache then, and no memory is returned to the system between
-    two of them. New pages would take longer than the convolution.
+    On a CPU these are a quarter of a chunk. They are read from the cache then, and glibc seldom returns their memory
+    to the system: new pages would take longer than the convolution. A slice has enough channels for a fast product.
+    Elements are divided only where the maps of that many channels of an image exceed a whole chunk.
     """
-    device, count = f.device.type, k.weight.shape[1]
-    limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"])
-    each = options.groups * math.prod(k.phi.shape[:2]) * math.prod(out.shape[3:]) * f.element_size()
-    each *= 4 if device == "cpu" else 1
+    device, count, (m, h) = f.device.type, k.weight.shape[1], k.phi.shape[:2]
+    limit, least = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"]), min(count, -(-MIXED // h))
+    each = options.groups * h * math.prod(out.shape[3:]) * f.element_size()
+    elements = chunks(m, least * each, limit)
+    each *= elements[0].stop * (4 if device == "cpu" else 1)
     images = chunks(len(f), count * each, limit)
-    return [(i, chunks(count, (i.stop - i.start) * each, limit)) for i in images]
+    channels = chunks(count, images[0].stop * each, max(limit, least * images[0].stop * each))
+    return [(i, e, channels) for i in images for e in elements]
 
 
 def chunks(count: int, each: int, limit: int) -> list[slice]:
-    """Nearly equal slices of `count` items of `each` bytes: at most `limit` bytes per slice, or one larger item.
+    """Nearly equal slices of `count` items of `each` bytes: `limit` bytes per slice on average, or one larger item.
 
     The first slice is the largest, so that the others can reuse its memory.
     """

@@ -81,9 +81,9 @@ def _as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "group", "partial", "most"),
     [
-        (GResNet, "SE2", True, 345),
-        (GResNet, "SE2", False, 298),
-        (GResNet, "E2", True, 913),
+        (GResNet, "SE2", True, 346),
+        (GResNet, "SE2", False, 299),
+        (GResNet, "E2", True, 914),
         (GCNN13, "SE2", True, 333),
     ],
 )

@@ -148,6 +148,26 @@ def test_chunks_bound_what_is_held_at_once(path, monkeypatch):
     assert path == "dense" or largest[2**26] > 4 * largest[2**15]  # without chunks it is the feature maps
 
 
+@pytest.mark.parametrize("groups", [1, 8])
+def test_the_maps_of_one_channel_are_bounded_too(groups, monkeypatch):
+    """By elements of the output. The control: a chunk that holds them all."""
+    torch.set_default_dtype(torch.float32)
+    f, m, h, k = torch.randn(2, groups, 1, 12, 12), 8, 16, 3
+    weight, bias = torch.randn(groups, 1, h), torch.randn(groups, 1)
+    kernel = FactoredKernel(weight, bias, torch.randn(m, h, 1, k, k), None, torch.ones(k, k))
+    of_element = h * f[0].nbytes
+    largest = {}
+    for chunk in (of_element, m * of_element):
+        monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
+        with torch.profiler.profile(profile_memory=True) as profile:
+            out = orders.factored(f, kernel, None, orders.Options(1, groups=groups))
+            orders.factored_backward(out, f, kernel, orders.Options(1, groups=groups), True)
+        events = profile.profiler.kineto_results.events()
+        largest[chunk] = max(e.nbytes() for e in events if e.name() == "[memory]")
+    assert largest[of_element] <= 2 * of_element
+    assert largest[m * of_element] >= m * of_element
+
+
 @pytest.mark.parametrize("shorter", [0, 1])
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(("k", "padding"), [(5, 2), (3, 1), (5, 0), (4, 1)])
