@@ -30,8 +30,8 @@ STEP, PEAK, PLAIN = "training step", "peak memory", "against a plain CNN of the 
 class Case:
     """A network and its batch: images, their channels and side. Its step must take at most `target` of the twin's.
 
-    The 13-layer CNN has one image, and bf16 sixteen: so a run takes minutes. `threads` is their number,
-    None for all.
+    The 13-layer CNN has one image, and bf16 sixteen, so that they take a minute or two. `threads` is their number, None
+    for all.
     """
 
     name: str

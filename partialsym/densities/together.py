@@ -58,7 +58,7 @@ def _as_one(draws: Sequence[_Draw]) -> list[Elements]:
         random = [draw.random for draw in draws if draw.random is not None]
         position = first._positions(torch.stack(random)) if random else first._midpoints(first.rotations)
         theta = thetas([draw.density.algebra for draw in draws]).to(position.dtype)
-        angles = theta[:, None, None] * (torch.pi * position)
+        angles = theta.view(-1, 1, 1) * (torch.pi * position)
         if len(first.components) > 1:
             components = torch.stack([draw.density.components for draw in draws])
         else:

@@ -96,6 +96,6 @@ def test_the_factored_order_keeps_nothing_of_the_bias_beside_its_feature_maps():
     )
     grad, options = torch.randn(64, 64, 1, 28, 28), Options(1)
     _, peak = allocated(lambda: orders.factored(f, k, torch.randn(64), options))
-    assert peak / f.nbytes < 3.2  # the output, its channels mixed, what the bias adds; a plane more is one more
+    assert 2.9 < peak / f.nbytes < 3.1  # for the bias: the plane, its sums over the disc, its channels mixed
     _, peak = allocated(lambda: orders.factored_backward(grad, f, k, options, True))
-    assert peak / f.nbytes < 6.2
+    assert 5.9 < peak / f.nbytes < 6.1
