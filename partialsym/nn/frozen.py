@@ -17,7 +17,7 @@ from partialsym.nn.local import LocalConv, each_by_itself
 from partialsym.nn.norm import BatchNorm
 from partialsym.nn.separable import SpatialConv
 from partialsym.nn.windows import read
-from partialsym.ops import CLEARLY, Options, calibration, convolve_plain, shape_of, spectral_time
+from partialsym.ops import CLEARLY, Options, calibration, conv2d_of_images, convolve_plain, shape_of, spectral_time
 from partialsym.signal import Elements, Signal, as_signal, autocasting, check_signal
 
 
@@ -204,14 +204,17 @@ def _set(plain: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 
 
 def _convolved(plain: nn.Conv2d, x: Tensor, grid: Grid | None, disc: Tensor | None = None) -> Tensor:
-    """Convolve x, sampled at `grid`; in the frequency domain if the kernel lies on `disc` and that is faster."""
+    """Convolve x, sampled at `grid`, in the fastest way; in the frequency domain only if the kernel lies on `disc`."""
     if grid is not None:
         x, padding = sampled(x, *grid)
         x = F.pad(x, [padding] * 4) if padding else x
-    if disc is None or not _pays(plain, x):
+    if not _is_free(plain, x):
         return plain(x)
     assert plain.bias is not None
-    return convolve_plain(x, plain.weight, plain.bias, disc, _options(plain))
+    options = _options(plain)
+    if disc is not None and _is_spectral(plain, x, options):
+        return convolve_plain(x, plain.weight, plain.bias, disc, options)
+    return conv2d_of_images(x, plain.weight, plain.bias, options)
 
 
 def _options(plain: nn.Conv2d) -> Options:
@@ -219,18 +222,23 @@ def _options(plain: nn.Conv2d) -> Options:
     return Options(plain.padding[0], plain.stride[0], plain.dilation[0], plain.groups)
 
 
-def _pays(plain: nn.Module, f: Tensor) -> bool:
-    """Whether to run a plain convolution in the frequency domain: if that is faster, and if only the values are needed,
-    without gradients, a traced graph, hooks or another precision."""
+def _is_free(plain: nn.Module, f: Tensor) -> bool:
+    """Whether a plain convolution may be computed in another way: if only the values are needed, without gradients, a
+    traced graph, hooks or another precision."""
     if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
         return False
     asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
     if asked or transformed() or in_forward_mode() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)) or f.dtype != plain.weight.dtype:
+    if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)):
         return False
+    return f.dtype == plain.weight.dtype
+
+
+def _is_spectral(plain: nn.Conv2d, f: Tensor, options: Options) -> bool:
+    """Whether the frequency domain is clearly faster."""
     out, into, size, _ = plain.weight.shape
-    shape = shape_of((*f.shape[:2], 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), *_options(plain))
+    shape = shape_of((*f.shape[:2], 1, *f.shape[2:]), (out, into, 0), (1, 0, 1, size, size), *options)
     return shape.images > 0 and spectral_time(shape, calibration(f.dtype, f.device.type)) < CLEARLY
 
 

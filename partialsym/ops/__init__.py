@@ -16,8 +16,9 @@ from partialsym.ops.choice import (
     spectral_time,
     spectral_work,
 )
+from partialsym.ops.conv2d import Options, conv2d_of_images
 from partialsym.ops.operator import convolve
-from partialsym.ops.orders import FactoredKernel, Options
+from partialsym.ops.orders import FactoredKernel
 from partialsym.ops.plain import convolve_plain
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Options",
     "Shape",
     "calibration",
+    "conv2d_of_images",
     "convolve",
     "convolve_plain",
     "dense_work",

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 
 from partialsym.ops.calibrations import CALIBRATIONS, UNKNOWN, Calibration
+from partialsym.ops.conv2d import Options
 from partialsym.ops.fourier import frequencies, period_of
-from partialsym.ops.orders import Options, kernel_is_smaller
+from partialsym.ops.orders import kernel_is_smaller
 
 CLEARLY = 0.9  # the spectral order must take less than this share of the others' time to be chosen
 PATHS = ("auto", "dense", "factored", "spectral")

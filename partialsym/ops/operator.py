@@ -14,7 +14,8 @@ from partialsym._utils.torch_private import dispatch_watched, of_many_gradients
 from partialsym.errors import UnsupportedError
 from partialsym.ops.batching import one_by_one, over_images
 from partialsym.ops.choice import computed_in, pays_channels_last, resolved, shape_of
-from partialsym.ops.orders import FactoredKernel, Options, dense, dense_backward, factored, factored_backward
+from partialsym.ops.conv2d import Options
+from partialsym.ops.orders import FactoredKernel, dense, dense_backward, factored, factored_backward
 from partialsym.ops.spectral import spectral, spectral_backward
 
 

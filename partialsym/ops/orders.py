@@ -9,13 +9,13 @@ backward pass. They work in chunks, so that a large kernel or the feature maps a
 
 import math
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from partialsym._utils.layout import flat, is_channels_last, to_channels_last
+from partialsym.ops.conv2d import Options, conv2d, conv2d_backward
 
 CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**28}  # of intermediates: fits into a last-level cache; occupies a GPU
 MIXED = 64  # feature maps, at least, that one product mixes: it is slow for few
@@ -63,20 +63,6 @@ class FactoredKernel(NamedTuple):
         return box.expand(len(self.phi), 1, *self.phi.shape[2:])
 
 
-class Options(NamedTuple):
-    """Options of a convolution, as in `torch.nn.functional.conv2d`."""
-
-    padding: int = 0
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
-
-    def size(self, height: Any, width: Any, kernel_size: int) -> tuple[Any, Any]:
-        """Height and width of the output."""
-        shrink = 2 * self.padding - self.dilation * (kernel_size - 1)
-        return (height + shrink - 1) // self.stride + 1, (width + shrink - 1) // self.stride + 1
-
-
 class Gradients(NamedTuple):
     """Gradients with respect to f and the parts of a kernel; that of f is None if it was not wanted."""
 
@@ -100,12 +86,12 @@ def dense(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Options,
         kernel = _generated(whole, features, k.share).unflatten(1, (channels, -1)).transpose(0, 1)  # [out, m, in, n·k²]
         bias = None if offset is None else offset.repeat_interleave(len(k.phi))
         kernel = kernel.reshape(channels * len(k.phi), -1, size, size)
-        out = _conv(maps, to_channels_last(kernel) if channels_last else kernel, bias, options)
+        out = conv2d(maps, to_channels_last(kernel) if channels_last else kernel, bias, options)
         return (to_channels_last(out) if channels_last else out).view(shape)
     out = f.new_empty(shape)
     for chunk in _element_chunks(whole, features):
         kernel = _generated(whole, features[:, chunk], k.share).view(-1, maps.shape[1], size, size)  # [(m out), (in n)]
-        part = _conv(maps, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
+        part = conv2d(maps, kernel, None, options).unflatten(1, (-1, channels)).transpose(1, 2)
         if offset is None:
             out[:, :, chunk] = part
         else:
@@ -130,7 +116,7 @@ def dense_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options,
                 kernel = kernel.unflatten(1, (channels, -1)).transpose(0, 1)
             kernel = kernel.reshape(g.shape[1], into, size, size)
             kernel = to_channels_last(kernel) if last else kernel
-        part, d_kernel = _conv_backward(g, maps, kernel, options, (wanted, True))
+        part, d_kernel = conv2d_backward(g, maps, kernel, options, (wanted, True))
         if wanted:
             d_maps = part.to(_wide(f)) if d_maps is None else d_maps.add_(part)
         if small:
@@ -181,7 +167,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             _add_up(d_weight[:, channels], d_mix, first=images.start == elements.start == 0)
             mix = _by_group(k.weight[:, channels].flatten(1), 0, options)
             d_maps = _each(mix.mT, g).view(-1, len(filters), *grad.shape[3:])
-            d_part, d_filters = _conv_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))
+            d_part, d_filters = conv2d_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))
             d_filters = d_filters.unflatten(0, (-1, m)).transpose(0, 1)
             _add_up(d_phi[elements], d_filters, first=images.start == channels.start == 0)
             if d_f is not None:
@@ -266,7 +252,7 @@ def _of_bias(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
     """
     plane = _plane(f, k).to(_wide(f))
     disc, each = _by_channel(k.disc, plane, options)
-    boxed = _conv(plane, disc, None, each)
+    boxed = conv2d(plane, disc, None, each)
     mixed = _each(_by_group(k.bias.to(plane.dtype), 0, options), _by_group(boxed.flatten(2), 1, options))
     base = mixed.view(len(f), len(k.bias), *boxed.shape[2:])
     return base if offset is None else base.add_(offset[:, None, None])
@@ -278,10 +264,10 @@ def _of_bias_backward(
     """The gradients of `_of_bias` with respect to the kernel's bias, its mean, and f if wanted."""
     plane = _plane(f, k).to(_wide(f))
     disc, each = _by_channel(k.disc, plane, options)
-    boxed, d_base = _conv(plane, disc, None, each), _by_group(grad.sum(2, dtype=plane.dtype).flatten(2), 1, options)
+    boxed, d_base = conv2d(plane, disc, None, each), _by_group(grad.sum(2, dtype=plane.dtype).flatten(2), 1, options)
     d_bias = _products(d_base, _by_group(boxed.flatten(2), 1, options)).view(k.bias.shape)
     d_boxed = _each(_by_group(k.bias.to(plane.dtype), 0, options).mT, d_base).view(boxed.shape)
-    d_plane = _conv_backward(d_boxed, plane, disc, each, (True, False))[0]
+    d_plane = conv2d_backward(d_boxed, plane, disc, each, (True, False))[0]
     d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f.to(plane.dtype))
     shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
     return d_bias, d_mean, d_plane[:, :, None].expand_as(f) * shares if wanted else None
@@ -310,45 +296,8 @@ def _filters(phi: Tensor) -> Tensor:
 
 def _feature_maps(f: Tensor, filters: Tensor, m: int, options: Options) -> Tensor:
     """f [..., c, n, h, w] convolved with filters [h·m, n, k, k]: [..., c·h, m·h'·w']."""
-    maps = _conv(f.flatten(0, -4), filters, None, options._replace(groups=1))
+    maps = conv2d(f.flatten(0, -4), filters, None, options._replace(groups=1))
     return maps.view(*f.shape[:-4], f.shape[-4] * len(filters) // m, m * math.prod(maps.shape[2:]))
-
-
-def _conv(f: Tensor, weight: Tensor, bias: Tensor | None, o: Options) -> Tensor:
-    if _is_product(f, weight, o):
-        out = torch.matmul(weight[..., 0, 0], f.flatten(2)).view(len(f), len(weight), *f.shape[2:])
-        return out if bias is None else out.add_(bias[:, None, None])
-    return F.conv2d(f, weight, bias, o.stride, o.padding, o.dilation, o.groups)
-
-
-def _conv_backward(
-    grad: Tensor, f: Tensor, weight: Tensor, o: Options, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    if _is_product(f, weight, o):
-        flat, g = f.flatten(2), grad.flatten(2)
-        d_f = torch.matmul(weight[..., 0, 0].T, g).view(f.shape) if wanted[0] else f.new_empty(0)
-        d_product = f.new_empty(weight.shape[:2]).addbmm_(g, flat.mT, beta=0) if wanted[1] else f.new_empty(0, 0)
-        return d_f, d_product[..., None, None]
-    d_f, d_weight, _ = torch.ops.aten.convolution_backward(
-        grad,
-        f,
-        weight,
-        None,
-        [o.stride] * 2,
-        [o.padding] * 2,
-        [o.dilation] * 2,
-        False,
-        [0, 0],
-        o.groups,
-        [*wanted, False],
-    )
-    return d_f, d_weight
-
-
-def _is_product(f: Tensor, weight: Tensor, o: Options) -> bool:
-    """Whether one product of matrices per image is faster than conv2d: for one tap, and pixels that fill vectors."""
-    plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1) and f.is_contiguous()
-    return plain and f.device.type == "cpu" and f.dtype.itemsize > 2 and math.prod(f.shape[2:]) % 16 == 0
 
 
 def _element_chunks(whole: Tensor, features: Tensor) -> list[slice]:

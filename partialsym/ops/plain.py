@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from partialsym.ops.choice import computed_in
-from partialsym.ops.orders import Options
+from partialsym.ops.conv2d import Options
 from partialsym.ops.spectral import plain
 
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from partialsym._utils.layout import empty
+from partialsym.ops.conv2d import Options
 from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, window
-from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, Options, augmented, chunks
+from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, augmented, chunks
 from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
 
 IMAGES = 8  # limit of the images' spectrum, in chunks

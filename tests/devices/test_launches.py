@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from partialsym import GCNN13, GResNet, signal
 from partialsym.models.dense_twin import dense_twin
 from partialsym.nn import fused, pool, statistics
-from partialsym.ops import choice, operator
+from partialsym.ops import choice, conv2d, operator
 
 VIEWS = {
     *(
@@ -74,6 +74,7 @@ def _as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(operator, "resolved", lambda *of: choice.resolved(*of[:3], "cuda"))
     for module in (fused, operator, pool, statistics):
         monkeypatch.setattr(module, "eager_on_cpu", lambda tensor: False)
+    monkeypatch.setattr(conv2d, "_on_cpu", lambda tensor: False)
     monkeypatch.setattr(signal, "_check_range", lambda images: None)  # it would wait for the GPU
 
 

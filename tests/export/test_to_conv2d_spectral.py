@@ -22,7 +22,7 @@ def frozen(monkeypatch):
 
 def plainly(net, x, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(plain, "spectral_time", lambda *_: 2.0)
+        patch.setattr(plain, "_is_free", lambda *_: False)
         return net(x)
 
 
@@ -59,11 +59,16 @@ def test_whatever_needs_more_than_numbers_gets_the_plain_convolution(frozen):
 
 def test_small_batches_and_kernels_stay_plain(monkeypatch):
     monkeypatch.setattr(choice, "processor", lambda: "AVX2")
+
+    def is_spectral(conv, images):
+        return plain._is_spectral(conv, images, plain._options(conv))
+
     wide, small = torch.nn.Conv2d(256, 256, 7, padding=3), torch.nn.Conv2d(256, 256, 1)
     for conv in (wide, small):
         conv.requires_grad_(False).float()
     images = torch.zeros(64, 256, 14, 14, dtype=torch.float32)
-    assert plain._pays(wide, images)
-    assert not plain._pays(wide, images[:1])
-    assert not plain._pays(small, images)
-    assert not plain._pays(wide, images.bfloat16())
+    assert is_spectral(wide, images)
+    assert not is_spectral(wide, images[:1])
+    assert not is_spectral(small, images)
+    assert plain._is_free(wide, images)
+    assert not plain._is_free(wide, images.bfloat16())

@@ -16,7 +16,7 @@ from partialsym.nn.fused import norm_and_pool
 from partialsym.nn.pool import pool2d
 from partialsym.nn.statistics import of_channels, slices_of
 from partialsym.ops import fourier, operator, orders
-from partialsym.ops.orders import Options
+from partialsym.ops.conv2d import Options
 from partialsym.signal import Elements
 
 SHAPE = (3, 4, 2, 6, 5)
