@@ -9,7 +9,7 @@ import torch
 
 from partialsym.ops.calibrations import CALIBRATIONS, UNKNOWN, Calibration
 from partialsym.ops.conv2d import Options
-from partialsym.ops.fourier import frequencies, period_of
+from partialsym.ops.fourier import frequencies, multiplications, pays_in_one, period_of
 from partialsym.ops.orders import kernel_is_smaller
 
 CLEARLY = 0.9  # the spectral order must take less than this share of the others' time to be chosen
@@ -81,11 +81,12 @@ class Factored(NamedTuple):
 
 class Spectral(NamedTuple):
     """Multiplications of the spectral order: to transform the input, multiply at every frequency, transform the output,
-    generate the kernel, transform the kernel."""
+    fold its features to sums and differences, generate the kernel, transform the kernel."""
 
     into: int
     product: int
     out: int
+    fold: int
     generate: int
     kernel: int
 
@@ -112,18 +113,18 @@ def spectral_work(s: Shape) -> Spectral:
     count, taps = frequencies(*period), _taps(s.kernel_size)
     kernel = s.in_channels * s.out_channels * s.n * s.m // s.groups
     return Spectral(
-        s.images * s.in_channels * s.n * _transform(s.height, s.width, *period),
+        s.in_channels * s.n * _transforms(s.images, s.in_channels * s.n // s.groups, (s.height, s.width), period),
         s.images * kernel * count * 4,
-        s.images * s.out_channels * s.m * _transform(*s.size, *period),
+        s.out_channels * s.m * _transforms(s.images, s.out_channels * s.m // s.groups, s.size, period),
+        s.n * s.m * (s.features + 1) * s.kernel_size**2 * taps,
         kernel * taps * (s.features + 1),
         kernel * taps * count,
     )
 
 
-def _transform(height: int, width: int, down: int, across: int) -> int:
-    """Multiplications that transform one plane, first along its rows, then along its columns."""
-    inner, ends = (across - 1) // 2, 2 - across % 2
-    return across * height * width + (4 * inner * down + 2 * ends * (down // 2 + 1)) * height
+def _transforms(images: int, planes: int, size: tuple[int, int], period: tuple[int, int]) -> int:
+    """Multiplications that transform a plane of each image; `planes` planes of it are transformed together."""
+    return images * multiplications(size, period, pays_in_one(images * planes, size, period))
 
 
 @lru_cache

@@ -25,8 +25,8 @@ def _backward(grad: Any, f: Any, weight: Any, bias: Any, phi: Any, *rest: Any, *
         convolve, generate = dense_work(shape)
         return 2 * ((1 + wanted) * convolve + (2 + wanted) * generate)
     if order == "spectral":
-        into, product, out, generate, kernel = spectral_work(shape)
-        return 2 * ((1 + wanted) * (into + product + kernel) + out + (2 + wanted) * generate)
+        into, product, out, fold, generate, kernel = spectral_work(shape)
+        return 2 * ((1 + wanted) * (into + product + kernel) + out + 2 * fold + (2 + wanted) * generate)
     convolve, mix, bias_ = factored_work(shape)
     return 2 * ((2 + wanted) * convolve + 2 * mix + 2 * bias_)
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from partialsym.ops.orders import chunks
 
+SMALL = 64  # pixels of a plane that one matrix may transform
+MORE, SAVED = 512, 2**22  # multiplications of a plane, and of all planes, that take as long as the calls they save
 ROWS = 2**22  # bytes of planes transformed along one axis: they fit into a core's own cache
 
 
@@ -17,19 +19,22 @@ class Window(NamedTuple):
 
     across [V, w]: cosines and negative sines of the frequencies 0 < v < period/2, then cosines of v at the ends, 0 and
         period/2.
-    down, two of [u, h]: cosines and negative sines of all frequencies u.
-    ends, two of [u, h]: the same for u up to period/2. For v at the ends, the other frequencies are their conjugates.
+    down, two of [v, u, h]: cosines and negative sines of all frequencies u, the same for every v between the ends.
+    ends, two of [v, u, h]: the same for u up to period/2, and v at the ends. There the other frequencies are their
+        conjugates.
+    whole [2·frequencies, h·w]: all of it in one matrix; None if planes are transformed along lines.
     """
 
     across: Tensor
     down: tuple[Tensor, Tensor]
     ends: tuple[Tensor, Tensor]
+    whole: Tensor | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
         """Numbers of frequencies: v between the ends, u for these v, u for v at the ends, v at the ends."""
-        inner = (len(self.across) - 1) // 2
-        return inner, len(self.down[0]), len(self.ends[0]), len(self.across) - 2 * inner
+        (inner, height, _), (last, ends, _) = self.down[0].shape, self.ends[0].shape
+        return inner, height, ends, last
 
     def chunks(self, planes: Tensor) -> list[slice]:
         """Slices of images whose transforms along one axis fit into a core's own cache."""
@@ -50,11 +55,12 @@ class Spaces:
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """An uninitialised tensor [*shape], in the memory of the previous one of that name."""
-        size = torch.Size(shape).numel()
-        if name not in self.held or self.held[name].numel() < size:
+        size = torch.Size(shape)
+        if name not in self.held or self.held[name].numel() < size.numel():
             self.held.pop(name, None)  # before the larger one is there
             self.held[name] = self.like.new_empty(size)
-        return self.held[name][:size].view(shape)
+        held = self.held[name]
+        return held if held.shape == size else held.view(-1)[: size.numel()].view(shape)
 
 
 def period_of(height: int, width: int, padding: int) -> tuple[int, int]:
@@ -68,6 +74,21 @@ def frequencies(height: int, width: int) -> int:
     return inner * height + len(_ends(width)) * (height // 2 + 1)
 
 
+def multiplications(size: tuple[int, int], period: tuple[int, int], in_one: bool) -> int:
+    """How many transform a plane of that size, with one matrix or along lines, first those of w."""
+    (h, w), (down, across) = size, period
+    if in_one:
+        return 2 * frequencies(down, across) * h * w
+    inner, ends = (across - 1) // 2, len(_ends(across))
+    return across * h * w + (4 * inner * down + 2 * ends * (down // 2 + 1)) * h
+
+
+def pays_in_one(planes: int, size: tuple[int, int], period: tuple[int, int]) -> bool:
+    """Whether to transform so many planes with one matrix: a few more multiplications, in a tenth of the calls."""
+    more = multiplications(size, period, True) - multiplications(size, period, False)
+    return math.prod(size) <= SMALL and more * planes <= MORE * planes + SAVED
+
+
 @lru_cache(64)
 def window(
     period: tuple[int, int],
@@ -75,6 +96,7 @@ def window(
     size: tuple[int, int],
     step: int,
     weighted: bool,
+    in_one: bool,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Window:
@@ -93,8 +115,16 @@ def window(
     scale[_ends(height)] = 1
     weights = (1 / width, 2 / height, scale / height) if weighted else (1, 1, 1)
     made = [across * weights[0], *(part * weights[1] for part in down), *(part * weights[2] for part in ends)]
-    made = [part.to(device, dtype) for part in made]
-    return Window(made[0], (made[1], made[2]), (made[3], made[4]))
+    last, whole = len(_ends(width)), None
+    if in_one:
+        y, x = torch.cartesian_prod(_pixels(first, size[0], step), _pixels(first, size[1], step)).T
+        angle = _angles(period, y, x)
+        by_u = torch.cat([torch.full((height * inner,), 2.0), scale.squeeze(1).repeat(last)])
+        weight = by_u[:, None] / (height * width) if weighted else 1
+        whole = torch.cat([angle.cos() * weight, -angle.sin() * weight])
+    across, *turns, whole = (None if part is None else part.to(device, dtype) for part in (*made, whole))
+    cos, sin, *at_ends = (turn.expand(v, -1, -1) for turn, v in zip(turns, [inner] * 2 + [last] * 2, strict=True))
+    return Window(across, (cos, sin), tuple(at_ends), whole)
 
 
 @lru_cache(64)
@@ -105,14 +135,8 @@ def waves(
 
     Neighbouring taps are `dilation` pixels apart.
     """
-    (height, width), inner, half = period, (period[1] - 1) // 2, period[0] // 2 + 1
     t = torch.arange(size * size // 2, size * size)
-    y, x = dilation * (t // size - size // 2), dilation * (t % size - size // 2)
-    u = torch.cat([torch.arange(height).repeat(inner), torch.arange(half).repeat(len(_ends(width)))])
-    v = torch.tensor([*range(1, inner + 1), *_ends(width)])
-    v = torch.cat([v[:inner].repeat_interleave(height), v[inner:].repeat_interleave(half)])
-    down, across = ((w[:, None] * at % side).double() / side for w, at, side in ((u, y, height), (v, x, width)))
-    angle = 2 * math.pi * (down + across)
+    angle = _angles(period, dilation * (t // size - size // 2), dilation * (t % size - size // 2))
     return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
 
 
@@ -121,30 +145,38 @@ def analysed(window: Window, planes: Tensor, spaces: Spaces, name: str) -> Tenso
 
     The buffers `spare` and `scratch` are overwritten.
     """
-    h, w = planes.shape[3:]
     inner, height, ends, last = window.sizes
     out = spaces(name, 2, inner * height + last * ends, len(planes), planes.shape[1] * planes.shape[2])
     for images in window.chunks(planes):
         part = out[:, :, images].flatten(2)
-        count = part.shape[2]
-        if _by_pixel(planes):
-            pixels = spaces("scratch", h, w, count)
-            pixels.view(h, w, *planes[images].shape[:3]).copy_(planes[images].permute(3, 4, 0, 1, 2))
-            across = spaces("spare", h, len(window.across), count)
-            rows = torch.bmm(window.across.expand(h, -1, -1), pixels, out=across).transpose(0, 1)
+        if window.whole is not None:
+            torch.mm(window.whole, _columns(planes[images], spaces), out=part.flatten(0, 1))
         else:
-            flat = planes[images].to(out.dtype).reshape(-1, w)
-            across = torch.mm(window.across, flat.T, out=spaces("spare", len(window.across), len(flat)))
-            rows = across.unflatten(1, (-1, h)).mT
-        c, s, e = rows.split([inner, inner, last])  # [., h, planes]
-        if inner:
-            re, im = part[:, : inner * height].unflatten(1, (inner, height))
-            cos, sin = (turn.expand(inner, -1, -1) for turn in window.down)
-            torch.bmm(cos, c, out=re).baddbmm_(sin, s, alpha=-1)
-            torch.bmm(sin, c, out=im).baddbmm_(cos, s)
-        for at_ends, turn in zip(part[:, inner * height :].unflatten(1, (last, ends)), window.ends, strict=True):
-            torch.bmm(turn.expand(last, -1, -1), e, out=at_ends)
+            _analyse_by_lines(window, planes[images], part, spaces)
     return out
+
+
+def _analyse_by_lines(window: Window, planes: Tensor, out: Tensor, spaces: Spaces) -> None:
+    """Write the transform of planes to out [2, frequencies, planes], along w first."""
+    h, w = planes.shape[3:]
+    inner, height, ends, last = window.sizes
+    if _by_pixel(planes):
+        pixels = _columns(planes, spaces).unflatten(0, (h, w))
+        across = spaces("spare", h, len(window.across), pixels.shape[2])
+        rows = torch.bmm(window.across.expand(h, -1, -1), pixels, out=across).transpose(0, 1)
+    else:
+        flat = planes.to(out.dtype).reshape(-1, w)
+        across = torch.mm(window.across, flat.T, out=spaces("spare", len(window.across), len(flat)))
+        rows = across.unflatten(1, (-1, h)).mT
+    if inner:
+        (cos, sin), c, s = window.down, rows[:inner], rows[inner : 2 * inner]  # [., h, planes]
+        re, im = out[:, : inner * height].unflatten(1, (inner, height)).unbind()
+        torch.bmm(cos, c, out=re).baddbmm_(sin, s, alpha=-1)
+        torch.bmm(sin, c, out=im).baddbmm_(cos, s)
+    (cos, sin), e = window.ends, rows[2 * inner :]
+    re, im = out[:, inner * height :].unflatten(1, (last, ends)).unbind()
+    torch.bmm(cos, e, out=re)
+    torch.bmm(sin, e, out=im)
 
 
 def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | None, spaces: Spaces) -> None:
@@ -154,22 +186,14 @@ def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | 
     `spare` and `scratch` are overwritten.
     """
     h, w = out.shape[3:]
-    inner, height, ends, last = window.sizes
     for images in window.chunks(out):
         part, to = spectrum[:, :, images].flatten(2), out[images]
         count = part.shape[2]
-        rows = spaces("spare", len(window.across), h, count)
-        c, s, e = rows.split([inner, inner, last])
-        if inner:
-            re, im = part[:, : inner * height].unflatten(1, (inner, height))
-            cos, sin = (turn.T.expand(inner, -1, -1) for turn in window.down)
-            torch.bmm(cos, re, out=c).baddbmm_(sin, im)
-            torch.bmm(cos, im, out=s).baddbmm_(sin, re, alpha=-1)
-        re, im = part[:, inner * height :].unflatten(1, (last, ends))
-        cos, sin = (turn.T.expand(last, -1, -1) for turn in window.ends)
-        torch.bmm(cos, re, out=e).baddbmm_(sin, im)
         pixels = spaces("scratch", h, w, count)
-        torch.bmm(window.across.T.expand(h, -1, -1), rows.transpose(0, 1), out=pixels)
+        if window.whole is not None:
+            torch.mm(window.whole.T, part.flatten(0, 1), out=pixels.flatten(0, 1))
+        else:
+            _synthesise_by_lines(window, part, pixels, spaces)
         if _by_pixel(out):
             planes = pixels.view(h, w, *to.shape[:3]).permute(2, 3, 4, 0, 1)
         else:  # torch copies the transpose of a matrix fast
@@ -178,6 +202,42 @@ def synthesised(window: Window, spectrum: Tensor, out: Tensor, offset: Tensor | 
             to.copy_(planes)
         else:
             torch.add(planes, offset[:, None, None, None], out=to)
+
+
+def _synthesise_by_lines(window: Window, spectrum: Tensor, out: Tensor, spaces: Spaces) -> None:
+    """Write the transpose of `_analyse_by_lines` of a spectrum [2, frequencies, planes] to out [h, w, planes]."""
+    h, _, count = out.shape
+    inner, height, ends, last = window.sizes
+    rows = spaces("spare", len(window.across), h, count)
+    if inner:
+        re, im = spectrum[:, : inner * height].unflatten(1, (inner, height)).unbind()
+        cos, sin = window.down[0].mT, window.down[1].mT
+        torch.bmm(cos, re, out=rows[:inner]).baddbmm_(sin, im)
+        torch.bmm(cos, im, out=rows[inner : 2 * inner]).baddbmm_(sin, re, alpha=-1)
+    re, im = spectrum[:, inner * height :].unflatten(1, (last, ends)).unbind()
+    cos, sin = window.ends[0].mT, window.ends[1].mT
+    torch.bmm(cos, re, out=rows[2 * inner :]).baddbmm_(sin, im)
+    torch.bmm(window.across.T.expand(h, -1, -1), rows.transpose(0, 1), out=out)
+
+
+def _columns(planes: Tensor, spaces: Spaces) -> Tensor:
+    """planes [b, ., ., h, w] as a matrix [h·w, planes]; those that lie by pixel are copied to the buffer `scratch`."""
+    *first, h, w = planes.shape
+    if not _by_pixel(planes):
+        return planes.to(spaces.like.dtype).reshape(-1, h * w).T
+    pixels = spaces("scratch", h, w, math.prod(first))
+    pixels.view(h, w, *first).copy_(planes.permute(3, 4, 0, 1, 2))
+    return pixels.flatten(0, 1)
+
+
+def _angles(period: tuple[int, int], y: Tensor, x: Tensor) -> Tensor:
+    """ω·t at pixels t = (y, x) for all frequencies of a period, [frequencies, pixels], float64."""
+    (height, width), inner, half = period, (period[1] - 1) // 2, period[0] // 2 + 1
+    u = torch.cat([torch.arange(height).repeat(inner), torch.arange(half).repeat(len(_ends(width)))])
+    v = torch.tensor([*range(1, inner + 1), *_ends(width)])
+    v = torch.cat([v[:inner].repeat_interleave(height), v[inner:].repeat_interleave(half)])
+    down, across = ((w[:, None] * at % side).double() / side for w, at, side in ((u, y, height), (v, x, width)))
+    return 2 * math.pi * (down + across)
 
 
 def _by_pixel(planes: Tensor) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from partialsym._utils.layout import empty
 from partialsym.ops.conv2d import Options
-from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, period_of, synthesised, window
+from partialsym.ops.fourier import Spaces, Window, analysed, frequencies, pays_in_one, period_of, synthesised, window
 from partialsym.ops.orders import CHUNK_BYTES, FactoredKernel, Gradients, augmented, chunks
 from partialsym.ops.taps import Half, Taps, TapsGradient, half_of
 
@@ -125,8 +125,11 @@ def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options
     size, into_each, out_each = len(disc), weight.shape[1], len(weight) // groups
     height, width = f.shape[3:]
     period = period_of(height, width, padding)
-    into = window(period, 0, (height, width), 1, False, *like)
-    out = window(period, dilation * (size // 2) - padding, options.size(height, width, size), stride, True, *like)
+    planes = len(f) * into_each * f.shape[2], len(f) * out_each * len(phi)  # of one channel group
+    sides = (height, width), options.size(height, width, size)
+    in_one = [pays_in_one(*of, period) for of in zip(planes, sides, strict=True)]
+    into = window(period, 0, sides[0], 1, False, in_one[0], *like)
+    out = window(period, dilation * (size // 2) - padding, sides[1], stride, True, in_one[1], *like)
     limit = CHUNK_BYTES.get(f.device.type, CHUNK_BYTES["cuda"])
     count, plane_bytes = frequencies(*period), into_each * f.shape[2] * weight.element_size()
     images = chunks(len(f), 2 * count * plane_bytes, IMAGES * limit)
@@ -143,6 +146,6 @@ def _plan(f: Tensor, weight: Tensor, phi: Tensor, disc: Tensor, options: Options
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor, conjugate: bool = False, more: bool = False) -> None:
     """Write a·b, or a·b̄ if `conjugate`, of complex [2, frequencies, ., .] into out; add it to out if `more`."""
-    (re, im), sign = out, -1 if conjugate else 1
-    re.baddbmm_(a[0], b[0], beta=int(more)).baddbmm_(a[1], b[1], alpha=-sign)
-    im.baddbmm_(a[1], b[0], beta=int(more)).baddbmm_(a[0], b[1], alpha=sign)
+    (re, im), (a_re, a_im), (b_re, b_im), sign = out.unbind(), a.unbind(), b.unbind(), -1 if conjugate else 1
+    re.baddbmm_(a_re, b_re, beta=int(more)).baddbmm_(a_im, b_im, alpha=-sign)
+    im.baddbmm_(a_im, b_re, beta=int(more)).baddbmm_(a_re, b_im, alpha=sign)

@@ -14,16 +14,12 @@ class Half(NamedTuple):
     """The taps of a disc in the order of `Taps`, and cos and sin at these taps for all frequencies of a period.
 
     Attributes:
-        side: of a square that is as large as the disc, and odd.
-        middle: index of its centre.
-        first, second: indices of the taps after the centre, and of their opposites.
+        folded [taps, k²]: sums and differences of the pixels of a plane: first its centre, then the sums of pairs of
+            opposite pixels, then their differences.
         cos, sin: waves [frequencies, 1 + pairs] and [frequencies, pairs].
     """
 
-    side: int
-    middle: int
-    first: Tensor
-    second: Tensor
+    folded: Tensor
     cos: Tensor
     sin: Tensor
 
@@ -44,8 +40,10 @@ def _half(
     after = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
     cos, sin = waves(period, side, dilation, dtype, device)
     even = torch.cat([after.new_zeros(1), after + 1]).to(device)
-    first, second = (middle + 1 + after).to(device), (middle - 1 - after).to(device)
-    return Half(side, middle, first, second, cos[:, even], sin[:, even[1:]])
+    unit = torch.eye(side * side, dtype=dtype, device="cpu")
+    first, second = unit[middle + 1 + after], unit[middle - 1 - after]
+    folded = torch.cat([unit[middle, None], first + second, first - second]).view(-1, side, side)[:, :size, :size]
+    return Half(folded.flatten(1).to(device), cos[:, even], sin[:, even[1:]])
 
 
 class Taps:
@@ -62,13 +60,9 @@ class Taps:
 
     def __init__(self, weight: Tensor, phi: Tensor, half: Half) -> None:
         self.weight, self.shape, self.half = weight, phi.shape, half
-        if phi.shape[3] < half.side:
-            phi = F.pad(phi, (0, 1, 0, 1))
-        phi = phi.flatten(3)
-        first, second = phi.index_select(3, half.first), phi.index_select(3, half.second)
-        features = torch.cat([phi[..., half.middle, None], first + second, first - second], 3)  # [m, h, n, taps]
-        self.features = features.permute(3, 0, 2, 1).flatten(1, 2).contiguous()  # [taps, (m n), h]
-        self.even = 1 + len(half.first)
+        features = half.folded @ phi.transpose(1, 2).reshape(-1, half.folded.shape[1]).T
+        self.features = features.view(len(half.folded), -1, phi.shape[1])  # [taps, (m n), h]
+        self.even = half.cos.shape[1]
 
     def taps(self, outs: slice, spaces: Spaces) -> Tensor:
         """The sums and differences of some output channels, [taps, (out m), (n in)], in the buffer `taps`.
@@ -132,10 +126,6 @@ class TapsGradient:
 
     def result(self) -> tuple[Tensor, Tensor]:
         """The gradients of weight and phi."""
-        (m, h, n, size, _), half, even = self.of.shape, self.of.half, self.of.even
-        d = self.d_features.unflatten(1, (m, n)).permute(1, 3, 2, 0)
-        d_phi = d.new_zeros(m, h, n, half.side**2)
-        sums, differences = d[..., 1:even], d[..., even:]
-        d_phi[..., half.middle] = d[..., 0]
-        d_phi.index_copy_(3, half.first, sums + differences).index_copy_(3, half.second, sums - differences)
-        return self.d_weight, d_phi.unflatten(3, (half.side, half.side))[..., :size, :size]
+        m, h, n, *size = self.of.shape
+        d_phi = self.of.half.folded.T @ self.d_features.flatten(1)
+        return self.d_weight, d_phi.view(*size, m, n, h).permute(2, 4, 3, 0, 1)
