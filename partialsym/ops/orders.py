@@ -146,6 +146,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
         for channels in slices:
             maps = _feature_maps(_channels(f[images], channels, options), filters, part.shape[2], options)
             mixed = _add_product(mixed, _by_group(k.weight[:, channels].flatten(1), 0, options), maps)
+            del maps  # its memory is for the next ones
         assert mixed is not None
         if not in_place:
             torch.add(mixed.view(part.shape), base[images, :, None], out=part)
@@ -165,6 +166,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             maps = _feature_maps(part, filters, m, options)
             d_mix = _products(g, maps).view(len(k.weight), -1, k.weight.shape[2])
             _add_up(d_weight[:, channels], d_mix, first=images.start == elements.start == 0)
+            del maps, d_mix  # their memory is for the next ones
             mix = _by_group(k.weight[:, channels].flatten(1), 0, options)
             d_maps = _each(mix.mT, g).view(-1, len(filters), *grad.shape[3:])
             d_part, d_filters = conv2d_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))
@@ -172,6 +174,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             _add_up(d_phi[elements], d_filters, first=images.start == channels.start == 0)
             if d_f is not None:
                 _channels(d_f[images], channels, options).add_(d_part.view(part.shape))
+            del d_maps, d_part, d_filters
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_weight, d_bias, d_phi, d_mean)
 
 
