@@ -115,16 +115,25 @@ def window(
     scale[_ends(height)] = 1
     weights = (1 / width, 2 / height, scale / height) if weighted else (1, 1, 1)
     made = [across * weights[0], *(part * weights[1] for part in down), *(part * weights[2] for part in ends)]
-    last, whole = len(_ends(width)), None
-    if in_one:
-        y, x = torch.cartesian_prod(_pixels(first, size[0], step), _pixels(first, size[1], step)).T
-        angle = _angles(period, y, x)
-        by_u = torch.cat([torch.full((height * inner,), 2.0), scale.squeeze(1).repeat(last)])
-        weight = by_u[:, None] / (height * width) if weighted else 1
-        whole = torch.cat([angle.cos() * weight, -angle.sin() * weight])
-    across, *turns, whole = (None if part is None else part.to(device, dtype) for part in (*made, whole))
-    cos, sin, *at_ends = (turn.expand(v, -1, -1) for turn, v in zip(turns, [inner] * 2 + [last] * 2, strict=True))
-    return Window(across, (cos, sin), tuple(at_ends), whole)
+    across, *turns = (part.to(device, dtype) for part in made)
+    each = (inner, inner, len(_ends(width)), len(_ends(width)))  # frequencies v
+    cos, sin, *at_ends = (turn.expand(count, -1, -1) for turn, count in zip(turns, each, strict=True))
+    whole = _in_one(period, first, size, step, weighted).to(device, dtype) if in_one else None
+    return Window(across, (cos, sin), (at_ends[0], at_ends[1]), whole)
+
+
+def _in_one(period: tuple[int, int], first: int, size: tuple[int, int], step: int, weighted: bool) -> Tensor:
+    """The matrix `whole` of a Window, float64."""
+    (height, width), inner = period, (period[1] - 1) // 2
+    y, x = torch.cartesian_prod(_pixels(first, size[0], step), _pixels(first, size[1], step)).T
+    angle = _angles(period, y, x)
+    matrix = torch.stack([angle.cos(), -angle.sin()])
+    if weighted:  # a frequency stands for its conjugate, too, but those at both ends, which are their own
+        at_ends = torch.full((height // 2 + 1,), 2.0, dtype=torch.float64)
+        at_ends[_ends(height)] = 1
+        between = at_ends.new_full((height * inner,), 2)
+        matrix *= torch.cat([between, at_ends.repeat(len(_ends(width)))])[:, None] / (height * width)
+    return matrix.flatten(0, 1)
 
 
 @lru_cache(64)

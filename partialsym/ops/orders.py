@@ -155,7 +155,8 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
-    d_bias, d_mean, d_f = _of_bias_backward(grad, f, k, options, wanted)
+    d_bias, d_mean, d_base = _of_bias_backward(grad, f, k, options, wanted)
+    d_f = None if d_base is None else torch.empty_like(f, dtype=d_base.dtype)
     d_weight, d_phi = (torch.empty_like(part, dtype=_wide(f)) for part in (k.weight, k.phi))
     one_group = options._replace(groups=1)
     for images, elements, slices in _map_chunks(f, k, grad, options):
@@ -172,8 +173,9 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             d_part, d_filters = conv2d_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))
             d_filters = d_filters.unflatten(0, (-1, m)).transpose(0, 1)
             _add_up(d_phi[elements], d_filters, first=images.start == channels.start == 0)
-            if d_f is not None:
-                _channels(d_f[images], channels, options).add_(d_part.view(part.shape))
+            if d_f is not None and d_base is not None:
+                so_far = _channels((d_f if elements.start else d_base)[images], channels, options)
+                torch.add(so_far, d_part.view(part.shape), out=_channels(d_f[images], channels, options))
             del d_maps, d_part, d_filters
     return Gradients(None if d_f is None else d_f.to(f.dtype), d_weight, d_bias, d_phi, d_mean)
 
@@ -273,7 +275,7 @@ def _of_bias_backward(
     d_plane = conv2d_backward(d_boxed, plane, disc, each, (True, False))[0]
     d_mean = None if k.mean is None else torch.einsum("bihw,binhw->n", d_plane, f.to(plane.dtype))
     shares = 1 / f.shape[2] if k.mean is None else k.mean[:, None, None]
-    return d_bias, d_mean, d_plane[:, :, None].expand_as(f) * shares if wanted else None
+    return d_bias, d_mean, (d_plane[:, :, None] * shares).expand_as(f) if wanted else None
 
 
 def _by_channel(disc: Tensor, plane: Tensor, options: Options) -> tuple[Tensor, Options]:
