@@ -1,6 +1,7 @@
 """Measure something in a process of its own, as a training has.
 
-What the allocator retained from the rows before would change the time of the twin's large maps by a quarter.
+What the allocator retained from the rows before would change the time of the twin's large maps by a quarter. The
+processes are copies of one that has imported what they need, and has done nothing else: an import takes five seconds.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,13 @@ import torch
 
 from benchmarks.rows import Book, Row
 
+FRESH = get_context("forkserver")
+FRESH.set_forkserver_preload(["benchmarks.training"])
+
 
 def alone(book: Book, task: Callable[[Book], None]) -> None:
     """Add the rows of a task. It waits for the cores no longer than `book` has left to wait."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=FRESH) as pool:
         rows, book.together.patience = pool.submit(_measured, task, book.together.patience).result()
     book.rows += rows
 

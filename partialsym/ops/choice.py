@@ -144,10 +144,10 @@ def relative_time(s: Shape, c: Calibration) -> float:
 
 def spectral_time(s: Shape, c: Calibration) -> float:
     """Estimated time of the spectral order divided by that of the dense order, with calibration `c`."""
-    work = spectral_work(s)
-    weighted = (
-        c.transform * (work.into + work.out) + c.product * work.product + c.kernel * (work.kernel + work.generate)
-    )
+    work, period = spectral_work(s), period_of(s.height, s.width, s.padding)
+    into, out = (multiplications(size, period, in_one=False) for size in ((s.height, s.width), s.size))
+    along_lines = s.images * (s.in_channels * s.n * into + s.out_channels * s.m * out)  # one matrix takes no longer
+    weighted = c.transform * along_lines + c.product * work.product + c.kernel * (work.kernel + work.generate)
     return (weighted + c.calls * s.groups) / _dense_time(s, c)
 
 
