@@ -32,7 +32,7 @@ def tasks(cases: Sequence[Case], pairs: int) -> dict[str, list[Callable[[Book], 
     return {
         "start": [start],
         "training": [partial(training, cases=[case], pairs=pairs) for case in cases],
-        "networks": [partial(required, pairs=max(1, pairs // 6))],
+        "networks": [partial(required, pairs=max(1, pairs // 10))],
         "frozen": [partial(frozen, pairs=pairs)],
         "peers": [partial(peers, pairs=pairs)],
         "latency": [latency],

@@ -18,7 +18,9 @@ COMMANDS = (
 
 def start(book: Book) -> None:
     """`partialsym --help`, and everything `import partialsym` can bring, beyond `import torch`."""
-    rounds = interleaved(*(partial(subprocess.run, c, check=True, capture_output=True) for c in COMMANDS), pairs=3)
+    rounds = interleaved(
+        *(partial(subprocess.run, c, check=True, capture_output=True) for c in COMMANDS), pairs=3, warm_up=0
+    )
     helps = [helped for helped, _, _ in rounds]
     beyond = [ours - torch for _, torch, ours in rounds]
     for name, values, target in (("partialsym --help", helps, 1.0), ("all of partialsym beyond torch", beyond, 0.3)):
