@@ -1,18 +1,18 @@
 """Measure something in a process of its own, as a training has.
 
 What the allocator retained from the rows before would change the time of the twin's large maps by a quarter. The
-processes are copies of one that has imported what they need, and has done nothing else: an import takes five seconds.
+processes are copies of one that has only imported torch and the networks, which takes five seconds.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 
 import torch
 
 from benchmarks.rows import Book, Row
 
-FRESH = get_context("forkserver")
+FRESH = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
 FRESH.set_forkserver_preload(["benchmarks.training"])
 
 

@@ -15,7 +15,7 @@ from partialsym.profiling import seconds
 
 SERIAL, PARTS = 2**15, 8  # torch works with one thread on that many numbers or fewer
 REPEATS, PAUSE = 30, 0.5
-PATIENCE = 10.0  # seconds
+PATIENCE = 5.0  # seconds
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from benchmarks.training import STEP, batch, compare, missing, plain_cnn
 from partialsym import GResNet
 from partialsym.profiling import Step
 
-BATCH, TARGET = 12, 0.35
+BATCH, TARGET = 16, 0.35
 NAME = f"ResNet SE2-8 against e2cnn C8, batch {BATCH}, one thread"
 
 

@@ -31,7 +31,7 @@ def flat(values: Tensor) -> Tensor:
 def to_channels_last(maps: Tensor) -> Tensor:
     """maps [b, c, h, w] in `torch.channels_last`, with its strides even if c is 1, by which torch recognises it."""
     maps = maps.contiguous(memory_format=torch.channels_last)
-    return maps if maps.shape[1] > 1 else maps.as_strided(maps.shape, (maps[0].numel(), 1, maps.shape[3], 1))
+    return maps if maps.shape[1] > 1 else maps.as_strided(maps.shape, (maps.shape[1:].numel(), 1, maps.shape[3], 1))
 
 
 def empty(like: Tensor, shape: Sequence[int], channels_last: bool) -> Tensor:

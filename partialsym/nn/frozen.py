@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialsym._utils.torch_func import transformed
-from partialsym._utils.torch_private import in_forward_mode, tree_map_only
+from partialsym._utils.torch_private import hooks_on_all, in_forward_mode, runs_its_class, tree_map_only
 from partialsym.errors import InputError, UnsupportedError
 from partialsym.nn.conv import GroupConv
 from partialsym.nn.grid import sampled
@@ -225,9 +225,10 @@ def _options(plain: nn.Conv2d) -> Options:
 def _is_free(plain: nn.Module, f: Tensor) -> bool:
     """Whether a plain convolution may be computed in another way: if only the values are needed, without gradients, a
     traced graph, hooks or another precision."""
-    if type(plain) is not nn.Conv2d or plain._forward_hooks or plain._forward_pre_hooks:
+    if type(plain) is not nn.Conv2d or not runs_its_class(plain) or hooks_on_all():
         return False
-    asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad)
+    assert plain.bias is not None
+    asked = torch.is_grad_enabled() and (f.requires_grad or plain.weight.requires_grad or plain.bias.requires_grad)
     if asked or transformed() or in_forward_mode() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     if torch.onnx.is_in_onnx_export() or torch.is_autocast_enabled(autocasting(f)):

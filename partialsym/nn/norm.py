@@ -348,9 +348,8 @@ def _line(grad: Tensor, scale: Tensor, values: Tensor, slope: Tensor, level: Ten
     out = torch.empty_like(values)
     wide, of_all = len(scale) > 1, len(slope) == 1
     for images in chunks(len(values), values[0].nbytes, CHUNK_BYTES["cpu"] // 4):
-        of_values = (slope, level) if of_all else (slope[images], level[images])
-        line = torch.mul(values[images], of_values[0], out=out[images]).add_(of_values[1])
-        line.addcmul_(grad[images], scale[images] if wide else scale)
+        a, c = (slope, level) if of_all else (slope[images], level[images])
+        torch.mul(values[images], a, out=out[images]).add_(c).addcmul_(grad[images], scale[images] if wide else scale)
     return out
 
 

@@ -81,7 +81,7 @@ class Factored(NamedTuple):
 
 class Spectral(NamedTuple):
     """Multiplications of the spectral order: to transform the input, multiply at every frequency, transform the output,
-    fold its features to sums and differences, generate the kernel, transform the kernel."""
+    fold the kernel's features to sums and differences, generate the kernel, transform the kernel."""
 
     into: int
     product: int
@@ -146,8 +146,9 @@ def spectral_time(s: Shape, c: Calibration) -> float:
     """Estimated time of the spectral order divided by that of the dense order, with calibration `c`."""
     work, period = spectral_work(s), period_of(s.height, s.width, s.padding)
     into, out = (multiplications(size, period, in_one=False) for size in ((s.height, s.width), s.size))
-    along_lines = s.images * (s.in_channels * s.n * into + s.out_channels * s.m * out)  # one matrix takes no longer
-    weighted = c.transform * along_lines + c.product * work.product + c.kernel * (work.kernel + work.generate)
+    along_lines = s.images * (s.in_channels * s.n * into + s.out_channels * s.m * out)  # as the weights were fitted
+    weighted = c.transform * along_lines + c.product * work.product
+    weighted += c.kernel * (work.kernel + work.generate + work.fold)
     return (weighted + c.calls * s.groups) / _dense_time(s, c)
 
 

@@ -1,4 +1,4 @@
-"""A plain convolution and its gradients: on a processor, as products of matrices where `conv2d` is slower."""
+"""A plain convolution and its gradients: on a processor, as products of matrices where torch's own is slower."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,7 +10,10 @@ from torch.nn import functional as F
 from partialsym._utils.layout import to_channels_last
 
 FEW = 3  # channels of an image
-PIXELS = 128  # of a map: so many fill a processor's vectors
+VECTOR, PIXELS = (
+    16,
+    128,
+)  # pixels of a map: multiples of the first fill vectors; from the second on a rest is negligible
 
 
 class Options(NamedTuple):
@@ -41,11 +44,12 @@ def conv2d(f: Tensor, weight: Tensor, bias: Tensor | None, o: Options) -> Tensor
 
 
 def conv2d_of_images(f: Tensor, weight: Tensor, bias: Tensor | None, o: Options) -> Tensor:
-    """`conv2d`, with the result of a few channels in `torch.channels_last`, in float32 on a processor.
+    """`conv2d`; for an input of at most `FEW` channels the result is in `torch.channels_last`, if that is faster.
 
-    Otherwise torch writes the result twice.
+    It is for several taps, in float32 on a processor: torch writes the result twice otherwise.
     """
-    if f.shape[1] <= FEW and _on_cpu(f) and f.dtype == torch.float32 and not _covers(f, weight, o):
+    few = f.shape[1] <= FEW and o.groups == 1 and weight.shape[2] > 1
+    if few and _on_cpu(f) and f.dtype == torch.float32 and not _covers(f, weight, o):
         f = to_channels_last(f)
     return conv2d(f, weight, bias, o)
 
@@ -81,15 +85,15 @@ def conv2d_backward(
 
 
 def _covers(f: Tensor, weight: Tensor, o: Options) -> bool:
-    """Whether the output is one pixel, of a kernel as large as the map: one product for all images."""
-    return weight.shape[2:] == f.shape[2:] and o.padding == 0 and o.groups == 1 and _on_cpu(f)
+    """Whether a kernel of one channel group is as large as the map, without padding: one product for all images."""
+    return weight.shape[2:] == f.shape[2:] and (o.padding, o.dilation, o.groups) == (0, 1, 1) and _on_cpu(f)
 
 
 def _is_pointwise(f: Tensor, weight: Tensor, o: Options) -> bool:
-    """Whether one product of matrices per image is faster than conv2d: for one tap, and pixels that fill vectors."""
+    """Whether one product per image is faster than torch's conv2d: for one tap, and pixels that fill vectors."""
     plain = weight.shape[2:] == (1, 1) and o == (0, 1, 1, 1) and f.is_contiguous()
     pixels = math.prod(f.shape[2:])
-    return plain and _on_cpu(f) and f.dtype.itemsize > 2 and (pixels % 16 == 0 or pixels > PIXELS)
+    return plain and _on_cpu(f) and f.dtype.itemsize > 2 and (pixels % VECTOR == 0 or pixels > PIXELS)
 
 
 def _on_cpu(f: Tensor) -> bool:

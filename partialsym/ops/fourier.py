@@ -9,7 +9,7 @@ from torch import Tensor
 
 from partialsym.ops.orders import chunks
 
-SMALL = 64  # pixels of a plane that one matrix may transform
+SMALL, LARGEST = 64, 1024  # pixels of a plane that one matrix may transform, and of its period
 MORE, SAVED = 512, 2**22  # multiplications of a plane, and of all planes, that take as long as the calls they save
 ROWS = 2**22  # bytes of planes transformed along one axis: they fit into a core's own cache
 
@@ -19,9 +19,9 @@ class Window(NamedTuple):
 
     across [V, w]: cosines and negative sines of the frequencies 0 < v < period/2, then cosines of v at the ends, 0 and
         period/2.
-    down, two of [v, u, h]: cosines and negative sines of all frequencies u, the same for every v between the ends.
-    ends, two of [v, u, h]: the same for u up to period/2, and v at the ends. There the other frequencies are their
-        conjugates.
+    down, two of [., u, h]: cosines and negative sines of all frequencies u, expanded to the v between the ends.
+    ends, two of [., u, h]: the same for u up to period/2, expanded to the v at the ends. There the other frequencies
+        are their conjugates.
     whole [2·frequencies, h·w]: all of it in one matrix; None if planes are transformed along lines.
     """
 
@@ -86,7 +86,8 @@ def multiplications(size: tuple[int, int], period: tuple[int, int], in_one: bool
 def pays_in_one(planes: int, size: tuple[int, int], period: tuple[int, int]) -> bool:
     """Whether to transform so many planes with one matrix: a few more multiplications, in a tenth of the calls."""
     more = multiplications(size, period, True) - multiplications(size, period, False)
-    return math.prod(size) <= SMALL and more * planes <= MORE * planes + SAVED
+    small = math.prod(size) <= SMALL and math.prod(period) <= LARGEST
+    return small and more * planes <= MORE * planes + SAVED
 
 
 @lru_cache(64)

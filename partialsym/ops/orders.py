@@ -146,7 +146,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
         for channels in slices:
             maps = _feature_maps(_channels(f[images], channels, options), filters, part.shape[2], options)
             mixed = _add_product(mixed, _by_group(k.weight[:, channels].flatten(1), 0, options), maps)
-            del maps  # its memory is for the next ones
+            del maps  # before the next ones: new pages would take as long as the convolution
         assert mixed is not None
         if not in_place:
             torch.add(mixed.view(part.shape), base[images, :, None], out=part)
@@ -156,7 +156,7 @@ def factored(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool) -> Gradients:
     """The gradients of `factored`, which compute the feature maps again; that of f only if wanted."""
     d_bias, d_mean, d_base = _of_bias_backward(grad, f, k, options, wanted)
-    d_f = None if d_base is None else torch.empty_like(f, dtype=d_base.dtype)
+    d_f = d_base if d_base is None or d_base.is_contiguous() else torch.empty_like(f, dtype=d_base.dtype)
     d_weight, d_phi = (torch.empty_like(part, dtype=_wide(f)) for part in (k.weight, k.phi))
     one_group = options._replace(groups=1)
     for images, elements, slices in _map_chunks(f, k, grad, options):
@@ -167,7 +167,7 @@ def factored_backward(grad: Tensor, f: Tensor, k: FactoredKernel, options: Optio
             maps = _feature_maps(part, filters, m, options)
             d_mix = _products(g, maps).view(len(k.weight), -1, k.weight.shape[2])
             _add_up(d_weight[:, channels], d_mix, first=images.start == elements.start == 0)
-            del maps, d_mix  # their memory is for the next ones
+            del maps, d_mix  # as in `factored`
             mix = _by_group(k.weight[:, channels].flatten(1), 0, options)
             d_maps = _each(mix.mT, g).view(-1, len(filters), *grad.shape[3:])
             d_part, d_filters = conv2d_backward(d_maps, part.flatten(0, -4), filters, one_group, (wanted, True))

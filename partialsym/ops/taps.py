@@ -40,10 +40,13 @@ def _half(
     after = (kept | kept.flip(0))[middle + 1 :].nonzero().squeeze(1)
     cos, sin = waves(period, side, dilation, dtype, device)
     even = torch.cat([after.new_zeros(1), after + 1]).to(device)
-    unit = torch.eye(side * side, dtype=dtype, device="cpu")
-    first, second = unit[middle + 1 + after], unit[middle - 1 - after]
-    folded = torch.cat([unit[middle, None], first + second, first - second]).view(-1, side, side)[:, :size, :size]
-    return Half(folded.flatten(1).to(device), cos[:, even], sin[:, even[1:]])
+    sums, count = 1 + torch.arange(len(after)), len(after)
+    folded = torch.zeros(1 + 2 * count, side * side, dtype=dtype, device="cpu")
+    folded[0, middle] = 1
+    for pixels, sign in ((middle + 1 + after, 1), (middle - 1 - after, -1)):
+        folded[sums, pixels], folded[sums + count, pixels] = 1, sign
+    folded = folded.view(-1, side, side)[:, :size, :size].flatten(1)
+    return Half(folded.to(device), cos[:, even], sin[:, even[1:]])
 
 
 class Taps:

@@ -11,7 +11,7 @@ def test_one_thread_has_nothing_to_wait_for(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     waiting = Together()
     waiting()
-    assert (waiting.patience, waiting.calls, waiting.apart, waiting.note()) == (15.0, 1, 0, "")
+    assert (waiting.patience, waiting.calls, waiting.apart, waiting.note()) == (5.0, 1, 0, "")
 
 
 def test_what_takes_longer_with_all_threads_is_waited_for(monkeypatch):
@@ -23,7 +23,7 @@ def test_what_takes_longer_with_all_threads_is_waited_for(monkeypatch):
     waiting()
     waiting()
     assert len(slept) == 2
-    assert waiting.patience == 15.0 - sum(slept)
+    assert waiting.patience == 5.0 - sum(slept)
     assert waiting.note() == ""
     left += [2.0] * 5
     impatient = Together(2 * cores.PAUSE)

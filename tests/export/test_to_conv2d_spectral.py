@@ -57,6 +57,30 @@ def test_whatever_needs_more_than_numbers_gets_the_plain_convolution(frozen):
     assert count == []
 
 
+def test_in_float32_it_is_the_plain_network_too(frozen, monkeypatch):
+    """There images give maps in `torch.channels_last`; an empty batch gives no classes."""
+    net = frozen[0].float()
+    monkeypatch.setattr(plain, "spectral_time", lambda *_: 2.0)
+    x = torch.randn(3, 1, 12, 12, dtype=torch.float32)
+    torch.testing.assert_close(net(x), plainly(net, x, monkeypatch), rtol=0, atol=1e-5)
+    assert net(x[:0]).shape == (0, 10)
+
+
+def test_hooks_on_all_modules_and_another_forward_are_seen(frozen):
+    net, x, seen = frozen[0], torch.randn(1, 1, 12, 12), []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+    try:
+        net(x)
+    finally:
+        handle.remove()
+    assert seen.count(torch.nn.Conv2d) == 8
+    for module in net.modules():
+        if type(module) is torch.nn.Conv2d:
+            module.forward = lambda x, module=module: seen.append("own") or type(module).forward(module, x)
+    net(x)
+    assert seen.count("own") == 8
+
+
 def test_small_batches_and_kernels_stay_plain(monkeypatch):
     monkeypatch.setattr(choice, "processor", lambda: "AVX2")
 

@@ -84,23 +84,50 @@ def test_a_product_takes_no_convolution(case):
     assert any("convolution" in name for name in called.names) == (case in CONVOLUTIONS)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", PRODUCTS)
 def test_16_bits_sum_in_32(case):
     f, weight, bias, options = tensors(case, last=False, dtype=torch.bfloat16)
-    expected = by_torch(*(part.float() for part in (f, weight, bias)), options)
-    torch.testing.assert_close(conv2d(f, weight, bias, options).float(), expected, rtol=2**-7, atol=2**-7)
+    wide = [part.float().requires_grad_() for part in (f, weight)]
+    out = by_torch(*wide, bias.float(), options)
+    torch.testing.assert_close(conv2d(f, weight, bias, options).float(), out, rtol=2**-7, atol=2**-6)
+    grad = torch.randn_like(out).bfloat16()
+    made = conv2d_backward(grad, f, weight, options, (True, True))
+    for part, expected in zip(made, torch.autograd.grad(out, wide, grad.float()), strict=True):
+        torch.testing.assert_close(part.float(), expected, rtol=2**-7, atol=2**-6)
+
+
+def test_a_dilated_kernel_as_large_as_the_map_is_refused_as_by_torch():
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        conv2d(torch.randn(2, 6, 3, 3), torch.randn(4, 6, 3, 3), None, Options(dilation=2))
 
 
 @pytest.mark.parametrize(("channels", "last"), [(1, True), (3, True), (4, False)])
-def test_images_of_few_channels_give_maps_in_channels_last(channels, last):
-    f, weight = torch.randn(2, channels, 8, 8), torch.randn(6, channels, 3, 3)
-    out = conv2d_of_images(f, weight, None, Options(1))
+@pytest.mark.parametrize("options", [Options(1), Options(0, 2), Options(2, 1, 2)], ids=str)
+def test_images_of_few_channels_give_maps_in_channels_last(channels, last, options):
+    f, weight, bias = torch.randn(2, channels, 8, 8), torch.randn(6, channels, 3, 3), torch.randn(6)
+    out = conv2d_of_images(f, weight, bias, options)
     assert out.is_contiguous(memory_format=torch.channels_last) == last
-    torch.testing.assert_close(out, by_torch(f, weight, None, Options(1)), rtol=0, atol=1e-5)
-    assert conv2d_of_images(f.double(), weight.double(), None, Options(1)).is_contiguous()
+    torch.testing.assert_close(out, by_torch(f, weight, bias, options), rtol=0, atol=1e-5)
 
 
-def test_an_empty_batch_and_a_batch_of_one():
-    for count in (0, 1):
-        f = torch.randn(count, 3, 5, 5)
-        assert conv2d(f, torch.randn(4, 3, 5, 5), torch.randn(4), Options()).shape == (count, 4, 1, 1)
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [((3, 5, 1, 1), Options()), ((3, 3, 8, 8), Options()), ((3, 1, 3, 3), Options(1, groups=3))],
+    ids=["one tap", "covered", "depthwise"],
+)
+def test_images_of_few_channels_stay_as_they_are_where_nothing_is_gained(given, options):
+    f, weight = torch.randn(2, 3, 8, 8), torch.randn(*given)
+    weight = weight[:, :3] if options.groups == 1 else weight
+    out = conv2d_of_images(f, weight, None, options)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, by_torch(f, weight, None, options), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_empty_batch_and_a_batch_of_one(count, channels, side):
+    f, weight, bias = torch.randn(count, channels, 5, 5), torch.randn(4, channels, side, side), torch.randn(4)
+    for each in (conv2d, conv2d_of_images):
+        out = each(f, weight, bias, Options())
+        torch.testing.assert_close(out, by_torch(f, weight, bias, Options()), rtol=0, atol=1e-5)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from convolutions import ORDERS, M, arguments, by_path, gradients, naive
+from convolutions import ORDERS, TRANSFORMS, M, arguments, by_path, gradients, naive
 
 from partialsym import E2, SE2, GroupConv, Signal, haar, learned
-from partialsym.ops import FactoredKernel, convolve, orders, spectral as spectral_order
+from partialsym.ops import FactoredKernel, Options, convolve, fourier, orders, spectral as spectral_order
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,12 @@ def _float64():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture(params=TRANSFORMS.values(), ids=TRANSFORMS)
+def _transform(request, monkeypatch):
+    monkeypatch.setattr(fourier, "SMALL", request.param)
+
+
+@pytest.mark.usefixtures("_transform")
 @pytest.mark.parametrize("chunk", [1, 2000, 2**24], ids=lambda b: f"{b} bytes")
 @pytest.mark.parametrize("path", ORDERS)
 @pytest.mark.parametrize(("k", "padding"), [(1, 0), (3, 1), (3, 0), (5, 2), (5, 0)])
@@ -32,6 +38,7 @@ def test_all_orders_follow_the_definition_in_value_and_every_gradient(k, padding
         torch.testing.assert_close(got, right, rtol=0, atol=1e-10)
 
 
+@pytest.mark.usefixtures("_transform")
 @pytest.mark.parametrize("path", ORDERS)
 @pytest.mark.parametrize(
     ("size", "k", "padding"),
@@ -50,6 +57,29 @@ def test_all_orders_follow_it_on_narrow_planes_with_even_kernels_and_one_element
     grad = torch.randn_like(naive(*leaves, disc, padding))
     (out, grads), (expected, right) = (gradients(run, leaves, disc, padding, grad) for run in (by_path(path), naive))
     torch.testing.assert_close((out, grads), (expected, right), rtol=0, atol=1e-10)
+
+
+def test_planes_are_transformed_in_one_where_that_is_few_multiplications_more():
+    """By both numbers, and by the transforms that a convolution then calls for."""
+    along, in_one = (fourier.multiplications((7, 7), (10, 10), in_one) for in_one in (False, True))
+    assert (along, in_one) == (1778, 104 * 49)
+    assert fourier.pays_in_one(1000, (7, 7), (10, 10))
+    assert not fourier.pays_in_one(2000, (7, 7), (10, 10))
+    assert fourier.pays_in_one(10**6, (4, 4), (5, 5))
+    assert not fourier.pays_in_one(1, (9, 8), (10, 10))
+    assert not fourier.pays_in_one(1, (4, 4), (4, 400))
+
+
+@pytest.mark.parametrize(("small", "calls"), [(0, (1, 1)), (64, (0, 0))])
+def test_the_transform_that_was_chosen_is_called(small, calls, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fourier, "SMALL", small)
+    for name in ("_analyse_by_lines", "_synthesise_by_lines"):
+        real = getattr(fourier, name)
+        monkeypatch.setattr(fourier, name, lambda *of, name=name, real=real: seen.append(name) or real(*of))
+    leaves, disc = arguments(3)
+    by_path("spectral")(*leaves, disc, 1)
+    assert (seen.count("_analyse_by_lines"), seen.count("_synthesise_by_lines")) == calls
 
 
 def test_a_wrong_order_would_be_seen(monkeypatch):
@@ -160,8 +190,8 @@ def test_the_maps_of_one_channel_are_bounded_too(groups, monkeypatch):
     for chunk in (of_element, m * of_element):
         monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
         with torch.profiler.profile(profile_memory=True) as profile:
-            out = orders.factored(f, kernel, None, orders.Options(1, groups=groups))
-            orders.factored_backward(out, f, kernel, orders.Options(1, groups=groups), True)
+            out = orders.factored(f, kernel, None, Options(1, groups=groups))
+            orders.factored_backward(out, f, kernel, Options(1, groups=groups), True)
         events = profile.profiler.kineto_results.events()
         largest[chunk] = max(e.nbytes() for e in events if e.name() == "[memory]")
     assert largest[of_element] <= 2 * of_element

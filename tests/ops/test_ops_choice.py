@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from partialsym.nn.conv import disc
 from partialsym.ops import (
     FactoredKernel,
+    Options,
     Shape,
     choice,
     convolve,
@@ -30,7 +31,7 @@ def test_the_cost_model_counts_what_the_orders_multiply():
     assert s.size == (5, 4)
     orders_of = {"dense": orders.dense, "factored": orders.factored, "spectral": spectral.spectral}
     for path, work in (("dense", dense_work(s)), ("factored", factored_work(s)), ("spectral", spectral_work(s))):
-        inside = multiplied(lambda path=path: orders_of[path](f, kernel, None, orders.Options(1)))
+        inside = multiplied(lambda path=path: orders_of[path](f, kernel, None, Options(1)))
         assert inside == pytest.approx(2 * sum(work), rel=0.02)  # and the mean over elements
         with FlopCounterMode(display=False) as outside:
             convolve(f, kernel, None, 1, path)

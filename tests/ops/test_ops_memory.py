@@ -80,8 +80,8 @@ def test_the_factored_order_does_not_rearrange_feature_maps_for_a_parameter():
     k = FactoredKernel(weight, torch.randn(6, 4), phi, torch.rand(2), torch.ones(3, 3))
     with torch.no_grad():
         with Called() as called:
-            out = orders.factored(f, k, None, orders.Options(1))
-            orders.factored_backward(torch.ones_like(out), f, k, orders.Options(1), True)
+            out = orders.factored(f, k, None, Options(1))
+            orders.factored_backward(torch.ones_like(out), f, k, Options(1), True)
         with Called() as control:
             torch.matmul(weight.flatten(1), f.flatten(2).repeat(1, 3, 1)[:, :12])
     assert "aten::bmm" in called.names

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from convolutions import ORDERS, arguments, by_path, gradients, naive
+from convolutions import ORDERS, TRANSFORMS, arguments, by_path, gradients, naive
 from helpers import few
 
 from partialsym import SE2, GroupConv, Signal, haar
@@ -58,14 +58,16 @@ def test_what_is_in_fresh_memory_is_never_read(path):
     assert not any(part.isnan().any() for part in (out, *grads))
 
 
+@pytest.mark.parametrize("small", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("chunk", [2**24, 1], ids=["one chunk", "many"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_no_step_reads_what_another_left_in_a_shared_buffer(groups, chunk, monkeypatch):
+def test_no_step_reads_what_another_left_in_a_shared_buffer(groups, chunk, small, monkeypatch):
     """Every request for a buffer fills it with NaN, so one that is still read would spoil the result."""
     real = fourier.Spaces.__call__
     monkeypatch.setattr(fourier.Spaces, "__call__", lambda self, *of: real(self, *of).fill_(torch.nan))
     monkeypatch.setitem(orders.CHUNK_BYTES, "cpu", chunk)
     monkeypatch.setattr(fourier, "ROWS", chunk)
+    monkeypatch.setattr(fourier, "SMALL", small)
     leaves, disc = arguments(5, groups=groups)
     grad = torch.randn_like(naive(*leaves, disc, 2, groups=groups))
     for f in (leaves[0], leaves[0].detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)):

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from convolutions import M, arguments, by_path, gradients, multiplied, naive
+from convolutions import TRANSFORMS, M, arguments, by_path, gradients, multiplied, naive
 from torch.utils.flop_counter import FlopCounterMode
 
 from partialsym.ops import (
     FactoredKernel,
+    Options,
     convolve,
     dense_work,
     factored_work,
+    fourier,
     orders,
     resolved,
     shape_of,
@@ -53,9 +55,11 @@ def test_the_operator_keeps_torchs_rules_with_options(path, options):
     torch.library.opcheck(torch.ops.partialsym.convolve.default, (*args[:6], None, *args[7:]))
 
 
-@pytest.mark.parametrize("options", [orders.Options(1), orders.Options(1, 2, 1, 2), orders.Options(1, 1, 2)], ids=str)
-def test_the_cost_model_counts_what_options_change(options):
+@pytest.mark.parametrize("small", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("options", [Options(1), Options(1, 2, 1, 2), Options(1, 1, 2)], ids=str)
+def test_the_cost_model_counts_what_options_change(options, small, monkeypatch):
     """By torch's own counter of operations, two a multiplication."""
+    monkeypatch.setattr(fourier, "SMALL", small)
     leaves, disc = arguments(3, groups=options.groups)
     f, kernel = leaves[0].detach(), FactoredKernel(*(leaf.detach() for leaf in leaves[1:5]), torch.ones_like(disc))
     s = shape_of(f.shape, kernel.weight.shape, kernel.phi.shape, *options)
@@ -74,7 +78,7 @@ def test_the_formulas_of_the_operator_count_options(path, options):
     with FlopCounterMode(display=False) as counter:
         out = convolve(leaves[0], kernel, leaves[5], 1, path, **options)
         torch.autograd.grad(out, leaves, torch.ones_like(out))
-    known = orders.Options(1, **options)
+    known = Options(1, **options)
     forward, backward = {
         "dense": (orders.dense, orders.dense_backward),
         "factored": (orders.factored, orders.factored_backward),

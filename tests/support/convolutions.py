@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from partialsym.ops import PATHS, FactoredKernel, convolve
 
 ORDERS = PATHS[1:]
+TRANSFORMS = {"along lines": 0, "in one": 64}  # values of `fourier.SMALL`, for planes as small as these
 B, IN, OUT, N, M, H = 3, 4, 5, 3, 2, 6
 
 
