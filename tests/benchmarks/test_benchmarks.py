@@ -25,7 +25,7 @@ NAMES = ("results", "scaling")
 ROWS = {name: json.loads((ROOT / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
 
 
-MISSED = {"frozen ResNet SE2-8, batch 64: inference"}  # docs/performance.md says why
+MISSED: set[str] = set()  # docs/performance.md would say why
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_every_other_target_is_met_and_the_document_names_those_that_are_not():
     assert len(gated) >= 18
     assert {row["name"] for row in gated if not row["ok"] or row["value"] > row["target"]} == MISSED
     text = (ROOT.parent / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert "## What misses its target" in text
+    assert "## What is near its target" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
