@@ -13,7 +13,8 @@ import torch
 from benchmarks.rows import Book, Row
 
 FRESH = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-FRESH.set_forkserver_preload(["benchmarks.training"])
+if FRESH.get_start_method() == "forkserver":
+    FRESH.set_forkserver_preload(["benchmarks.training"])
 
 
 def alone(book: Book, task: Callable[[Book], None]) -> None:

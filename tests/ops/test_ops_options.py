@@ -69,6 +69,23 @@ def test_the_cost_model_counts_what_options_change(options, small, monkeypatch):
         assert multiplied(lambda order=order: order(f, kernel, None, options)) == 2 * sum(work) + mean
 
 
+@pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("images", [1, 2])
+def test_signal_and_gradient_may_lie_in_channels_last(images, options, path):
+    """Also in float64, where torch's own gradient of a weight is wrong for one such image in groups."""
+    leaves, disc = arguments(3, groups=options.get("groups", 1))
+    leaves[0] = leaves[0].detach()[:images].requires_grad_()
+    grad = torch.randn_like(naive(*leaves, disc, 1, **options)).contiguous()
+    _, expected = gradients(naive, leaves, disc, 1, grad, **options)
+    by_pixel = [part.detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2) for part in (leaves[0], grad)]
+    given = [by_pixel[0].requires_grad_(), *leaves[1:]]
+    _, found = gradients(by_path(path), given, disc, 1, by_pixel[1], **options)
+    for got, right in zip(found, expected, strict=True):
+        right = right * disc if right.ndim == 5 and right.shape[-2:] == disc.shape and len(right) == M else right
+        torch.testing.assert_close(got, right, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("options", [{}, *OPTIONS[:3]], ids=str)  # torch counts groups of gradients too high
 @pytest.mark.parametrize("path", ["dense", "factored", "spectral"])
 def test_the_formulas_of_the_operator_count_options(path, options):
