@@ -148,7 +148,7 @@ def spectral_time(s: Shape, c: Calibration) -> float:
     into, out = (multiplications(size, period, in_one=False) for size in ((s.height, s.width), s.size))
     along_lines = s.images * (s.in_channels * s.n * into + s.out_channels * s.m * out)  # as the weights were fitted
     weighted = c.transform * along_lines + c.product * work.product
-    weighted += c.kernel * (work.kernel + work.generate + work.fold)
+    weighted += c.kernel * (work.kernel + work.generate)  # not folding: it came after the fit
     return (weighted + c.calls * s.groups) / _dense_time(s, c)
 
 
