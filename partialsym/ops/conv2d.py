@@ -10,10 +10,8 @@ from torch.nn import functional as F
 from partialsym._utils.layout import to_channels_last
 
 FEW = 3  # channels of an image
-VECTOR, PIXELS = (
-    16,
-    128,
-)  # pixels of a map: multiples of the first fill vectors; from the second on a rest is negligible
+VECTOR = 16  # pixels of a map: multiples of it fill a processor's vectors
+PIXELS = 128  # of a map, from which on a rest that fills none is negligible
 
 
 class Options(NamedTuple):

@@ -266,7 +266,7 @@ def _of_bias(f: Tensor, k: FactoredKernel, offset: Tensor | None, options: Optio
 def _of_bias_backward(
     grad: Tensor, f: Tensor, k: FactoredKernel, options: Options, wanted: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The gradients of `_of_bias` with respect to the kernel's bias, its mean, and f if wanted."""
+    """The gradients of `_of_bias` with respect to the kernel's bias, its mean, and f if wanted, perhaps expanded."""
     plane = _plane(f, k).to(_wide(f))
     disc, each = _by_channel(k.disc, plane, options)
     boxed, d_base = conv2d(plane, disc, None, each), _by_group(grad.sum(2, dtype=plane.dtype).flatten(2), 1, options)
